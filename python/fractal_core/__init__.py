@@ -1,0 +1,36 @@
+"""Index-sparse attention with gradients: fractal index sets, escape fields, patterns as plug-ins.
+
+Importing this package loads NumPy and the compiled extension only; sub-packages load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from fractal_core import errors
+
+if TYPE_CHECKING:
+    from fractal_core import curves, fields, nn, patterns, sets, testing
+    from fractal_core.index_sets import IndexSet
+    from fractal_core.patterns import create as pattern
+
+__all__ = ["IndexSet", "curves", "errors", "fields", "nn", "pattern", "patterns", "sets", "testing"]
+
+_MODULES = frozenset({"curves", "fields", "nn", "patterns", "sets", "testing"})
+_OBJECTS = {"IndexSet": ("fractal_core.index_sets", "IndexSet"), "pattern": ("fractal_core.patterns", "create")}
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"fractal_core.{name}")
+    if name in _OBJECTS:
+        module, attribute = _OBJECTS[name]
+        value = getattr(importlib.import_module(module), attribute)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,15 @@
+//! `fractal_core._native`: everything Python can call.
+
+mod attention;
+mod error;
+mod index_sets;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = true)]
+mod _native {
+    #[pymodule_export]
+    use crate::attention::{attention_backward, attention_forward};
+    #[pymodule_export]
+    use crate::index_sets::PyIndexSet;
+}

@@ -1,0 +1,3 @@
+//! Index-sparse attention, forward and backward.
+
+pub mod reference;

@@ -1,0 +1,166 @@
+//! Index sets: which keys each query attends to. They know nothing of speed; a plan does.
+
+use crate::error::{KernelError, Result};
+use std::sync::Arc;
+
+/// How the rows of an [`IndexSet`] are held.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// Sorted unique key indices, row after row.
+    Csr {
+        /// Row starts, `n_queries + 1` entries.
+        indptr: Arc<Vec<i64>>,
+        /// Key indices, strictly increasing within a row.
+        indices: Arc<Vec<i32>>,
+    },
+    /// The same offsets for every query: key = query + `q_offset` − offset, dropped where it leaves `0..n_keys`.
+    Offsets {
+        /// Strictly increasing; a positive offset looks back.
+        offsets: Arc<Vec<i64>>,
+        /// Position of query 0 among the keys.
+        q_offset: i64,
+    },
+}
+
+/// Which keys each query attends to.
+#[derive(Clone, Debug)]
+pub struct IndexSet {
+    n_queries: usize,
+    n_keys: usize,
+    form: Form,
+    order: Option<Arc<Vec<u32>>>,
+}
+
+impl IndexSet {
+    /// From row starts and sorted unique key indices; checks all of them.
+    pub fn from_csr(indptr: Vec<i64>, indices: Vec<i32>, n_keys: usize) -> Result<Self> {
+        if n_keys > i32::MAX as usize {
+            return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
+        }
+        if indptr.first() != Some(&0) {
+            return Err(KernelError::value("indptr", format!("{:?}", indptr.first()), "a first entry of 0"));
+        }
+        if indptr.windows(2).any(|w| w[1] < w[0]) {
+            return Err(KernelError::value("indptr", "a decreasing entry", "non-decreasing row starts"));
+        }
+        if *indptr.last().unwrap_or(&0) != indices.len() as i64 {
+            return Err(KernelError::shape(
+                "indptr",
+                format!("last entry {}", indptr.last().unwrap_or(&0)),
+                format!("the number of indices, {}", indices.len()),
+            ));
+        }
+        for (row, w) in indptr.windows(2).enumerate() {
+            let keys = &indices[w[0] as usize..w[1] as usize];
+            if let Some(&bad) = keys.iter().find(|&&j| j < 0 || j as usize >= n_keys) {
+                return Err(KernelError::index(
+                    "indices",
+                    format!("key {bad} in row {row}"),
+                    format!("0 <= key < n_keys = {n_keys}"),
+                ));
+            }
+            if keys.windows(2).any(|p| p[1] <= p[0]) {
+                return Err(KernelError::value(
+                    "indices",
+                    format!("row {row} that is not strictly increasing"),
+                    "sorted, unique keys in each row",
+                ));
+            }
+        }
+        let n_queries = indptr.len() - 1;
+        Ok(Self { n_queries, n_keys, form: Form::Csr { indptr: indptr.into(), indices: indices.into() }, order: None })
+    }
+
+    /// The same offsets for every query; `offsets` are sorted here and must be unique.
+    pub fn from_offsets(mut offsets: Vec<i64>, n_queries: usize, n_keys: usize, q_offset: i64) -> Result<Self> {
+        if n_keys > i32::MAX as usize {
+            return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
+        }
+        offsets.sort_unstable();
+        if let Some(w) = offsets.windows(2).find(|w| w[0] == w[1]) {
+            return Err(KernelError::value("offsets", format!("{} twice", w[0]), "unique offsets"));
+        }
+        Ok(Self { n_queries, n_keys, form: Form::Offsets { offsets: offsets.into(), q_offset }, order: None })
+    }
+
+    /// Number of queries (rows).
+    pub fn n_queries(&self) -> usize {
+        self.n_queries
+    }
+
+    /// Number of keys (columns).
+    pub fn n_keys(&self) -> usize {
+        self.n_keys
+    }
+
+    /// How the rows are held.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The order in which a plan cuts queries into tiles; `None` is consecutive.
+    pub fn order(&self) -> Option<&Arc<Vec<u32>>> {
+        self.order.as_ref()
+    }
+
+    /// The keys of one query, increasing.
+    pub fn row(&self, query: usize) -> Row<'_> {
+        match &self.form {
+            Form::Csr { indptr, indices } => {
+                Row::Csr(indices[indptr[query] as usize..indptr[query + 1] as usize].iter())
+            }
+            Form::Offsets { offsets, q_offset } => {
+                let position = query as i64 + q_offset;
+                // key = position - offset in 0..n_keys  <=>  position - n_keys < offset <= position
+                let first = offsets.partition_point(|&o| o <= position - self.n_keys as i64);
+                let last = offsets.partition_point(|&o| o <= position);
+                Row::Offsets(offsets[first..last.max(first)].iter().rev(), position)
+            }
+        }
+    }
+
+    /// Number of (query, key) pairs.
+    pub fn nnz(&self) -> usize {
+        match &self.form {
+            Form::Csr { indices, .. } => indices.len(),
+            Form::Offsets { offsets, q_offset } => offsets
+                .iter()
+                .map(|&o| {
+                    // queries with 0 <= query + q_offset - o < n_keys
+                    let low = (o - q_offset).max(0);
+                    let high = (self.n_keys as i64 + o - q_offset).min(self.n_queries as i64);
+                    (high - low).max(0) as usize
+                })
+                .sum(),
+        }
+    }
+}
+
+/// Iterator over the keys of one query.
+#[derive(Clone, Debug)]
+pub enum Row<'a> {
+    /// A listed row.
+    Csr(std::slice::Iter<'a, i32>),
+    /// Offsets from a position, largest offset first.
+    Offsets(std::iter::Rev<std::slice::Iter<'a, i64>>, i64),
+}
+
+impl Iterator for Row<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        match self {
+            Row::Csr(keys) => keys.next().map(|&j| j as u32),
+            Row::Offsets(offsets, position) => offsets.next().map(|&o| (*position - o) as u32),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Row::Csr(keys) => keys.size_hint(),
+            Row::Offsets(offsets, _) => offsets.size_hint(),
+        }
+    }
+}
+
+impl ExactSizeIterator for Row<'_> {}
