@@ -63,8 +63,8 @@ fn head_bias(
     padding: Option<&ndarray::ArrayD<bool>>,
     nk: usize,
 ) -> Biases {
-    let mut kb = key_bias
-        .map(|a| (0..nk).map(|j| a[[b.min(a.shape()[0] - 1), h.min(a.shape()[1] - 1), j]]).collect::<Vec<_>>());
+    let mut kb =
+        key_bias.map(|a| (0..nk).map(|j| a[[b.min(a.shape()[0] - 1), h.min(a.shape()[1] - 1), j]]).collect::<Vec<_>>());
     if let Some(p) = padding {
         let kb = kb.get_or_insert_with(|| vec![0.0; nk]);
         (0..nk).filter(|&j| p[[b, j]]).for_each(|j| kb[j] = f64::NEG_INFINITY);

@@ -27,6 +27,7 @@ pub struct KernelError {
     pub allowed: String,
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers hand over what they print, formatted or not")]
 impl KernelError {
     fn new(kind: ErrorKind, argument: &'static str, given: impl ToString, allowed: impl ToString) -> Self {
         Self { kind, argument, given: given.to_string(), allowed: allowed.to_string() }

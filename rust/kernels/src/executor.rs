@@ -44,7 +44,12 @@ impl Executor for Rayon<'_> {
 }
 
 /// Splits `out` into pieces of `piece` elements and runs `task(index, piece)` on each.
-pub fn for_each_chunk<T: Send>(executor: &dyn Executor, out: &mut [T], piece: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+pub fn for_each_chunk<T: Send>(
+    executor: &dyn Executor,
+    out: &mut [T],
+    piece: usize,
+    task: impl Fn(usize, &mut [T]) + Sync,
+) {
     let slots: Vec<_> = out.chunks_mut(piece.max(1)).map(std::sync::Mutex::new).collect();
     executor.run(slots.len(), &|i| {
         let mut slot = slots[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner);

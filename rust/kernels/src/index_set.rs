@@ -77,8 +77,8 @@ impl IndexSet {
             return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
         }
         offsets.sort_unstable();
-        if let Some(w) = offsets.windows(2).find(|w| w[0] == w[1]) {
-            return Err(KernelError::value("offsets", format!("{} twice", w[0]), "unique offsets"));
+        if let Some([twice, ..]) = offsets.windows(2).find(|w| w[0] == w[1]) {
+            return Err(KernelError::value("offsets", format!("{twice} twice"), "unique offsets"));
         }
         Ok(Self { n_queries, n_keys, form: Form::Offsets { offsets: offsets.into(), q_offset }, order: None })
     }

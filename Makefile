@@ -1,0 +1,100 @@
+# The only list of commands: `make` prints it, and continuous integration calls the same recipes.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+UV := .tools/$(SCRIPTS)/uv
+BIN := .venv/$(SCRIPTS)
+STAMPS := .venv/.stamps
+OUT ?= out/demo
+ARGS ?=
+RUST := Cargo.toml Cargo.lock $(shell find rust shaders -name '*.rs' -o -name '*.wgsl' -o -name Cargo.toml)
+# nextest runs a test a process; without it plain `cargo test` runs the same tests.
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
+
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+unexport PYTHONPATH
+
+.PHONY: help
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Train the same small language model dense and fractal, and write a report (ARGS=..., OUT=out/demo)
+	$(BIN)/fractal-core demo --out $(OUT) $(ARGS)
+
+.PHONY: test
+test: lint test-rust test-python test-packaging ## Everything that must hold
+
+.PHONY: setup build wheel
+setup: $(STAMPS)/setup ## Make .venv with everything that development needs
+build: $(STAMPS)/build ## Compile the extension, optimised, into .venv
+wheel: $(STAMPS)/wheel ## Build the wheel and the source distribution into dist/
+
+.PHONY: lint
+lint: lint-rust lint-python ## All static checks; warnings are errors
+
+.PHONY: lint-rust
+lint-rust: $(STAMPS)/setup ## rustfmt and clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --release --locked -- -D warnings
+
+.PHONY: lint-python
+lint-python: build ## ruff, basedpyright, stubtest, import-linter, typos
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/typos
+	$(BIN)/basedpyright && $(BIN)/lint-imports
+	$(BIN)/stubtest fractal_core._native
+
+.PHONY: test-rust
+test-rust: $(STAMPS)/setup ## Unit tests, property tests and doctests of the crates
+	cargo $(NEXTEST) --release --locked -p fractal-kernels -p fractal-shaders
+	cargo test --doc --release --locked -p fractal-kernels
+
+.PHONY: test-python
+test-python: build ## pytest without the slow and the packaging tests (ARGS=...)
+	$(BIN)/pytest -m "not slow and not packaging" $(ARGS)
+
+.PHONY: test-packaging
+test-packaging: wheel ## Install the wheel and the source distribution into throw-away environments
+	$(BIN)/pytest -m packaging $(ARGS)
+
+.PHONY: test-slow
+test-slow: build ## The tests that take minutes
+	$(BIN)/pytest -m slow $(ARGS)
+
+.PHONY: bench
+bench: build ## Print the import time and the speed ratios
+	for script in benches/*.py; do $(BIN)/python $$script; done
+
+.PHONY: format
+format: $(STAMPS)/setup ## Format Rust and Python
+	cargo fmt --all
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## Remove everything that make made
+	rm -rf .venv .tools target dist out python/fractal_core/_native*.so python/fractal_core/_native*.pyd
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/$(SCRIPTS)/pip install --quiet --constraint constraints.txt uv
+
+$(STAMPS)/setup: pyproject.toml constraints.txt | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python $$(command -v $(PYTHON)) .venv
+	$(UV) pip install --constraint constraints.txt --group dev --requirement pyproject.toml --extra torch --extra cli --extra viz
+	mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/build: $(STAMPS)/setup $(RUST)
+	PATH="$(CURDIR)/.tools/$(SCRIPTS):$$PATH" $(BIN)/maturin develop --release --locked --uv
+	touch $@
+
+$(STAMPS)/wheel: $(STAMPS)/build $(shell find python -name '*.py' -o -name '*.pyi') README.md
+	rm -rf dist && $(BIN)/maturin sdist --out dist
+	$(BIN)/maturin build --release --locked --out dist
+	touch $@
