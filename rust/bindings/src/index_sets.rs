@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use fractal_kernels::index_set::IndexSet;
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,6 +22,8 @@ pub(crate) fn lookup(key: i64) -> Option<Arc<IndexSet>> {
 pub(crate) struct PyIndexSet {
     pub(crate) set: Arc<IndexSet>,
     key: i64,
+    /// What `handle` shows: torch warns about read-only arrays, so it may be written, and nothing here reads it.
+    shown: AtomicI64,
 }
 
 impl PyIndexSet {
@@ -29,7 +31,7 @@ impl PyIndexSet {
         let set = Arc::new(set);
         let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
         LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&set));
-        Self { set, key }
+        Self { set, key, shown: AtomicI64::new(key) }
     }
 }
 
@@ -75,10 +77,11 @@ impl PyIndexSet {
     /// This set's key for the attention ops, int64 of shape (1,); the array keeps the set alive.
     #[getter]
     fn handle<'py>(this: &Bound<'py, Self>) -> Bound<'py, PyArray1<i64>> {
-        let key = ndarray::ArrayView1::from(std::slice::from_ref(&this.get().key));
-        // SAFETY: `key` lives inside the frozen pyclass that becomes the array's base object, and is never written.
-        let array = unsafe { PyArray1::borrow_from_array(&key, this.clone().into_any()) };
-        array.readwrite().make_nonwriteable();
-        array
+        // SAFETY: `shown` lives inside the frozen pyclass that becomes the array's base object; as an atomic its memory
+        // may change behind a shared reference.
+        unsafe {
+            let shown = ndarray::ArrayView1::from_shape_ptr(1, this.get().shown.as_ptr());
+            PyArray1::borrow_from_array(&shown, this.clone().into_any())
+        }
     }
 }
