@@ -4,7 +4,19 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["IndexSet", "attention_backward", "attention_forward"]
+__all__ = [
+    "IndexSet",
+    "attention_backward",
+    "attention_forward",
+    "cantor_points",
+    "digit_offsets",
+    "dragon_turns",
+    "dragon_vertices",
+    "hilbert_decode",
+    "hilbert_encode",
+    "morton_decode",
+    "morton_encode",
+]
 
 @final
 class IndexSet:
@@ -59,3 +71,11 @@ def attention_backward(
     NDArray[np.floating] | None,
     NDArray[np.floating] | None,
 ]: ...
+def hilbert_encode(coords: NDArray[np.int64] | NDArray[np.uint64], order: int) -> NDArray[np.uint64]: ...
+def hilbert_decode(index: NDArray[np.int64] | NDArray[np.uint64], order: int, ndim: int) -> NDArray[np.uint64]: ...
+def morton_encode(coords: NDArray[np.int64] | NDArray[np.uint64], order: int) -> NDArray[np.uint64]: ...
+def morton_decode(index: NDArray[np.int64] | NDArray[np.uint64], order: int, ndim: int) -> NDArray[np.uint64]: ...
+def dragon_turns(n: int) -> NDArray[np.int8]: ...
+def dragon_vertices(n: int) -> NDArray[np.int64]: ...
+def cantor_points(depth: int) -> NDArray[np.float64]: ...
+def digit_offsets(n: int, base: int, digits: list[int]) -> NDArray[np.int64]: ...

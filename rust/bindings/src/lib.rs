@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 hands every argument over by value")]
 
 mod attention;
+mod curves;
 mod error;
 mod index_sets;
 
@@ -11,6 +12,11 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::attention::{attention_backward, attention_forward};
+    #[pymodule_export]
+    use crate::curves::{
+        cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, morton_decode,
+        morton_encode,
+    };
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;
 }

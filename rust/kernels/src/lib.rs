@@ -5,8 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod cantor;
+pub mod dragon;
 pub mod error;
 pub mod executor;
+pub mod hilbert;
 pub mod index_set;
+pub mod lattice;
+pub mod morton;
 
 pub use error::{ErrorKind, KernelError};

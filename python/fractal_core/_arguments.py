@@ -1,0 +1,46 @@
+"""What callers hand over, brought to the one form that the extension takes, or refused by name."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+INT64_MAX = 2**63 - 1
+UINT32_MAX = 2**32 - 1
+
+
+def integer(argument: str, value: SupportsIndex, low: int, high: int) -> int:
+    """`value` as an int in `low ..= high`; bool and float are no integers."""
+    if isinstance(value, (bool, np.bool_)):
+        raise DTypeError(argument, repr(value), "an integer")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise DTypeError(argument, repr(value), "an integer") from None
+    if not low <= number <= high:
+        raise InvalidArgumentError(argument, number, f"{low} ..= {high}")
+    return number
+
+
+def integers(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """`value` as an int64 or uint64 array (typed as the first); no copy if it is one."""
+    array: npt.NDArray[Any] = np.asarray(value)
+    if array.size == 0 and not isinstance(value, np.ndarray):
+        return array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(argument, array.dtype, "an integer dtype")
+    return array if array.dtype == np.uint64 else array.astype(np.int64, copy=False)
+
+
+def last_axis(argument: str, shape: tuple[int, ...], allowed: str) -> int:
+    """Length of the last axis, of which there must be one."""
+    if not shape:
+        raise ShapeError(argument, shape, allowed)
+    return shape[-1]

@@ -1,0 +1,176 @@
+"""Space-filling curves: Hilbert and Morton codes of lattice points, and the Heighway dragon.
+
+Letters: `n` points, `ndim` axes, `order` bits per axis. A code is a point's place on the curve.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
+
+import numpy as np
+
+from fractal_core import _native
+from fractal_core._arguments import INT64_MAX, UINT32_MAX, integer, integers, last_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    Integers: TypeAlias = npt.NDArray[np.int64]
+    """int64 to a type checker; at 64 bits, and only there, uint64 in truth."""
+
+__all__ = [
+    "dragon_turns",
+    "dragon_vertices",
+    "hilbert_decode",
+    "hilbert_encode",
+    "morton_decode",
+    "morton_encode",
+]
+
+
+def _signed(array: npt.NDArray[np.uint64], bits: int) -> Integers:
+    """The same memory as int64, unless all 64 bits are in use."""
+    return cast("Integers", array) if bits > 63 else array.view(np.int64)
+
+
+def _encode(
+    native: Callable[[Integers, int], npt.NDArray[np.uint64]], coords: npt.ArrayLike, order: SupportsIndex
+) -> Integers:
+    points = integers("coords", coords)
+    ndim = last_axis("coords", points.shape, "(..., ndim)")
+    bits = integer("order", order, 0, UINT32_MAX)
+    codes = native(points.reshape(math.prod(points.shape[:-1]), ndim), bits)
+    return _signed(codes, ndim * bits).reshape(points.shape[:-1])
+
+
+def _decode(
+    native: Callable[[Integers, int, int], npt.NDArray[np.uint64]],
+    index: npt.ArrayLike,
+    order: SupportsIndex,
+    ndim: SupportsIndex,
+) -> Integers:
+    codes = integers("index", index)
+    axes, bits = integer("ndim", ndim, 1, 64), integer("order", order, 0, UINT32_MAX)
+    return _signed(native(codes.reshape(-1), bits, axes), bits).reshape(*codes.shape, axes)
+
+
+def hilbert_encode(coords: npt.ArrayLike, order: SupportsIndex) -> Integers:
+    """Places of lattice points on the Hilbert curve.
+
+    Consecutive places are neighbours (one axis differs, by one), the converse does not hold: half of the grid
+    neighbours of a plane are next to each other on the curve, and a few lie most of the curve apart. In the plane, two
+    places `d` apart are at most `3 * sqrt(d)` apart in L1 and `sqrt(6 * d)` in L2. The curve starts at the origin with
+    a step along axis 0 and is prefix-stable: a place means the same point at every order that holds it.
+
+    Args:
+        coords: Shape (..., ndim), any integer dtype, any strides, each in 0 .. 2**order - 1.
+        order: Bits per axis; `ndim * order <= 64`.
+
+    Returns:
+        Shape (...), int64 in 0 .. 2**(ndim * order) - 1; uint64 if `ndim * order` is 64.
+
+    Raises:
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        KeyIndexError: A coordinate is outside of the lattice.
+        DTypeError: `coords` or `order` are no integers.
+        ShapeError: `coords` has no axis.
+
+    The mathematics: J. Skilling, "Programming the Hilbert curve", AIP Conference Proceedings 707 (2004).
+    """
+    return _encode(_native.hilbert_encode, coords, order)
+
+
+def hilbert_decode(index: npt.ArrayLike, order: SupportsIndex, ndim: SupportsIndex = 2) -> Integers:
+    """Lattice points at places of the Hilbert curve; the inverse of `hilbert_encode`.
+
+    Args:
+        index: Shape (...), any integer dtype, any strides, each in 0 .. 2**(ndim * order) - 1.
+        order: Bits per axis; `ndim * order <= 64`.
+        ndim: Number of axes, 1 to 64.
+
+    Returns:
+        Shape (..., ndim), int64 in 0 .. 2**order - 1; uint64 if `order` is 64.
+
+    Raises:
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        KeyIndexError: A place is outside of the curve.
+        DTypeError: `index`, `order` or `ndim` are no integers.
+    """
+    return _decode(_native.hilbert_decode, index, order, ndim)
+
+
+def morton_encode(coords: npt.ArrayLike, order: SupportsIndex) -> Integers:
+    """Morton (Z-order) codes of lattice points: the bits of the coordinates interleaved, axis 0 most significant.
+
+    Args:
+        coords: Shape (..., ndim), any integer dtype, any strides, each in 0 .. 2**order - 1.
+        order: Bits per axis; `ndim * order <= 64`.
+
+    Returns:
+        Shape (...), int64 in 0 .. 2**(ndim * order) - 1; uint64 if `ndim * order` is 64.
+
+    Raises:
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        KeyIndexError: A coordinate is outside of the lattice.
+        DTypeError: `coords` or `order` are no integers.
+        ShapeError: `coords` has no axis.
+    """
+    return _encode(_native.morton_encode, coords, order)
+
+
+def morton_decode(index: npt.ArrayLike, order: SupportsIndex, ndim: SupportsIndex = 2) -> Integers:
+    """Lattice points of Morton codes; the inverse of `morton_encode`.
+
+    Args:
+        index: Shape (...), any integer dtype, any strides, each in 0 .. 2**(ndim * order) - 1.
+        order: Bits per axis; `ndim * order <= 64`.
+        ndim: Number of axes, 1 to 64.
+
+    Returns:
+        Shape (..., ndim), int64 in 0 .. 2**order - 1; uint64 if `order` is 64.
+
+    Raises:
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        KeyIndexError: A code is outside of the curve.
+        DTypeError: `index`, `order` or `ndim` are no integers.
+    """
+    return _decode(_native.morton_decode, index, order, ndim)
+
+
+def dragon_turns(n: SupportsIndex) -> npt.NDArray[np.int8]:
+    """The first `n` turns of the Heighway dragon: `k = 2**a * m` with `m` odd goes left if `m % 4 == 1`, else right.
+
+    Args:
+        n: Number of turns, `k = 1 ..= n`.
+
+    Returns:
+        Shape (n,), int8: +1 left, -1 right.
+
+    Raises:
+        InvalidArgumentError: `n` is negative or above 2**32.
+        DTypeError: `n` is no integer.
+
+    The mathematics: C. Davis and D. E. Knuth, "Number representations and dragon curves" (1970).
+    """
+    return _native.dragon_turns(integer("n", n, 0, INT64_MAX))
+
+
+def dragon_vertices(n: SupportsIndex) -> npt.NDArray[np.int64]:
+    """The first `n` vertices of the Heighway dragon on the square lattice.
+
+    No edge is walked twice, a vertex is visited at most twice, and vertex `2**k` is `2**(k / 2)` from the origin.
+
+    Args:
+        n: Number of vertices, the origin included.
+
+    Returns:
+        Shape (n, 2), int64 (x, y), from (0, 0) with the first step to (1, 0).
+
+    Raises:
+        InvalidArgumentError: `n` is negative or above 2**32.
+        DTypeError: `n` is no integer.
+    """
+    return _native.dragon_vertices(integer("n", n, 0, INT64_MAX))

@@ -1,0 +1,108 @@
+//! Curves and integer sets as NumPy arrays.
+
+use crate::error::Result;
+use fractal_kernels::executor::Serial;
+use fractal_kernels::{cantor, dragon, hilbert, morton};
+use numpy::ndarray::{Array2, ArrayView, Dimension};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use std::borrow::Cow;
+
+/// Integers of shape (n,), as NumPy has them.
+#[derive(FromPyObject)]
+pub(crate) enum Codes<'py> {
+    Signed(PyReadonlyArray1<'py, i64>),
+    Unsigned(PyReadonlyArray1<'py, u64>),
+}
+
+/// Integers of shape (n, ndim), as NumPy has them.
+#[derive(FromPyObject)]
+pub(crate) enum Points<'py> {
+    Signed(PyReadonlyArray2<'py, i64>),
+    Unsigned(PyReadonlyArray2<'py, u64>),
+}
+
+/// The elements in C order, in place where they lie so.
+pub(crate) fn elements<'a, T: Element + Clone, D: Dimension>(view: &'a ArrayView<'_, T, D>) -> Cow<'a, [T]> {
+    view.as_slice().map_or_else(|| Cow::Owned(view.iter().cloned().collect()), Cow::Borrowed)
+}
+
+/// (n, width) from its elements; the kernels give whole rows.
+pub(crate) fn rows<T: Element>(py: Python<'_>, data: Vec<T>, width: usize) -> Result<Bound<'_, PyArray2<T>>> {
+    let shape = (data.len() / width.max(1), width);
+    let array = Array2::from_shape_vec(shape, data)
+        .map_err(|e| fractal_kernels::KernelError::shape("result", e, "whole rows"))?;
+    Ok(array.into_pyarray(py))
+}
+
+macro_rules! codec {
+    ($encode:ident, $decode:ident, $curve:ident) => {
+        /// Codes of points: (n, ndim) → (n,).
+        #[pyfunction]
+        pub(crate) fn $encode<'py>(
+            py: Python<'py>,
+            coords: Points<'py>,
+            order: u32,
+        ) -> Result<Bound<'py, PyArray1<u64>>> {
+            let codes = match &coords {
+                Points::Signed(a) => {
+                    let view = a.as_array();
+                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &Serial))
+                }
+                Points::Unsigned(a) => {
+                    let view = a.as_array();
+                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &Serial))
+                }
+            }?;
+            Ok(codes.into_pyarray(py))
+        }
+
+        /// Points of codes: (n,) → (n, ndim).
+        #[pyfunction]
+        pub(crate) fn $decode<'py>(
+            py: Python<'py>,
+            index: Codes<'py>,
+            order: u32,
+            ndim: usize,
+        ) -> Result<Bound<'py, PyArray2<u64>>> {
+            let points = match &index {
+                Codes::Signed(a) => {
+                    let view = a.as_array();
+                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &Serial))
+                }
+                Codes::Unsigned(a) => {
+                    let view = a.as_array();
+                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &Serial))
+                }
+            }?;
+            rows(py, points, ndim)
+        }
+    };
+}
+
+codec!(hilbert_encode, hilbert_decode, hilbert);
+codec!(morton_encode, morton_decode, morton);
+
+/// The first n turns of the dragon curve, +1 left and -1 right.
+#[pyfunction]
+pub(crate) fn dragon_turns(py: Python<'_>, n: usize) -> Result<Bound<'_, PyArray1<i8>>> {
+    Ok(py.detach(|| dragon::turns(n))?.into_pyarray(py))
+}
+
+/// The first n lattice vertices of the dragon curve, (n, 2).
+#[pyfunction]
+pub(crate) fn dragon_vertices(py: Python<'_>, n: usize) -> Result<Bound<'_, PyArray2<i64>>> {
+    rows(py, py.detach(|| dragon::vertices(n))?, 2)
+}
+
+/// Left ends of the intervals of the Cantor construction.
+#[pyfunction]
+pub(crate) fn cantor_points(py: Python<'_>, depth: u32) -> Result<Bound<'_, PyArray1<f64>>> {
+    Ok(py.detach(|| cantor::points(depth))?.into_pyarray(py))
+}
+
+/// Integers below n with all digits in a set.
+#[pyfunction]
+pub(crate) fn digit_offsets(py: Python<'_>, n: i64, base: i64, digits: Vec<i64>) -> Result<Bound<'_, PyArray1<i64>>> {
+    Ok(py.detach(|| cantor::digit_offsets(n, base, &digits))?.into_pyarray(py))
+}

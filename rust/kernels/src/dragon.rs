@@ -1,0 +1,52 @@
+//! Heighway dragon: the turns of the folded strip and its path on the square lattice.
+//!
+//! Write `k = 2**a * m` with `m` odd: turn `k >= 1` goes left if `m = 1 (mod 4)`, else right. The heading after `k` turns
+//! is the number of ones in the Gray code of `k`, in quarter turns. C. Davis and D. E. Knuth, "Number representations and
+//! dragon curves", 1970. No edge is walked twice and no vertex is visited more than twice; after `2**k` steps the path
+//! is `2**(k / 2)` from its start.
+
+use crate::error::{KernelError, Result};
+
+/// Coordinates stay exact and memory stays sane up to here.
+const MAX_POINTS: usize = 1 << 32;
+
+fn check(n: usize) -> Result<()> {
+    if n > MAX_POINTS {
+        return Err(KernelError::value("n", n, format!("0 ..= {MAX_POINTS}")));
+    }
+    Ok(())
+}
+
+/// Turn `k` for `k >= 1`: `+1` to the left, `-1` to the right, in constant time.
+pub fn turn(k: u64) -> i8 {
+    let odd = k >> k.trailing_zeros().min(63);
+    if odd & 2 == 0 { 1 } else { -1 }
+}
+
+/// Direction of step `k` (from vertex `k` to `k + 1`) in quarter turns to the left of the first step, 0 to 3.
+pub fn heading(k: u64) -> u32 {
+    (k ^ k >> 1).count_ones() & 3
+}
+
+/// The first `n` turns, `k = 1 ..= n`.
+pub fn turns(n: usize) -> Result<Vec<i8>> {
+    check(n)?;
+    Ok((1..=n as u64).map(turn).collect())
+}
+
+/// The first `n` lattice vertices, shape (n, 2) as (x, y), from the origin with the first step along +x.
+pub fn vertices(n: usize) -> Result<Vec<i64>> {
+    check(n)?;
+    let (mut x, mut y) = (0, 0);
+    let mut out = Vec::with_capacity(2 * n);
+    for k in 0..n as u64 {
+        out.extend([x, y]);
+        match heading(k) {
+            0 => x += 1,
+            1 => y += 1,
+            2 => x -= 1,
+            _ => y -= 1,
+        }
+    }
+    Ok(out)
+}

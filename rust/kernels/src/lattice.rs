@@ -1,0 +1,103 @@
+//! Points of an n-dimensional lattice and their one-number codes: what every curve codec checks at its door.
+
+use crate::error::{KernelError, Result};
+use crate::executor::{Executor, for_each_chunk};
+
+/// Codes are u64, so `ndim * order` may not exceed this.
+pub const MAX_BITS: u32 = 64;
+
+/// Points per task.
+const PIECE: usize = 4096;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for i64 {}
+    impl Sealed for u64 {}
+}
+
+/// An integer that callers hold coordinates and codes in; negative ones are refused with their own value.
+pub trait Coordinate: sealed::Sealed + Copy + Send + Sync + std::fmt::Display {
+    /// The value, or `None` if negative.
+    fn checked(self) -> Option<u64>;
+}
+
+impl Coordinate for i64 {
+    fn checked(self) -> Option<u64> {
+        u64::try_from(self).ok()
+    }
+}
+
+impl Coordinate for u64 {
+    fn checked(self) -> Option<u64> {
+        Some(self)
+    }
+}
+
+/// All ones in the low `bits` bits.
+pub(crate) fn low_bits(bits: u32) -> u64 {
+    u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0)
+}
+
+/// Refuses unless `1 <= ndim` and `ndim * order <= 64`.
+pub(crate) fn check_size(ndim: usize, order: u32) -> Result<()> {
+    if ndim == 0 || ndim > MAX_BITS as usize {
+        return Err(KernelError::value("ndim", ndim, "1 ..= 64"));
+    }
+    let most = MAX_BITS / ndim as u32;
+    if order > most {
+        return Err(KernelError::value("order", order, format!("0 ..= {most} (ndim * order <= 64, ndim = {ndim})")));
+    }
+    Ok(())
+}
+
+fn check_range<T: Coordinate>(argument: &'static str, values: &[T], bits: u32) -> Result<()> {
+    let top = low_bits(bits);
+    match values.iter().find(|v| v.checked().is_none_or(|v| v > top)) {
+        None => Ok(()),
+        Some(bad) => Err(KernelError::index(argument, bad, format!("0 ..= {top} (2**{bits} values)"))),
+    }
+}
+
+/// One code for each row of `coords`, shape (n, ndim); `code` may scribble on the point it is given.
+pub(crate) fn encode_rows<T: Coordinate>(
+    coords: &[T],
+    ndim: usize,
+    order: u32,
+    executor: &dyn Executor,
+    code: impl Fn(&mut [u64]) -> u64 + Sync,
+) -> Result<Vec<u64>> {
+    check_size(ndim, order)?;
+    if !coords.len().is_multiple_of(ndim) {
+        return Err(KernelError::shape("coords", coords.len(), format!("a multiple of ndim = {ndim} elements")));
+    }
+    check_range("coords", coords, order)?;
+    let mut out = vec![0; coords.len() / ndim];
+    for_each_chunk(executor, &mut out, PIECE, |task, piece| {
+        let mut point = vec![0; ndim];
+        let rows = coords[task * PIECE * ndim..].chunks_exact(ndim);
+        for (out, row) in piece.iter_mut().zip(rows) {
+            point.iter_mut().zip(row).for_each(|(p, c)| *p = c.checked().unwrap_or(0));
+            *out = code(&mut point);
+        }
+    });
+    Ok(out)
+}
+
+/// One point of `ndim` coordinates for each code; the result has shape (n, ndim).
+pub(crate) fn decode_rows<T: Coordinate>(
+    index: &[T],
+    ndim: usize,
+    order: u32,
+    executor: &dyn Executor,
+    point: impl Fn(u64, &mut [u64]) + Sync,
+) -> Result<Vec<u64>> {
+    check_size(ndim, order)?;
+    check_range("index", index, ndim as u32 * order)?;
+    let mut out = vec![0; index.len() * ndim];
+    for_each_chunk(executor, &mut out, PIECE * ndim, |task, piece| {
+        for (row, code) in piece.chunks_exact_mut(ndim).zip(&index[task * PIECE..]) {
+            point(code.checked().unwrap_or(0), row);
+        }
+    });
+    Ok(out)
+}

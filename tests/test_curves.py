@@ -1,0 +1,213 @@
+"""Curves: the definitions H and D, with their numbers."""
+
+import itertools
+
+import numpy as np
+import pytest
+from fractal_core import curves
+from fractal_core.errors import DTypeError, FractalError, InvalidArgumentError, KeyIndexError, ShapeError
+
+
+def plane(order):
+    return curves.hilbert_decode(np.arange(4**order), order)
+
+
+@pytest.mark.parametrize("order", range(1, 8))
+def test_h1_bijection(order):
+    cells = plane(order)
+    assert cells.min() == 0
+    assert cells.max() == 2**order - 1
+    assert len({tuple(c) for c in cells.tolist()}) == 4**order
+
+
+@pytest.mark.parametrize("order", range(1, 8))
+def test_h2_consecutive_cells_are_neighbours(order):
+    assert (np.abs(np.diff(plane(order), axis=0)).sum(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("order", range(1, 7))
+def test_h3_inverse_for_sides_2_to_64(order):
+    np.testing.assert_array_equal(curves.hilbert_encode(plane(order), order), np.arange(4**order))
+
+
+@pytest.mark.parametrize("order", range(1, 8))
+def test_h4_first_quarter_fills_one_quadrant(order):
+    assert (plane(order)[: 4 ** (order - 1)] < 2 ** (order - 1)).all()
+
+
+@pytest.mark.parametrize("ndim", [2, 3, 4, 5])
+def test_h5_prefix_is_the_lower_order(ndim):
+    longest = curves.hilbert_decode(np.arange(2 ** (ndim * 3)), 3, ndim)
+    for order in (1, 2, 4, 64 // ndim):
+        n = min(2 ** (ndim * order), len(longest))
+        np.testing.assert_array_equal(curves.hilbert_decode(np.arange(n), order, ndim), longest[:n])
+        np.testing.assert_array_equal(curves.hilbert_encode(longest[:n], order), np.arange(n))
+
+
+# Exact over all pairs of places; a sample of gaps finds less (2.863 and 5.62 at side 128).
+@pytest.mark.parametrize(("order", "most_l1", "most_l2"), [(6, 2.9375, 5.61988), (7, 2.96875, 5.81113)])
+def test_h6_locality(order, most_l1, most_l2):
+    cells = plane(order).astype(np.int32)
+    l1 = l2 = 0.0
+    for gap in range(1, len(cells)):
+        d = np.abs(cells[gap:] - cells[:-gap])
+        l1 = max(l1, d.sum(axis=1).max() / gap**0.5)
+        l2 = max(l2, (d * d).sum(axis=1).max() / gap)
+    assert l1 == pytest.approx(most_l1, abs=1e-5)
+    assert l2 == pytest.approx(most_l2, abs=1e-5)
+    assert l1 <= 3
+    assert l2 <= 6
+
+
+def test_h7_grid_neighbours_may_lie_far_apart_on_the_curve():
+    y, x = np.mgrid[:128, :128]
+    place = curves.hilbert_encode(np.stack([y, x], axis=-1), 7)
+    gaps = np.concatenate([np.abs(np.diff(place, axis=axis)).ravel() for axis in (0, 1)])
+    assert np.median(gaps) == 1
+    assert np.quantile(gaps, 0.95) <= 171
+    assert gaps.max() == 13_653
+
+
+@pytest.mark.parametrize(("ndim", "order"), [(3, 3), (4, 2), (5, 2), (6, 1)])
+def test_h8_any_number_of_axes(ndim, order):
+    n = 2 ** (ndim * order)
+    cells = curves.hilbert_decode(np.arange(n), order, ndim)
+    assert (np.abs(np.diff(cells, axis=0)).sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(curves.hilbert_encode(cells, order), np.arange(n))
+
+
+@pytest.mark.parametrize("name", ["hilbert", "morton"])
+@pytest.mark.parametrize(("ndim", "order"), [(1, 63), (1, 64), (2, 32), (3, 21), (4, 16), (7, 9), (64, 1)])
+def test_codes_at_the_limit(name, ndim, order):
+    top = 2**order - 1
+    corner = np.full((1, ndim), top, dtype=np.uint64)
+    code = getattr(curves, f"{name}_encode")(corner, order)
+    back = getattr(curves, f"{name}_decode")(code, order, ndim)
+    assert back.tolist() == corner.tolist()
+    assert code.dtype == (np.uint64 if ndim * order == 64 else np.int64)
+    assert back.dtype == (np.uint64 if order == 64 else np.int64)
+    if name == "morton":
+        assert code[0] == 2 ** (ndim * order) - 1
+
+
+def test_morton_interleaves_bits_axis_0_first():
+    y, x = np.mgrid[:16, :16]
+    code = curves.morton_encode(np.stack([y, x], axis=-1), 4)
+    bits = [((y >> b & 1) << (2 * b + 1)) | ((x >> b & 1) << (2 * b)) for b in range(4)]
+    np.testing.assert_array_equal(code, sum(bits))
+    cells = curves.morton_decode(np.arange(4096), 4, 3)
+    expected = [sum((np.arange(4096) >> (3 * b + 2 - i) & 1) << b for b in range(4)) for i in range(3)]
+    np.testing.assert_array_equal(cells, np.stack(expected, axis=-1))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64, ">i8"])
+def test_any_integer_dtype(dtype):
+    cells = plane(3)
+    np.testing.assert_array_equal(curves.hilbert_encode(cells.astype(dtype), 3), np.arange(64))
+
+
+def test_any_strides_and_shapes():
+    cells = plane(4)
+    wide = np.zeros((512, 4), dtype=np.int64)
+    wide[::2, ::-2] = cells
+    np.testing.assert_array_equal(curves.hilbert_encode(wide[::2, ::-2], 4), np.arange(256))
+    np.testing.assert_array_equal(curves.hilbert_encode(np.asfortranarray(cells), 4), np.arange(256))
+    square = curves.hilbert_decode(np.arange(256).reshape(4, 8, 8)[:, ::-1], 4)
+    assert square.shape == (4, 8, 8, 2)
+    np.testing.assert_array_equal(square, cells.reshape(4, 8, 8, 2)[:, ::-1])
+    assert curves.hilbert_decode(5, 4).shape == (2,)
+    assert curves.hilbert_encode([1, 2], 4).shape == ()
+    assert curves.hilbert_encode(np.zeros((0, 3), dtype=int), 4).shape == (0,)
+
+
+@pytest.mark.parametrize("order", range(13))
+def test_d_endpoint_distance(order):
+    end = curves.dragon_vertices(2**order + 1)[-1]
+    assert (end**2).sum() == 2**order
+
+
+def test_d_turns_by_the_fold_rule():
+    folded = []
+    for _ in range(10):
+        folded = [*folded, 1, *(-t for t in reversed(folded))]
+    assert curves.dragon_turns(1023).tolist() == folded
+    assert curves.dragon_turns(7).tolist() == [1, 1, -1, 1, 1, -1, -1]
+    np.testing.assert_array_equal(curves.dragon_turns(500), curves.dragon_turns(1023)[:500])
+
+
+def test_d_path_follows_its_turns():
+    steps = np.diff(curves.dragon_vertices(1026), axis=0)
+    assert steps[0].tolist() == [1, 0]
+    cross = steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]
+    np.testing.assert_array_equal(cross, curves.dragon_turns(1024))
+
+
+def test_d_edges_once_vertices_at_most_twice():
+    path = [tuple(v) for v in curves.dragon_vertices(2**12 + 1).tolist()]
+    edges = [frozenset(pair) for pair in itertools.pairwise(path)]
+    assert len(set(edges)) == len(edges)
+    assert max(np.unique(path, axis=0, return_counts=True)[1]) == 2
+
+
+def test_d_689_distinct_vertices_among_1024():
+    assert len(np.unique(curves.dragon_vertices(1024), axis=0)) == 689
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: curves.hilbert_decode(np.arange(16), 2),
+        lambda: curves.hilbert_encode(plane(2), 2),
+        lambda: curves.morton_decode(np.arange(16), 2),
+        lambda: curves.morton_encode(plane(2), 2),
+        lambda: curves.dragon_turns(16),
+        lambda: curves.dragon_vertices(16),
+    ],
+)
+def test_results_are_rusts_own_memory(make):
+    array = make()
+    assert array.flags.owndata is False
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    owner = array
+    while isinstance(owner, np.ndarray):
+        assert owner.ctypes.data == array.ctypes.data
+        owner = owner.base
+    assert type(owner).__name__ == "PySliceContainer"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "argument"),
+    [
+        (lambda: curves.hilbert_encode([[0, 0]], 33), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_encode([[0, 0, 0]], 22), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_decode([0], 65, 1), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_decode([0], 2**40, 1), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_decode([0], -1), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_decode([0], 2.0), DTypeError, "order"),
+        (lambda: curves.hilbert_decode([0], True), DTypeError, "order"),
+        (lambda: curves.hilbert_decode([0], 2, 0), InvalidArgumentError, "ndim"),
+        (lambda: curves.hilbert_decode([0], 0, 65), InvalidArgumentError, "ndim"),
+        (lambda: curves.hilbert_decode([16], 2), KeyIndexError, "index"),
+        (lambda: curves.hilbert_decode([-1], 2), KeyIndexError, "index"),
+        (lambda: curves.hilbert_decode([0.0], 2), DTypeError, "index"),
+        (lambda: curves.hilbert_encode([[0, 4]], 2), KeyIndexError, "coords"),
+        (lambda: curves.hilbert_encode([[-1, 0]], 2), KeyIndexError, "coords"),
+        (lambda: curves.hilbert_encode([[0.5, 0]], 2), DTypeError, "coords"),
+        (lambda: curves.hilbert_encode([[True, False]], 2), DTypeError, "coords"),
+        (lambda: curves.hilbert_encode(3, 2), ShapeError, "coords"),
+        (lambda: curves.hilbert_encode(np.zeros((4, 0), dtype=int), 2), InvalidArgumentError, "ndim"),
+        (lambda: curves.morton_encode([[0, 4]], 2), KeyIndexError, "coords"),
+        (lambda: curves.morton_decode([0], 33), InvalidArgumentError, "order"),
+        (lambda: curves.dragon_turns(-1), InvalidArgumentError, "n"),
+        (lambda: curves.dragon_turns(2**33), InvalidArgumentError, "n"),
+        (lambda: curves.dragon_vertices(1.5), DTypeError, "n"),
+        (lambda: curves.dragon_vertices(2**70), InvalidArgumentError, "n"),
+    ],
+)
+def test_wrong_calls_name_the_argument(call, error, argument):
+    with pytest.raises(error) as caught:
+        call()
+    assert isinstance(caught.value, FractalError)
+    assert caught.value.argument == argument
+    assert "allowed" in str(caught.value)
