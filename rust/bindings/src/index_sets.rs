@@ -1,12 +1,14 @@
 //! Index sets as Python objects.
 
 use crate::error::Result;
-use fractal_kernels::index_set::IndexSet;
-use numpy::{PyArray1, PyReadonlyArray1};
+use fractal_kernels::executor::Serial;
+
+use fractal_kernels::index_set::{Form, IndexSet};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, Weak};
 
 /// Living index sets by key. Keys are never used twice, so a stale one is an error and not somebody else's set.
 static LIVING: LazyLock<RwLock<HashMap<i64, Weak<IndexSet>>>> = LazyLock::new(RwLock::default);
@@ -24,6 +26,8 @@ pub(crate) struct PyIndexSet {
     key: i64,
     /// What `handle` shows: torch warns about read-only arrays, so it may be written, and nothing here reads it.
     shown: AtomicI64,
+    /// The rows written out, made at the first call of `indptr` or `indices` of a set that holds offsets.
+    listed: OnceLock<IndexSet>,
 }
 
 impl PyIndexSet {
@@ -31,8 +35,17 @@ impl PyIndexSet {
         let set = Arc::new(set);
         let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
         LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&set));
-        Self { set, key, shown: AtomicI64::new(key) }
+        Self { set, key, shown: AtomicI64::new(key), listed: OnceLock::new() }
     }
+}
+
+/// A read-only view of memory inside the frozen pyclass `owner`, which becomes the array's base.
+fn view<'py, T: numpy::Element>(owner: &Bound<'py, PyIndexSet>, data: &[T]) -> Bound<'py, PyArray1<T>> {
+    let data = ndarray::ArrayView1::from(data);
+    // SAFETY: callers pass memory that `owner` holds, never moves and never writes; the array keeps `owner` alive.
+    let array = unsafe { PyArray1::borrow_from_array(&data, owner.clone().into_any()) };
+    array.readwrite().make_nonwriteable();
+    array
 }
 
 impl Drop for PyIndexSet {
@@ -44,9 +57,14 @@ impl Drop for PyIndexSet {
 #[pymethods]
 impl PyIndexSet {
     #[staticmethod]
-    fn from_csr(indptr: PyReadonlyArray1<'_, i64>, indices: PyReadonlyArray1<'_, i32>, n_keys: usize) -> Result<Self> {
-        let set = IndexSet::from_csr(indptr.as_array().to_vec(), indices.as_array().to_vec(), n_keys)?;
-        Ok(Self::new(set))
+    fn from_csr(
+        py: Python<'_>,
+        indptr: PyReadonlyArray1<'_, i64>,
+        indices: PyReadonlyArray1<'_, i32>,
+        n_keys: usize,
+    ) -> Result<Self> {
+        let (indptr, indices) = (indptr.as_array(), indices.as_array());
+        Ok(Self::new(py.detach(|| IndexSet::from_csr(indptr.to_vec(), indices.to_vec(), n_keys))?))
     }
 
     #[staticmethod]
@@ -57,6 +75,21 @@ impl PyIndexSet {
         q_offset: i64,
     ) -> Result<Self> {
         Ok(Self::new(IndexSet::from_offsets(offsets.as_array().to_vec(), n_queries, n_keys, q_offset)?))
+    }
+
+    #[staticmethod]
+    fn from_mask(py: Python<'_>, mask: PyReadonlyArray2<'_, bool>) -> Result<Self> {
+        let mask = mask.as_array();
+        let (n_queries, n_keys) = mask.dim();
+        Ok(Self::new(py.detach(|| IndexSet::from_mask(n_queries, n_keys, &Serial, |q, k| mask[[q, k]]))?))
+    }
+
+    #[staticmethod]
+    fn from_padded(py: Python<'_>, indices: PyReadonlyArray2<'_, i64>, n_keys: usize) -> Result<Self> {
+        let lists = indices.as_array();
+        let (n_queries, width) = lists.dim();
+        let set = py.detach(|| IndexSet::from_padded(n_queries, width, n_keys, &Serial, |q, slot| lists[[q, slot]]))?;
+        Ok(Self::new(set))
     }
 
     #[getter]
@@ -74,6 +107,35 @@ impl PyIndexSet {
         self.set.nnz()
     }
 
+    #[getter]
+    fn q_offset(&self) -> i64 {
+        self.set.q_offset()
+    }
+
+    /// The offsets, or None where the rows are listed.
+    #[getter]
+    fn offsets<'py>(this: &Bound<'py, Self>) -> Option<Bound<'py, PyArray1<i64>>> {
+        match this.get().set.form() {
+            Form::Csr { .. } => None,
+            Form::Offsets { offsets, .. } => Some(view(this, offsets)),
+        }
+    }
+
+    #[getter]
+    fn order<'py>(this: &Bound<'py, Self>) -> Option<Bound<'py, PyArray1<u32>>> {
+        this.get().set.order().map(|order| view(this, order))
+    }
+
+    #[getter]
+    fn indptr<'py>(this: &Bound<'py, Self>) -> Bound<'py, PyArray1<i64>> {
+        view(this, this.get().csr(this.py()).0)
+    }
+
+    #[getter]
+    fn indices<'py>(this: &Bound<'py, Self>) -> Bound<'py, PyArray1<i32>> {
+        view(this, this.get().csr(this.py()).1)
+    }
+
     /// This set's key for the attention ops, int64 of shape (1,); the array keeps the set alive.
     #[getter]
     fn handle<'py>(this: &Bound<'py, Self>) -> Bound<'py, PyArray1<i64>> {
@@ -82,6 +144,60 @@ impl PyIndexSet {
         unsafe {
             let shown = ndarray::ArrayView1::from_shape_ptr(1, this.get().shown.as_ptr());
             PyArray1::borrow_from_array(&shown, this.clone().into_any())
+        }
+    }
+
+    fn to_mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
+        let mask = py.detach(|| self.set.to_mask(&Serial));
+        mask.into_pyarray(py).reshape([self.set.n_queries(), self.set.n_keys()])
+    }
+
+    fn to_padded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
+        let (lists, width) = py.detach(|| self.set.to_padded(&Serial));
+        lists.into_pyarray(py).reshape([self.set.n_queries(), width])
+    }
+
+    fn union(&self, py: Python<'_>, other: &Self) -> Result<Self> {
+        Ok(Self::new(py.detach(|| self.set.union(&other.set, &Serial))?))
+    }
+
+    fn intersection(&self, py: Python<'_>, other: &Self) -> Result<Self> {
+        Ok(Self::new(py.detach(|| self.set.intersection(&other.set, &Serial))?))
+    }
+
+    #[pyo3(signature = (q_offset=None))]
+    fn causal(&self, py: Python<'_>, q_offset: Option<i64>) -> Result<Self> {
+        Ok(Self::new(py.detach(|| self.set.causal(q_offset, &Serial))?))
+    }
+
+    fn is_causal(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.set.is_causal())
+    }
+
+    fn transpose(&self, py: Python<'_>) -> Self {
+        Self::new(py.detach(|| self.set.transpose()))
+    }
+
+    fn rows(&self, py: Python<'_>, start: usize, stop: usize) -> Result<Self> {
+        Ok(Self::new(py.detach(|| self.set.rows(start, stop))?))
+    }
+
+    fn with_order(&self, py: Python<'_>, order: PyReadonlyArray1<'_, u32>) -> Result<Self> {
+        let order = order.as_array();
+        Ok(Self::new(py.detach(|| self.set.with_order(order.to_vec()))?))
+    }
+}
+
+impl PyIndexSet {
+    /// Row starts and key indices, written out once if the set holds offsets.
+    fn csr(&self, py: Python<'_>) -> (&[i64], &[i32]) {
+        let listed = match self.set.form() {
+            Form::Csr { .. } => &self.set,
+            Form::Offsets { .. } => py.detach(|| self.listed.get_or_init(|| self.set.listed(&Serial))),
+        };
+        match listed.form() {
+            Form::Csr { indptr, indices } => (indptr, indices),
+            Form::Offsets { .. } => (&[], &[]),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Index sets: which keys each query attends to. They know nothing of speed; a plan does.
 
+mod algebra;
+mod convert;
+
 use crate::error::{KernelError, Result};
+use convert::check_n_keys;
 use std::sync::Arc;
 
 /// How the rows of an [`IndexSet`] are held.
@@ -34,9 +38,7 @@ pub struct IndexSet {
 impl IndexSet {
     /// From row starts and sorted unique key indices; checks all of them.
     pub fn from_csr(indptr: Vec<i64>, indices: Vec<i32>, n_keys: usize) -> Result<Self> {
-        if n_keys > i32::MAX as usize {
-            return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
-        }
+        check_n_keys(n_keys)?;
         if indptr.first() != Some(&0) {
             return Err(KernelError::value("indptr", format!("{:?}", indptr.first()), "a first entry of 0"));
         }
@@ -73,8 +75,9 @@ impl IndexSet {
 
     /// The same offsets for every query; `offsets` are sorted here and must be unique.
     pub fn from_offsets(mut offsets: Vec<i64>, n_queries: usize, n_keys: usize, q_offset: i64) -> Result<Self> {
-        if n_keys > i32::MAX as usize {
-            return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
+        check_n_keys(n_keys)?;
+        if let Some(&bad) = offsets.iter().chain(std::iter::once(&q_offset)).find(|o| o.unsigned_abs() > 1 << 40) {
+            return Err(KernelError::value("offsets", bad, "magnitudes up to 2^40"));
         }
         offsets.sort_unstable();
         if let Some([twice, ..]) = offsets.windows(2).find(|w| w[0] == w[1]) {
@@ -96,6 +99,25 @@ impl IndexSet {
     /// How the rows are held.
     pub fn form(&self) -> &Form {
         &self.form
+    }
+
+    /// Position of query 0 among the keys: that of the offsets, else `n_keys − n_queries` (the last queries align
+    /// with the last keys).
+    pub fn q_offset(&self) -> i64 {
+        match &self.form {
+            Form::Csr { .. } => self.n_keys as i64 - self.n_queries as i64,
+            Form::Offsets { q_offset, .. } => *q_offset,
+        }
+    }
+
+    /// The largest key of one query.
+    pub fn last_key(&self, query: usize) -> Option<u32> {
+        match &self.form {
+            Form::Csr { indptr, indices } => {
+                indices[indptr[query] as usize..indptr[query + 1] as usize].last().map(|&key| key as u32)
+            }
+            Form::Offsets { .. } => self.row(query).last(),
+        }
     }
 
     /// The order in which a plan cuts queries into tiles; `None` is consecutive.

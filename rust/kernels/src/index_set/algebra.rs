@@ -1,0 +1,189 @@
+//! Union, intersection, causality, transposition and slices. Two sets of offsets from one position stay offsets.
+
+use super::{Form, IndexSet};
+use crate::error::{KernelError, Result};
+use crate::executor::Executor;
+use std::sync::Arc;
+
+impl IndexSet {
+    /// Keys of either set.
+    pub fn union(&self, other: &Self, executor: &dyn Executor) -> Result<Self> {
+        self.merge(other, executor, true)
+    }
+
+    /// Keys of both sets.
+    pub fn intersection(&self, other: &Self, executor: &dyn Executor) -> Result<Self> {
+        self.merge(other, executor, false)
+    }
+
+    fn merge(&self, other: &Self, executor: &dyn Executor, union: bool) -> Result<Self> {
+        if (self.n_queries, self.n_keys) != (other.n_queries, other.n_keys) {
+            return Err(KernelError::shape(
+                "other",
+                format!("{} queries and {} keys", other.n_queries, other.n_keys),
+                format!("{} queries and {} keys, as here", self.n_queries, self.n_keys),
+            ));
+        }
+        let order = self.order.clone().or_else(|| other.order.clone());
+        if let (Form::Offsets { offsets: a, q_offset }, Form::Offsets { offsets: b, q_offset: q }) =
+            (&self.form, &other.form)
+            && q_offset == q
+        {
+            let mut offsets = Vec::new();
+            merge_sorted(a.iter().copied(), b.iter().copied(), union, |o| offsets.push(o));
+            return Ok(Self {
+                form: Form::Offsets { offsets: offsets.into(), q_offset: *q_offset },
+                order,
+                ..self.clone()
+            });
+        }
+        let set = Self::from_rows(self.n_queries, self.n_keys, executor, |query, keys| {
+            merge_sorted(self.row(query), other.row(query), union, |key| keys.push(key as i32));
+        })?;
+        Ok(Self { order, ..set })
+    }
+
+    /// Only keys at or before the query's own position, query + `q_offset`.
+    ///
+    /// `None` takes the set's own position of query 0: that of its offsets, else `n_keys − n_queries`.
+    pub fn causal(&self, q_offset: Option<i64>, executor: &dyn Executor) -> Result<Self> {
+        let from = q_offset.unwrap_or_else(|| self.q_offset());
+        match &self.form {
+            Form::Offsets { offsets, q_offset } => {
+                // key <= query + from  <=>  offset >= q_offset - from
+                let first = offsets.partition_point(|&o| o < q_offset - from);
+                let form = Form::Offsets { offsets: offsets[first..].to_vec().into(), q_offset: *q_offset };
+                Ok(Self { form, ..self.clone() })
+            }
+            Form::Csr { .. } => {
+                let set = Self::from_rows(self.n_queries, self.n_keys, executor, |query, keys| {
+                    let position = query as i64 + from;
+                    keys.extend(self.row(query).map(|key| key as i32).take_while(|&key| i64::from(key) <= position));
+                })?;
+                Ok(Self { order: self.order.clone(), ..set })
+            }
+        }
+    }
+
+    /// Whether every key is at or before its query's own position, query + [`Self::q_offset`].
+    pub fn is_causal(&self) -> bool {
+        match &self.form {
+            Form::Offsets { offsets, .. } => offsets.first().is_none_or(|&o| o >= 0),
+            Form::Csr { .. } => {
+                let from = self.q_offset();
+                (0..self.n_queries).all(|q| self.last_key(q).is_none_or(|key| i64::from(key) <= q as i64 + from))
+            }
+        }
+    }
+
+    /// Queries become keys and keys become queries. Offsets stay offsets; a query order is dropped.
+    #[must_use]
+    pub fn transpose(&self) -> Self {
+        match &self.form {
+            Form::Offsets { offsets, q_offset } => {
+                // key = query + q_offset - o  <=>  query = key - q_offset + o
+                let offsets: Vec<i64> = offsets.iter().rev().map(|o| -o).collect();
+                let form = Form::Offsets { offsets: offsets.into(), q_offset: -q_offset };
+                Self { n_queries: self.n_keys, n_keys: self.n_queries, form, order: None }
+            }
+            Form::Csr { indices, .. } => {
+                let mut indptr = vec![0i64; self.n_keys + 1];
+                for &key in indices.iter() {
+                    indptr[key as usize + 1] += 1;
+                }
+                for key in 0..self.n_keys {
+                    indptr[key + 1] += indptr[key];
+                }
+                let mut next = indptr.clone();
+                let mut queries = vec![0i32; indices.len()];
+                for query in 0..self.n_queries {
+                    for key in self.row(query) {
+                        let slot = &mut next[key as usize];
+                        queries[*slot as usize] = query as i32;
+                        *slot += 1;
+                    }
+                }
+                let form = Form::Csr { indptr: indptr.into(), indices: queries.into() };
+                Self { n_queries: self.n_keys, n_keys: self.n_queries, form, order: None }
+            }
+        }
+    }
+
+    /// Queries `start..stop` over the same keys. Offsets stay offsets; a query order is dropped.
+    pub fn rows(&self, start: usize, stop: usize) -> Result<Self> {
+        if start > stop || stop > self.n_queries {
+            return Err(KernelError::index(
+                "rows",
+                format!("{start}..{stop}"),
+                format!("0 <= start <= stop <= n_queries = {}", self.n_queries),
+            ));
+        }
+        let form = match &self.form {
+            Form::Offsets { offsets, q_offset } => {
+                Form::Offsets { offsets: offsets.clone(), q_offset: q_offset + start as i64 }
+            }
+            Form::Csr { indptr, indices } => {
+                let base = indptr[start];
+                Form::Csr {
+                    indptr: Arc::new(indptr[start..=stop].iter().map(|p| p - base).collect()),
+                    indices: Arc::new(indices[base as usize..indptr[stop] as usize].to_vec()),
+                }
+            }
+        };
+        Ok(Self { n_queries: stop - start, n_keys: self.n_keys, form, order: None })
+    }
+
+    /// The same set, its queries cut into tiles along `order`: a permutation of the queries.
+    pub fn with_order(&self, order: Vec<u32>) -> Result<Self> {
+        if order.len() != self.n_queries {
+            return Err(KernelError::shape("order", order.len(), format!("n_queries = {} entries", self.n_queries)));
+        }
+        let mut seen = vec![false; self.n_queries];
+        for &query in &order {
+            match seen.get_mut(query as usize) {
+                Some(seen) if !*seen => *seen = true,
+                Some(_) => return Err(KernelError::value("order", format!("query {query} twice"), "a permutation")),
+                None => {
+                    return Err(KernelError::index(
+                        "order",
+                        format!("query {query}"),
+                        format!("0 <= query < n_queries = {}", self.n_queries),
+                    ));
+                }
+            }
+        }
+        Ok(Self { order: Some(order.into()), ..self.clone() })
+    }
+}
+
+/// Walks two increasing sequences once and emits their union or intersection, increasing.
+fn merge_sorted<T: Ord + Copy>(
+    a: impl Iterator<Item = T>,
+    b: impl Iterator<Item = T>,
+    union: bool,
+    mut emit: impl FnMut(T),
+) {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    loop {
+        match (a.peek().copied(), b.peek().copied()) {
+            (Some(x), Some(y)) if x == y => {
+                emit(x);
+                a.next();
+                b.next();
+            }
+            (Some(x), y) if y.is_none_or(|y| x < y) => {
+                if union {
+                    emit(x);
+                }
+                a.next();
+            }
+            (_, Some(y)) => {
+                if union {
+                    emit(y);
+                }
+                b.next();
+            }
+            (_, None) => return,
+        }
+    }
+}

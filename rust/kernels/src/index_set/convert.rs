@@ -1,0 +1,184 @@
+//! Into and out of the other ways to write an index set: masks, padded lists, CSR.
+
+use super::{Form, IndexSet};
+use crate::error::{KernelError, Result};
+use crate::executor::{Executor, for_each_chunk};
+use std::borrow::Cow;
+
+/// Rows that one task handles.
+const ROWS: usize = 256;
+
+impl IndexSet {
+    /// Builds CSR rows in parallel: `row(query, keys)` appends the sorted unique keys of one query.
+    ///
+    /// The caller answers for the order and the range of the keys.
+    pub fn from_rows(
+        n_queries: usize,
+        n_keys: usize,
+        executor: &dyn Executor,
+        row: impl Fn(usize, &mut Vec<i32>) + Sync,
+    ) -> Result<Self> {
+        check_n_keys(n_keys)?;
+        let mut pieces = vec![(Vec::<i64>::new(), Vec::<i32>::new()); n_queries.div_ceil(ROWS)];
+        for_each_chunk(executor, &mut pieces, 1, |block, piece| {
+            let (ends, keys) = &mut piece[0];
+            for query in block * ROWS..((block + 1) * ROWS).min(n_queries) {
+                let start = keys.len();
+                row(query, keys);
+                debug_assert!(keys[start..].windows(2).all(|w| w[0] < w[1]), "row {query} is not sorted");
+                debug_assert!(
+                    keys[start..].iter().all(|&j| j >= 0 && (j as usize) < n_keys),
+                    "row {query} leaves range"
+                );
+                ends.push(keys.len() as i64);
+            }
+        });
+        let mut indptr = Vec::with_capacity(n_queries + 1);
+        let mut indices = Vec::with_capacity(pieces.iter().map(|p| p.1.len()).sum());
+        indptr.push(0);
+        for (ends, keys) in pieces {
+            let base = indices.len() as i64;
+            indptr.extend(ends.iter().map(|e| base + e));
+            indices.extend_from_slice(&keys);
+        }
+        Ok(Self { n_queries, n_keys, form: Form::Csr { indptr: indptr.into(), indices: indices.into() }, order: None })
+    }
+
+    /// From a dense mask: `allowed(query, key)` says whether the query attends to the key.
+    pub fn from_mask(
+        n_queries: usize,
+        n_keys: usize,
+        executor: &dyn Executor,
+        allowed: impl Fn(usize, usize) -> bool + Sync,
+    ) -> Result<Self> {
+        Self::from_rows(n_queries, n_keys, executor, |query, keys| {
+            keys.extend((0..n_keys).filter(|&key| allowed(query, key)).map(|key| key as i32));
+        })
+    }
+
+    /// From lists of equal width: `entry(query, slot)` is a key or −1 for a pad. Rows may be unsorted, not repeat a key.
+    pub fn from_padded(
+        n_queries: usize,
+        width: usize,
+        n_keys: usize,
+        executor: &dyn Executor,
+        entry: impl Fn(usize, usize) -> i64 + Sync,
+    ) -> Result<Self> {
+        for query in 0..n_queries {
+            if let Some(bad) = (0..width).map(|slot| entry(query, slot)).find(|&j| j < -1 || j >= n_keys as i64) {
+                return Err(KernelError::index(
+                    "indices",
+                    format!("key {bad} in row {query}"),
+                    format!("0 <= key < n_keys = {n_keys}, or -1 for a pad"),
+                ));
+            }
+        }
+        let set = Self::from_rows(n_queries, n_keys, executor, |query, keys| {
+            let start = keys.len();
+            keys.extend((0..width).map(|slot| entry(query, slot) as i32).filter(|&j| j >= 0));
+            keys[start..].sort_unstable();
+            let mut write = start;
+            for read in start..keys.len() {
+                if read == start || keys[read] != keys[write - 1] {
+                    keys[write] = keys[read];
+                    write += 1;
+                }
+            }
+            keys.truncate(write);
+        })?;
+        for query in 0..n_queries {
+            let given = (0..width).filter(|&slot| entry(query, slot) >= 0).count();
+            if given != set.row(query).len() {
+                return Err(KernelError::value(
+                    "indices",
+                    format!("a repeated key in row {query}"),
+                    "each key once in a row",
+                ));
+            }
+        }
+        Ok(set)
+    }
+
+    /// Row starts and key indices; borrowed where the set already holds them.
+    pub fn to_csr(&self, executor: &dyn Executor) -> (Cow<'_, [i64]>, Cow<'_, [i32]>) {
+        match &self.form {
+            Form::Csr { indptr, indices } => (Cow::Borrowed(indptr), Cow::Borrowed(indices)),
+            Form::Offsets { .. } => {
+                let mut indptr = Vec::with_capacity(self.n_queries + 1);
+                indptr.push(0);
+                let mut end = 0;
+                for query in 0..self.n_queries {
+                    end += self.row(query).len() as i64;
+                    indptr.push(end);
+                }
+                let mut indices = vec![0i32; end as usize];
+                let mut slots = Vec::with_capacity(self.n_queries.div_ceil(ROWS));
+                let mut rest = &mut indices[..];
+                for block in 0..self.n_queries.div_ceil(ROWS) {
+                    let last = ((block + 1) * ROWS).min(self.n_queries);
+                    let (piece, tail) = rest.split_at_mut((indptr[last] - indptr[block * ROWS]) as usize);
+                    slots.push(piece);
+                    rest = tail;
+                }
+                for_each_chunk(executor, &mut slots, 1, |block, piece| {
+                    let rows = (block * ROWS..((block + 1) * ROWS).min(self.n_queries)).flat_map(|q| self.row(q));
+                    for (slot, key) in piece[0].iter_mut().zip(rows) {
+                        *slot = key as i32;
+                    }
+                });
+                (Cow::Owned(indptr), Cow::Owned(indices))
+            }
+        }
+    }
+
+    /// The same set with listed rows.
+    #[must_use]
+    pub fn listed(&self, executor: &dyn Executor) -> Self {
+        match &self.form {
+            Form::Csr { .. } => self.clone(),
+            Form::Offsets { .. } => {
+                let (indptr, indices) = self.to_csr(executor);
+                let form = Form::Csr { indptr: indptr.into_owned().into(), indices: indices.into_owned().into() };
+                Self { form, ..self.clone() }
+            }
+        }
+    }
+
+    /// Dense mask in row order, `n_queries * n_keys`.
+    pub fn to_mask(&self, executor: &dyn Executor) -> Vec<bool> {
+        let mut mask = vec![false; self.n_queries * self.n_keys];
+        if mask.is_empty() {
+            return mask;
+        }
+        for_each_chunk(executor, &mut mask, ROWS * self.n_keys, |block, piece| {
+            for (r, row) in piece.chunks_mut(self.n_keys).enumerate() {
+                self.row(block * ROWS + r).for_each(|key| row[key as usize] = true);
+            }
+        });
+        mask
+    }
+
+    /// Lists padded with −1 to the longest row: the entries in row order and the width.
+    pub fn to_padded(&self, executor: &dyn Executor) -> (Vec<i32>, usize) {
+        let width = (0..self.n_queries).map(|q| self.row(q).len()).max().unwrap_or(0);
+        let mut lists = vec![-1i32; self.n_queries * width];
+        if width > 0 {
+            for_each_chunk(executor, &mut lists, ROWS * width, |block, piece| {
+                for (r, list) in piece.chunks_mut(width).enumerate() {
+                    for (slot, key) in list.iter_mut().zip(self.row(block * ROWS + r)) {
+                        *slot = key as i32;
+                    }
+                }
+            });
+        }
+        (lists, width)
+    }
+}
+
+/// Keys are counted in 32 bits.
+pub(super) fn check_n_keys(n_keys: usize) -> Result<()> {
+    if n_keys > i32::MAX as usize {
+        return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
+    }
+    Ok(())
+}
