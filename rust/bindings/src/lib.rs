@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 hands every argument over by value")]
 
 mod attention;
+mod builders;
 mod curves;
 mod error;
 mod index_sets;
@@ -12,6 +13,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::attention::{attention_backward, attention_forward};
+    #[pymodule_export]
+    use crate::builders::{cantor_set, random_set, sierpinski_set, window_set};
     #[pymodule_export]
     use crate::curves::{
         cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, morton_decode,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod builders;
 pub mod cantor;
 pub mod dragon;
 pub mod error;
