@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -10,6 +11,8 @@ import numpy as np
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
 INT64_MAX = 2**63 - 1
@@ -44,3 +47,16 @@ def last_axis(argument: str, shape: tuple[int, ...], allowed: str) -> int:
     if not shape:
         raise ShapeError(argument, shape, allowed)
     return shape[-1]
+
+
+def digit_set(argument: str, value: Iterable[SupportsIndex], base: int) -> tuple[int, ...]:
+    """`value` as digits of base `base`: integers that increase from 0 and stay below base."""
+    try:
+        digits = tuple(integer(argument, digit, 0, base - 1) for digit in value)
+    except TypeError as error:
+        if isinstance(error, DTypeError):
+            raise
+        raise DTypeError(argument, repr(value), "a sequence of integers") from None
+    if not digits or digits[0] != 0 or any(a >= b for a, b in itertools.pairwise(digits)):
+        raise InvalidArgumentError(argument, digits, f"increasing, from 0, below base = {base}")
+    return digits

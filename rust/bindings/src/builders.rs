@@ -16,8 +16,8 @@ pub(crate) fn cantor_set(
     n_queries: usize,
     n_keys: usize,
     causal: bool,
-    base: u64,
-    digits: Vec<u64>,
+    base: i64,
+    digits: Vec<i64>,
 ) -> Result<PyIndexSet> {
     Ok(PyIndexSet::new(builders::cantor(Span::new(n_queries, n_keys, causal)?, base, &digits)?))
 }

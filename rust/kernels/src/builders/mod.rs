@@ -7,7 +7,7 @@ mod offsets;
 mod random;
 mod sierpinski;
 
-pub use offsets::{cantor, digit_offsets, window};
+pub use offsets::{cantor, window};
 pub use random::random;
 pub use sierpinski::sierpinski;
 

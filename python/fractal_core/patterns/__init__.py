@@ -1,0 +1,89 @@
+"""Patterns by name: built in, from plug-ins, or registered here.
+
+>>> import fractal_core as fc
+>>> fc.pattern("window", radius=2).index_set(4, causal=True).nnz
+9
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from fractal_core.errors import DTypeError
+from fractal_core.patterns.protocol import Pattern, PatternBase, check_span
+from fractal_core.patterns.registry import PatternInfo, PatternRegistry, installed
+from fractal_core.patterns.spec import is_plain, parse_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "Pattern",
+    "PatternBase",
+    "PatternInfo",
+    "PatternRegistry",
+    "check_span",
+    "create",
+    "info",
+    "names",
+    "parse",
+    "register",
+]
+
+
+@cache
+def _registry() -> PatternRegistry:
+    """The one registry of this process, made on first use."""
+    return installed()
+
+
+def names() -> list[str]:
+    """Names of all patterns, sorted. Reads metadata only: no plug-in is imported."""
+    return _registry().names()
+
+
+def create(name: str, /, **params: object) -> Pattern:
+    """The pattern of a name; without parameters also of a text such as `window:radius=32|cantor:base=4`.
+
+    Raises:
+        PluginError: an unknown name, or a plug-in that did not load; says which distribution failed and why.
+        InvalidArgumentError: a parameter that the pattern does not have, or a value out of its range.
+    """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("name", type(name).__name__, "the name of a pattern")
+    if not params and not is_plain(name) and name not in names():
+        return parse(name)
+    return _registry().create(name, **params)
+
+
+def parse(text: str) -> Pattern:
+    """The pattern that a text describes: `name:key=value,…`, joined by `|` (either) and `&` (both).
+
+    Values are Python literals; `32x32` is a shape. `&` binds before `|`; brackets group.
+
+    Raises:
+        InvalidArgumentError: a text that is not of this form, and as `create`.
+        PluginError: as `create`.
+    """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("text", type(text).__name__, "text")
+    return parse_with(_registry().create, text)
+
+
+def info(name: str) -> PatternInfo:
+    """Origin, summary and parameters of a name; a plug-in that does not load is reported, not raised.
+
+    Raises:
+        PluginError: an unknown name.
+    """
+    return _registry().info(name)
+
+
+def register(name: str, factory: Callable[..., Pattern]) -> None:
+    """Makes `factory(**params)` the pattern of a new name, for this process.
+
+    Raises:
+        PluginError: the name is taken.
+    """
+    _registry().register(name, factory)
