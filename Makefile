@@ -41,9 +41,10 @@ wheel: $(STAMPS)/wheel ## Build the wheel and the source distribution into dist/
 lint: lint-rust lint-python ## All static checks; warnings are errors
 
 .PHONY: lint-rust
-lint-rust: $(STAMPS)/setup ## rustfmt and clippy
+lint-rust: $(STAMPS)/setup ## rustfmt, clippy, links in the documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --release --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --release --locked -p fractal-kernels -p fractal-shaders
 
 .PHONY: lint-python
 lint-python: build ## ruff, basedpyright, stubtest, import-linter, typos
