@@ -76,6 +76,65 @@ def test_h8_any_number_of_axes(ndim, order):
     np.testing.assert_array_equal(curves.hilbert_encode(cells, order), np.arange(n))
 
 
+def check_order(shape):
+    order = curves.hilbert_order(shape)
+    cells = np.stack(np.unravel_index(order, shape), axis=-1)
+    np.testing.assert_array_equal(np.sort(order), np.arange(np.prod(shape)))
+    assert (np.abs(np.diff(cells, axis=0)).sum(axis=1) == 1).all(), shape
+    return cells
+
+
+def test_h9_every_small_rectangle_in_unit_steps():
+    for shape in itertools.product(range(1, 41), repeat=2):
+        check_order(shape)
+
+
+def test_h9_every_small_box_in_unit_steps():
+    for shape in itertools.product(range(1, 13), repeat=3):
+        check_order(shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 999), (101, 2), (2, 100), (5, 7, 300), (301, 2, 3)])
+def test_h9_long_boxes_in_unit_steps(shape):
+    cells = check_order(shape)
+    longest = cells[:, np.argmax(shape)]
+    # The path goes down the long axis once: it never falls back by more than the box is thick.
+    thick = np.prod(shape) / max(shape)
+    assert (np.maximum.accumulate(longest) - longest).max() <= thick
+
+
+@pytest.mark.parametrize(
+    ("shape", "bound"),
+    [((480, 641), 6), ((100, 37), 6), ((101, 101), 6), ((17, 251, 9), 30), ((30, 30, 30), 30), ((31, 33, 35), 30)],
+)
+def test_h9_thick_boxes_stay_local(shape, bound):
+    cells = check_order(shape).astype(float)
+    for gap in (16, 64, 101, 171):
+        far = np.sqrt(((cells[gap:] - cells[:-gap]) ** 2).sum(axis=1).max())
+        assert far ** len(shape) <= bound * gap
+
+
+@pytest.mark.parametrize("order", range(8))
+def test_h9_squares_and_cubes_of_powers_of_two_are_the_codec(order):
+    np.testing.assert_array_equal(check_order((2**order, 2**order)), plane(order))
+    if order <= 4:
+        cube = curves.hilbert_decode(np.arange(8**order), order, 3)
+        np.testing.assert_array_equal(check_order((2**order,) * 3), cube)
+
+
+def test_orders_of_empty_boxes():
+    assert curves.hilbert_order((0, 5)).shape == (0,)
+    assert curves.morton_order((3, 0, 2)).shape == (0,)
+
+
+@pytest.mark.parametrize("shape", [(7,), (8, 8), (5, 9), (3, 1, 6), (2, 3, 4, 5)])
+def test_morton_order_sorts_by_code(shape):
+    order = curves.morton_order(shape)
+    cells = np.stack(np.unravel_index(order, shape), axis=-1)
+    np.testing.assert_array_equal(np.sort(order), np.arange(np.prod(shape)))
+    assert (np.diff(curves.morton_encode(cells, 4)) > 0).all()
+
+
 @pytest.mark.parametrize("name", ["hilbert", "morton"])
 @pytest.mark.parametrize(("ndim", "order"), [(1, 63), (1, 64), (2, 32), (3, 21), (4, 16), (7, 9), (64, 1)])
 def test_codes_at_the_limit(name, ndim, order):
@@ -160,6 +219,8 @@ def test_d_689_distinct_vertices_among_1024():
         lambda: curves.hilbert_encode(plane(2), 2),
         lambda: curves.morton_decode(np.arange(16), 2),
         lambda: curves.morton_encode(plane(2), 2),
+        lambda: curves.hilbert_order((3, 5)),
+        lambda: curves.morton_order((3, 5)),
         lambda: curves.dragon_turns(16),
         lambda: curves.dragon_vertices(16),
     ],
@@ -199,6 +260,15 @@ def test_results_are_rusts_own_memory(make):
         (lambda: curves.hilbert_encode(np.zeros((4, 0), dtype=int), 2), InvalidArgumentError, "ndim"),
         (lambda: curves.morton_encode([[0, 4]], 2), KeyIndexError, "coords"),
         (lambda: curves.morton_decode([0], 33), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_order((4,)), ShapeError, "shape"),
+        (lambda: curves.hilbert_order((2, 2, 2, 2)), ShapeError, "shape"),
+        (lambda: curves.hilbert_order((-1, 4)), InvalidArgumentError, "shape"),
+        (lambda: curves.hilbert_order((2**20, 2**20)), InvalidArgumentError, "shape"),
+        (lambda: curves.hilbert_order((2**31, 2**31, 2**31)), InvalidArgumentError, "shape"),
+        (lambda: curves.hilbert_order((2.5, 4)), DTypeError, "shape"),
+        (lambda: curves.hilbert_order(4), DTypeError, "shape"),
+        (lambda: curves.morton_order(()), ShapeError, "shape"),
+        (lambda: curves.morton_order((2,) * 16 + (64,)), InvalidArgumentError, "shape"),
         (lambda: curves.dragon_turns(-1), InvalidArgumentError, "n"),
         (lambda: curves.dragon_turns(2**33), InvalidArgumentError, "n"),
         (lambda: curves.dragon_vertices(1.5), DTypeError, "n"),

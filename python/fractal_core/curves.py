@@ -12,9 +12,10 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import INT64_MAX, UINT32_MAX, integer, integers, last_axis
+from fractal_core.errors import DTypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import numpy.typing as npt
 
@@ -26,8 +27,10 @@ __all__ = [
     "dragon_vertices",
     "hilbert_decode",
     "hilbert_encode",
+    "hilbert_order",
     "morton_decode",
     "morton_encode",
+    "morton_order",
 ]
 
 
@@ -102,6 +105,36 @@ def hilbert_decode(index: npt.ArrayLike, order: SupportsIndex, ndim: SupportsInd
     return _decode(_native.hilbert_decode, index, order, ndim)
 
 
+def _shape(shape: Iterable[SupportsIndex] | SupportsIndex) -> tuple[int, ...]:
+    try:
+        sides = iter(cast("Iterable[SupportsIndex]", shape))
+    except TypeError:
+        raise DTypeError("shape", repr(shape), "a tuple of integers") from None
+    return tuple(integer("shape", side, 0, UINT32_MAX) for side in sides)
+
+
+def hilbert_order(shape: Iterable[SupportsIndex]) -> npt.NDArray[np.int64]:
+    """The cells of any 2-D or 3-D box in the order of a Hilbert-like curve.
+
+    Every step of every box is a unit step: consecutive cells differ by one along one axis. Squares and cubes of side
+    2**k take the places of `hilbert_decode`. Other boxes are cut recursively like the Hilbert curve's own quadrants and
+    octants, with cuts placed by parity; these orders are not prefix-stable.
+
+    Args:
+        shape: Two or three axis lengths, at most 2**32 cells.
+
+    Returns:
+        Shape (cells,), int64: the raster (C order) offset of the t-th cell; a permutation of 0 .. cells - 1.
+        `np.unravel_index(order, shape)` gives the cells' coordinates, `tokens[order]` lays tokens along the curve.
+
+    Raises:
+        ShapeError: `shape` has not two or three axes.
+        InvalidArgumentError: An axis is negative, or there are too many cells.
+        DTypeError: An axis is no integer.
+    """
+    return _native.hilbert_order(_shape(shape))
+
+
 def morton_encode(coords: npt.ArrayLike, order: SupportsIndex) -> Integers:
     """Morton (Z-order) codes of lattice points: the bits of the coordinates interleaved, axis 0 most significant.
 
@@ -138,6 +171,23 @@ def morton_decode(index: npt.ArrayLike, order: SupportsIndex, ndim: SupportsInde
         DTypeError: `index`, `order` or `ndim` are no integers.
     """
     return _decode(_native.morton_decode, index, order, ndim)
+
+
+def morton_order(shape: Iterable[SupportsIndex]) -> npt.NDArray[np.int64]:
+    """The cells of a box by Morton code.
+
+    Args:
+        shape: One axis length or more, at most 2**32 cells.
+
+    Returns:
+        Shape (cells,), int64: the raster (C order) offset of the t-th cell; a permutation of 0 .. cells - 1.
+
+    Raises:
+        ShapeError: `shape` has no axis.
+        InvalidArgumentError: An axis is negative, or there are too many cells or axes.
+        DTypeError: An axis is no integer.
+    """
+    return _native.morton_order(_shape(shape))
 
 
 def dragon_turns(n: SupportsIndex) -> npt.NDArray[np.int8]:

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use fractal_kernels::executor::Serial;
-use fractal_kernels::{cantor, dragon, hilbert, morton};
+use fractal_kernels::{cantor, dragon, hilbert, hilbert_order as boxes, morton};
 use numpy::ndarray::{Array2, ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -82,6 +82,18 @@ macro_rules! codec {
 
 codec!(hilbert_encode, hilbert_decode, hilbert);
 codec!(morton_encode, morton_decode, morton);
+
+/// Raster offsets of a box's cells in Hilbert order.
+#[pyfunction]
+pub(crate) fn hilbert_order(py: Python<'_>, shape: Vec<usize>) -> Result<Bound<'_, PyArray1<i64>>> {
+    Ok(py.detach(|| boxes::order(&shape))?.into_pyarray(py))
+}
+
+/// Raster offsets of a box's cells in Morton order.
+#[pyfunction]
+pub(crate) fn morton_order(py: Python<'_>, shape: Vec<usize>) -> Result<Bound<'_, PyArray1<i64>>> {
+    Ok(py.detach(|| morton::order(&shape))?.into_pyarray(py))
+}
 
 /// The first n turns of the dragon curve, +1 left and -1 right.
 #[pyfunction]

@@ -17,8 +17,8 @@ mod _native {
     use crate::builders::{cantor_set, random_set, sierpinski_set, window_set};
     #[pymodule_export]
     use crate::curves::{
-        cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, morton_decode,
-        morton_encode,
+        cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, hilbert_order,
+        morton_decode, morton_encode, morton_order,
     };
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;

@@ -50,6 +50,16 @@ pub(crate) fn check_size(ndim: usize, order: u32) -> Result<()> {
     Ok(())
 }
 
+/// Cells of a box, of which one order lists at most `2**32`.
+pub(crate) fn check_cells(shape: &[usize]) -> Result<usize> {
+    const MOST: usize = 1 << 32;
+    shape
+        .iter()
+        .try_fold(1_usize, |n, &side| n.checked_mul(side))
+        .filter(|&n| n <= MOST)
+        .ok_or_else(|| KernelError::value("shape", format!("{shape:?}"), format!("at most {MOST} cells")))
+}
+
 fn check_range<T: Coordinate>(argument: &'static str, values: &[T], bits: u32) -> Result<()> {
     let top = low_bits(bits);
     match values.iter().find(|v| v.checked().is_none_or(|v| v > top)) {

@@ -11,6 +11,7 @@ pub mod dragon;
 pub mod error;
 pub mod executor;
 pub mod hilbert;
+pub mod hilbert_order;
 pub mod index_set;
 pub mod lattice;
 pub mod morton;

@@ -3,9 +3,9 @@
 //! Bit `b` of coordinate `i` of `n` is bit `b * n + (n - 1 - i)` of the code, so that codes of one-bit coordinates run
 //! in raster order. G. M. Morton, 1966.
 
-use crate::error::Result;
+use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lattice::{Coordinate, decode_rows, encode_rows};
+use crate::lattice::{Coordinate, check_cells, check_size, decode_rows, encode_rows};
 
 /// Codes of the rows of `coords`, shape (n, ndim), each coordinate below `2**order`.
 pub fn encode<T: Coordinate>(coords: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
@@ -15,6 +15,29 @@ pub fn encode<T: Coordinate>(coords: &[T], ndim: usize, order: u32, executor: &d
 /// Points of the codes, shape (n, ndim); each code is below `2**(ndim * order)`.
 pub fn decode<T: Coordinate>(index: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
     decode_rows(index, ndim, order, executor, deinterleave)
+}
+
+/// Raster offsets of the cells of a box, by Morton code: a permutation of `0 .. cells`.
+pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
+    let cells = check_cells(shape)?;
+    if shape.is_empty() {
+        return Err(KernelError::shape("shape", "0 axes", "1 axis or more"));
+    }
+    let longest = shape.iter().copied().max().unwrap_or(0).max(1);
+    check_size(shape.len(), (longest - 1).checked_ilog2().map_or(0, |b| b + 1))
+        .map_err(|_| KernelError::value("shape", format!("{shape:?}"), "ndim * bits of the longest axis <= 64"))?;
+    let mut point = vec![0; shape.len()];
+    let mut coded: Vec<(u64, i64)> = Vec::with_capacity(cells);
+    for offset in 0..cells {
+        let mut rest = offset;
+        for (x, side) in point.iter_mut().zip(shape).rev() {
+            *x = (rest % side) as u64;
+            rest /= side;
+        }
+        coded.push((interleave(&point), offset as i64));
+    }
+    coded.sort_unstable();
+    Ok(coded.into_iter().map(|(_, offset)| offset).collect())
 }
 
 /// The code of one point.

@@ -1,0 +1,150 @@
+//! A Hilbert-like order of the cells of any 2-D or 3-D box.
+//!
+//! A box with its three legs (the first, `a`, is the one that the path runs along: it starts at the box's corner and
+//! ends at the far end of `a`) is cut into smaller boxes, each of which starts next to where the one before ended:
+//!
+//! * *halves*: a long box in two along `a`;
+//! * *bridge*: out along half of `c`, across along `a` in the other half of `c`, and back: the plane's Hilbert step, with
+//!   `b` whole;
+//! * *tunnel*: `b`, `c`, `a`, `-c`, `-b`: the octants of the cube's Hilbert step, the two pairs that share an edge of the
+//!   box joined.
+//!
+//! A path of unit steps visits the two colours of a checkerboard in turn, so one along `a` needs `a` even, or all
+//! legs odd. Cuts are placed so that every part keeps that property: **every step of the order of every box is a unit
+//! step**, in the plane and in space. If the longest leg is odd and another is even, the last part of the box (about a
+//! cube) runs along the even one, and the order ends there.
+//!
+//! Squares and cubes of side `2**k` take the codec's curve ([`crate::hilbert`]) itself.
+
+use crate::error::{KernelError, Result};
+use crate::hilbert::decode_point;
+use crate::lattice::check_cells;
+
+/// One direction of a box: its raster stride with sign, and its length in cells.
+#[derive(Clone, Copy)]
+struct Leg {
+    stride: i64,
+    len: i64,
+}
+
+impl Leg {
+    fn cut(self, at: i64) -> (Self, Self) {
+        (Self { len: at, ..self }, Self { len: self.len - at, ..self })
+    }
+
+    fn back(self) -> Self {
+        Self { stride: -self.stride, ..self }
+    }
+
+    /// From the first cell to the last.
+    fn span(self) -> i64 {
+        self.stride * (self.len - 1)
+    }
+
+    /// From the first cell to the one after the last.
+    fn end(self) -> i64 {
+        self.stride * self.len
+    }
+}
+
+/// Raster offsets of the cells of a box of 2 or 3 axes, in curve order: a permutation of `0 .. cells`.
+pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
+    if !matches!(shape.len(), 2 | 3) {
+        return Err(KernelError::shape("shape", format!("{} axes", shape.len()), "2 or 3 axes"));
+    }
+    let cells = check_cells(shape)?;
+    if cells == 0 {
+        return Ok(Vec::new());
+    }
+    if shape[0].is_power_of_two() && shape.iter().all(|&s| s == shape[0]) {
+        return Ok(codec_order(shape[0], shape.len(), cells));
+    }
+    let mut out = Vec::with_capacity(cells);
+    let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>() as i64;
+    let mut legs = [Leg { stride: 0, len: 1 }; 3];
+    for (axis, leg) in legs.iter_mut().take(shape.len()).enumerate() {
+        *leg = Leg { stride: stride(axis), len: shape[axis] as i64 };
+    }
+    // Stable: of equal legs the earlier axis leads.
+    legs.sort_by_key(|leg| -leg.len);
+    start(&mut out, legs);
+    Ok(out)
+}
+
+fn codec_order(side: usize, ndim: usize, cells: usize) -> Vec<i64> {
+    let order = side.trailing_zeros();
+    let mut point = vec![0; ndim];
+    (0..cells as u64)
+        .map(|place| {
+            decode_point(place, &mut point, order);
+            point.iter().fold(0, |offset, &x| offset << order | x as i64)
+        })
+        .collect()
+}
+
+/// Chooses the leading leg of the whole box; `legs` descend in length.
+fn start(out: &mut Vec<i64>, [a, b, c]: [Leg; 3]) {
+    let even = |leg: &Leg| leg.len % 2 == 0;
+    if even(&a) || !(even(&b) || even(&c)) {
+        return walk(out, 0, a, b, c);
+    }
+    // The longest leg is odd and another is even: only the even one can lead.
+    let (lead, other) = if even(&b) { (b, c) } else { (c, b) };
+    if 2 * a.len <= 3 * b.len {
+        return walk(out, 0, lead, a, other);
+    }
+    // Lead along `a` as far as an even number of cells goes, then turn.
+    let last = b.len.min(a.len - 2) | 1;
+    let (long, rest) = a.cut(a.len - last);
+    walk(out, 0, long, b, c);
+    walk(out, long.end(), lead, rest, other);
+}
+
+/// Visits the box at `at`: from its corner to the far end of `a`, which is even, or all legs are odd.
+fn walk(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
+    let (b, c) = if b.len > c.len { (c, b) } else { (b, c) };
+    if c.len == 1 {
+        return out.extend((0..a.len).map(|i| at + i * a.stride));
+    }
+    if 2 * a.len > 3 * c.len {
+        let (near, far) = a.cut(even_half(a.len));
+        walk(out, at, near, b, c);
+        return walk(out, at + near.end(), far, b, c);
+    }
+    let all_odd = a.len % 2 == 1;
+    let flat = b.len == 1 || (b.len == 2 && c.len > 2) || 2 * c.len > 3 * b.len;
+    if all_odd || flat {
+        bridge(out, at, a, b, c);
+    } else if c.len % 2 == 1 && b.len % 2 == 0 {
+        tunnel(out, at, a, c, b);
+    } else {
+        tunnel(out, at, a, b, c);
+    }
+}
+
+/// Out along half of `c`, across along `a`, and back.
+fn bridge(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
+    let (near, far) = c.cut(even_half(c.len));
+    let (first, second) = a.cut(a.len / 2);
+    walk(out, at, near, first, b);
+    walk(out, at + near.end(), a, far, b);
+    walk(out, at + a.span() + near.span(), near.back(), second.back(), b);
+}
+
+/// Along `b`, then `c`, then `a`, then back `c` and `b`.
+fn tunnel(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
+    let (b1, b2) = b.cut(even_half(b.len));
+    let (c1, c2) = c.cut(c.len / 2);
+    // With `c` odd, both halves of `a` must be odd.
+    let (a1, a2) = a.cut(if c.len % 2 == 1 { (a.len / 2) | 1 } else { a.len / 2 });
+    walk(out, at, b1, c1, a1);
+    walk(out, at + b1.end(), c, a1, b2);
+    walk(out, at + b1.span() + c.span(), a, b1.back(), c2.back());
+    walk(out, at + a.span() + b1.end() + c.span(), c.back(), a2.back(), b2);
+    walk(out, at + a.span() + b1.span(), b1.back(), c1, a2.back());
+}
+
+/// An even number near half of `len`, with at least one left; one for two.
+fn even_half(len: i64) -> i64 {
+    if len == 2 { 1 } else { ((len / 2 + 1) & !1).min((len - 1) & !1) }
+}

@@ -1,0 +1,130 @@
+//! Hilbert and Morton codes, box orders, dragon and digit sets: properties, and equality with the naive twins.
+
+mod naive;
+
+use fractal_kernels::executor::{Rayon, Serial};
+use fractal_kernels::{cantor, dragon, hilbert, hilbert_order, morton};
+use proptest::prelude::*;
+
+/// A size the codecs take, and a place on its curve.
+fn place() -> impl Strategy<Value = (usize, u32, u64)> {
+    (1_usize..=64).prop_flat_map(|ndim| (Just(ndim), 0..=64 / ndim as u32)).prop_flat_map(|(ndim, order)| {
+        let top = u64::MAX.checked_shr(64 - ndim as u32 * order).unwrap_or(0);
+        (Just(ndim), Just(order), 0..=top)
+    })
+}
+
+fn distance(a: &[u64], b: &[u64]) -> u64 {
+    a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).sum()
+}
+
+proptest! {
+    #[test]
+    fn codecs_invert((ndim, order, code) in place()) {
+        let point = hilbert::decode(&[code], ndim, order, &Serial).unwrap();
+        prop_assert!(point.iter().all(|x| x.checked_shr(order).unwrap_or(0) == 0));
+        prop_assert_eq!(hilbert::encode(&point, ndim, order, &Serial).unwrap(), vec![code]);
+        let point = morton::decode(&[code], ndim, order, &Serial).unwrap();
+        prop_assert_eq!(morton::encode(&point, ndim, order, &Serial).unwrap(), vec![code]);
+        prop_assert_eq!(naive::morton::encode(&point, order), code);
+    }
+
+    #[test]
+    fn hilbert_steps_are_unit_steps((ndim, order, code) in place()) {
+        let next = code.saturating_add(1);
+        if let Ok(points) = hilbert::decode(&[code, next], ndim, order, &Serial) {
+            prop_assert_eq!(distance(&points[..ndim], &points[ndim..]), next - code);
+        }
+    }
+
+    #[test]
+    fn hilbert_prefix_is_every_lower_order((ndim, order, code) in place(), more in 0_u32..64) {
+        let longer = (order + more).min(64 / ndim as u32);
+        prop_assert_eq!(
+            hilbert::decode(&[code], ndim, order, &Serial).unwrap(),
+            hilbert::decode(&[code], ndim, longer, &Serial).unwrap()
+        );
+    }
+
+    #[test]
+    fn hilbert_is_local_in_the_plane(a in 0_u64..1 << 40, gap in 1_u64..1 << 30) {
+        let points = hilbert::decode(&[a, a + gap], 2, 32, &Serial).unwrap();
+        let (dy, dx) = (points[0].abs_diff(points[2]) as f64, points[1].abs_diff(points[3]) as f64);
+        prop_assert!((dy + dx) <= 3.0 * (gap as f64).sqrt());
+        prop_assert!(dy * dy + dx * dx <= 6.0 * gap as f64);
+    }
+
+    #[test]
+    fn boxes_are_walked_in_unit_steps(shape in proptest::collection::vec(1_usize..60, 2..=3)) {
+        let order = hilbert_order::order(&shape).unwrap();
+        let (rows, columns) = (shape[shape.len() - 2], shape[shape.len() - 1]);
+        let cell = |o: i64| {
+            let o = o as usize;
+            [o / (rows * columns), o / columns % rows, o % columns].map(|x| x as u64)
+        };
+        prop_assert!(order.windows(2).all(|w| distance(&cell(w[0]), &cell(w[1])) == 1));
+        let mut sorted = order;
+        sorted.sort_unstable();
+        prop_assert_eq!(sorted, (0..shape.iter().product::<usize>() as i64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn digit_sets_equal_their_twin(
+        n in 0_i64..5000,
+        base in 2_i64..12,
+        digits in proptest::collection::btree_set(0_i64..12, 1..6),
+    ) {
+        let digits: Vec<i64> = digits.into_iter().filter(|&d| d < base).collect();
+        prop_assume!(!digits.is_empty());
+        prop_assert_eq!(cantor::digit_offsets(n, base, &digits).unwrap(), naive::cantor::digit_offsets(n, base, &digits));
+    }
+
+    #[test]
+    fn dragon_headings_are_sums_of_turns(k in 1_u64..1 << 60) {
+        let turned = dragon::heading(k - 1).wrapping_add_signed(i32::from(dragon::turn(k))) & 3;
+        prop_assert_eq!(turned, dragon::heading(k));
+    }
+}
+
+#[test]
+fn hilbert_plane_equals_its_twin() {
+    for order in 0..8 {
+        let index: Vec<u64> = (0..1 << (2 * order)).collect();
+        let twin: Vec<u64> = naive::hilbert::plane(order).into_iter().flatten().collect();
+        assert_eq!(hilbert::decode(&index, 2, order, &Serial).unwrap(), twin, "order {order}");
+    }
+}
+
+#[test]
+fn dragon_equals_its_twin() {
+    assert_eq!(dragon::turns(1023).unwrap(), naive::dragon::turns(10));
+    assert_eq!(dragon::vertices(1025).unwrap(), naive::dragon::vertices(10));
+}
+
+#[test]
+fn threads_do_not_change_codes() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let index: Vec<i64> = (0..100_000).rev().collect();
+    let points = hilbert::decode(&index, 3, 6, &Serial).unwrap();
+    assert_eq!(points, hilbert::decode(&index, 3, 6, &Rayon(&pool)).unwrap());
+    assert_eq!(
+        hilbert::encode(&points, 3, 6, &Rayon(&pool)).unwrap(),
+        hilbert::encode(&points, 3, 6, &Serial).unwrap()
+    );
+}
+
+#[test]
+fn refusals_name_the_argument() {
+    let refused = [
+        hilbert::encode(&[0_u64, 0], 2, 33, &Serial).unwrap_err(),
+        hilbert::encode(&[0_i64, -1], 2, 3, &Serial).unwrap_err(),
+        hilbert::encode(&[0_i64; 3], 2, 3, &Serial).unwrap_err(),
+        hilbert::decode(&[64_u64], 2, 3, &Serial).unwrap_err(),
+        morton::decode(&[0_u64], 0, 3, &Serial).unwrap_err(),
+        hilbert_order::order(&[usize::MAX, 2]).unwrap_err(),
+        cantor::points(27).unwrap_err(),
+        cantor::digit_offsets(-1, 3, &[0]).unwrap_err(),
+    ];
+    let names: Vec<_> = refused.iter().map(|e| e.argument).collect();
+    assert_eq!(names, ["order", "coords", "coords", "index", "ndim", "shape", "depth", "n"]);
+}
