@@ -1,0 +1,17 @@
+"""Attention over index sets for torch: ops with gradients, a layer with streaming decode, the tutorial's classes."""
+
+from __future__ import annotations
+
+try:
+    import torch as _torch
+except ImportError as error:
+    raise ImportError(
+        'fractal_core.nn needs torch, which is an optional dependency: pip install "fractal-attn[torch]"'
+    ) from error
+
+del _torch
+
+from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
+from fractal_core.nn.functional import sparse_attention  # noqa: E402
+
+__all__ = ["FractalAttention", "KeyValueCache", "sparse_attention"]

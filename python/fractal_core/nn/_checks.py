@@ -1,0 +1,88 @@
+"""Refusals shared by the functions and layers of this sub-package."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["boolean", "finite", "fraction", "last_dim_contiguous", "on_cpu", "positive", "shaped", "tensor"]
+
+_FLOATS = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
+
+
+def tensor(name: str, value: object) -> Tensor:
+    """`value` if it is a float tensor on the CPU."""
+    if not isinstance(value, Tensor):
+        raise DTypeError(name, type(value).__name__, "a torch.Tensor")
+    if value.dtype not in _FLOATS:
+        raise DTypeError(name, value.dtype, "float32, float64, bfloat16 or float16")
+    on_cpu(name, value)
+    return value
+
+
+def on_cpu(name: str, value: Tensor) -> None:
+    """Refuse tensors elsewhere; `meta` passes, as it holds no data."""
+    if value.device.type not in {"cpu", "meta"}:
+        raise InvalidArgumentError(name, f"device {value.device}", "a tensor on the CPU")
+
+
+def last_dim_contiguous(name: str, value: Tensor) -> None:
+    """Refuse rows that are not of one piece."""
+    if value.shape[-1] > 1 and value.stride(-1) != 1:
+        raise InvalidArgumentError(
+            name,
+            f"strides {tuple(value.stride())}",
+            "a contiguous last dimension (stride 1), as .contiguous() makes it",
+        )
+
+
+def shaped(name: str, value: Tensor, *allowed: Sequence[int]) -> None:
+    """Refuse a shape that none of `allowed` broadcasts to; all sizes must be equal, or 1 where 1 is listed."""
+    if not any(tuple(value.shape) == tuple(shape) for shape in allowed):
+        raise ShapeError(name, tuple(value.shape), " or ".join(str(tuple(shape)) for shape in allowed))
+
+
+def boolean(name: str, value: object, shape: Sequence[int]) -> Tensor:
+    """`value` if it is a bool tensor of that shape on the CPU."""
+    if not isinstance(value, Tensor):
+        raise DTypeError(name, type(value).__name__, "a torch.Tensor of bool")
+    if value.dtype != torch.bool:
+        raise DTypeError(name, value.dtype, "torch.bool")
+    on_cpu(name, value)
+    shaped(name, value, shape)
+    return value
+
+
+def finite(name: str, value: object) -> float:
+    """`value` as a finite float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DTypeError(name, type(value).__name__, "a finite float")
+    if not math.isfinite(value):
+        raise InvalidArgumentError(name, value, "a finite float")
+    return float(value)
+
+
+def fraction(name: str, value: object) -> float:
+    """`value` as a share, 0 <= value < 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DTypeError(name, type(value).__name__, "a float, 0 <= value < 1")
+    if not 0.0 <= value < 1.0:
+        raise InvalidArgumentError(name, value, "0 <= value < 1")
+    return float(value)
+
+
+def positive(name: str, value: object) -> int:
+    """`value` as an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DTypeError(name, type(value).__name__, "an int, at least 1")
+    if value < 1:
+        raise InvalidArgumentError(name, value, "an int, at least 1")
+    return value

@@ -1,0 +1,181 @@
+"""Sparse attention as a function: the public door to the op, where every mistake is refused by name."""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+import torch
+from torch import Tensor
+
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.index_sets import IndexSet
+from fractal_core.nn import _checks
+from fractal_core.nn.ops import accumulation_dtype, attention
+
+__all__ = ["sparse_attention"]
+
+
+@overload
+def sparse_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: IndexSet,
+    *,
+    bias: Tensor | None = None,
+    edge_bias: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    scale: float | None = None,
+    q_offset: int | None = None,
+    dropout_p: float = 0.0,
+    return_lse: Literal[False] = False,
+) -> Tensor: ...
+
+
+@overload
+def sparse_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: IndexSet,
+    *,
+    bias: Tensor | None = None,
+    edge_bias: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    scale: float | None = None,
+    q_offset: int | None = None,
+    dropout_p: float = 0.0,
+    return_lse: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+
+
+def sparse_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: IndexSet,
+    *,
+    bias: Tensor | None = None,
+    edge_bias: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    scale: float | None = None,
+    q_offset: int | None = None,
+    dropout_p: float = 0.0,
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """softmax(scale * q k^T + bias) v over the edges of an index set, with gradients for q, k, v and both biases.
+
+    Equal to `torch.nn.functional.scaled_dot_product_attention` with `index_set.to_mask()` as its mask, at the cost of
+    the edges. A query without any key gives output 0, gradient 0 and lse -inf. NaN and Inf propagate as they do there.
+    Inputs are read in place, whatever their strides. Query head h reads key head h // (H // Hkv).
+    Under CPU autocast, q, k and v are cast to the autocast dtype as they are for `scaled_dot_product_attention`.
+
+    Args:
+        q: (B, H, Nq, D), float32, float64, bfloat16 or float16, last dimension contiguous.
+        k: (B, Hkv, Nk, D), the dtype of q, last dimension contiguous; H is a multiple of Hkv.
+        v: (B, Hkv, Nk, Dv), the dtype of q, last dimension contiguous.
+        index_set: which keys each query attends to; n_keys is Nk, n_queries is at least Nq.
+        bias: added to the scores of each key: (Nk,), (H|1, Nk) or (B|1, H|1, Nk), any float dtype.
+        edge_bias: added to the score of each edge: (E,) or (H|1, E), E = index_set.nnz edges in row order.
+        key_padding_mask: (B, Nk) bool, True where a key is to be ignored.
+        scale: factor of the scores, finite; 1 / sqrt(D) where None.
+        q_offset: query i takes row i + q_offset of the index set; n_queries - Nq where None, so that the last query
+            takes the last row.
+        dropout_p: share of the attention weights that is dropped, 0 <= dropout_p < 1; the others grow by
+            1 / (1 - dropout_p). Drawn from torch's default generator, so `torch.manual_seed` repeats it.
+        return_lse: also give the natural log-sum-exp of the scores, which takes part in the gradient.
+
+    Returns:
+        (B, H, Nq, Dv) in the dtype of q, contiguous; with return_lse also (B, H, Nq), float32 (float64 for float64).
+
+    Raises:
+        DTypeError: a tensor is of another dtype, or an argument of another type, than listed.
+        ShapeError: shapes do not fit together, or a size is 0.
+        InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, or its last dimension is not
+            contiguous.
+    """
+    q, k, v = _checks.tensor("q", q), _checks.tensor("k", k), _checks.tensor("v", v)
+    if torch.is_autocast_enabled("cpu"):
+        half = torch.get_autocast_dtype("cpu")
+        q, k, v = (t if t.dtype == torch.float64 else t.to(half) for t in (q, k, v))
+    _check_inputs(q, k, v)
+    batch, heads, n_queries, head_dim = q.shape
+    n_keys = k.shape[2]
+    if not isinstance(index_set, IndexSet):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("index_set", type(index_set).__name__, "a fractal_core.IndexSet")
+    if index_set.n_keys != n_keys:
+        raise ShapeError("index_set", f"n_keys {index_set.n_keys}", f"the length of k, {n_keys}")
+    scale = head_dim**-0.5 if scale is None else _checks.finite("scale", scale)
+    dropout_p = _checks.fraction("dropout_p", dropout_p)
+    if edge_bias is not None:
+        edge_bias = _edge_bias(edge_bias, heads, index_set.nnz)
+    if bias is not None:
+        bias = _key_bias(bias, batch, heads, n_keys).to(accumulation_dtype(q.dtype))
+    if key_padding_mask is not None:
+        key_padding_mask = _checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
+    index_set, edge_bias = _rows(index_set, edge_bias, n_queries, q_offset)
+    if edge_bias is not None:
+        edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
+    seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
+    handle = torch.from_numpy(index_set.handle)
+    out, lse = attention(q, k, v, handle, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+    return (out, lse) if return_lse else out
+
+
+def _check_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
+    for name, t in (("q", q), ("k", k), ("v", v)):
+        if t.ndim != 4:
+            raise ShapeError(name, tuple(t.shape), "4 dimensions: (batch, heads, length, head size)")
+        if t.dtype != q.dtype:
+            raise DTypeError(name, t.dtype, f"the dtype of q, {q.dtype}")
+        if 0 in t.shape:
+            raise ShapeError(name, tuple(t.shape), "sizes of at least 1")
+        _checks.last_dim_contiguous(name, t)
+    if k.shape[0] != q.shape[0]:
+        raise ShapeError("k", tuple(k.shape), f"the batch of q, {q.shape[0]}")
+    if k.shape[3] != q.shape[3]:
+        raise ShapeError("k", tuple(k.shape), f"the head size of q, {q.shape[3]}")
+    if v.shape[:3] != k.shape[:3]:
+        raise ShapeError("v", tuple(v.shape), f"batch, heads and length of k, {tuple(k.shape[:3])}")
+    if q.shape[1] % k.shape[1]:
+        raise ShapeError("k", f"{k.shape[1]} heads", f"a number of heads that divides the {q.shape[1]} heads of q")
+
+
+def _key_bias(bias: Tensor, batch: int, heads: int, n_keys: int) -> Tensor:
+    bias = _checks.tensor("bias", bias)
+    shape = tuple(bias.shape)
+    fits = 1 <= len(shape) <= 3 and all(
+        size in (full, one)
+        for size, full, one in zip(shape[::-1], (n_keys, heads, batch), (n_keys, 1, 1), strict=False)
+    )
+    if not fits:
+        allowed = f"({n_keys},), ({heads}|1, {n_keys}) or ({batch}|1, {heads}|1, {n_keys})"
+        raise ShapeError("bias", shape, allowed)
+    return bias.reshape((1,) * (3 - len(shape)) + shape)
+
+
+def _edge_bias(edge_bias: Tensor, heads: int, n_edges: int) -> Tensor:
+    edge_bias = _checks.tensor("edge_bias", edge_bias)
+    _checks.shaped("edge_bias", edge_bias, (n_edges,), (1, n_edges), (heads, n_edges))
+    return edge_bias.reshape(-1, n_edges)
+
+
+def _rows(
+    index_set: IndexSet, edge_bias: Tensor | None, n_queries: int, q_offset: int | None
+) -> tuple[IndexSet, Tensor | None]:
+    """The rows q_offset..q_offset + n_queries of the set, and their share of the edge bias."""
+    spare = index_set.n_queries - n_queries
+    if spare < 0:
+        raise ShapeError("index_set", f"n_queries {index_set.n_queries}", f"at least the length of q, {n_queries}")
+    if q_offset is None:
+        q_offset = spare
+    elif isinstance(q_offset, bool) or not isinstance(q_offset, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("q_offset", type(q_offset).__name__, "an int or None")
+    if not 0 <= q_offset <= spare:
+        raise InvalidArgumentError("q_offset", q_offset, f"0 <= q_offset <= n_queries - len(q) = {spare}")
+    if spare == 0:
+        return index_set, edge_bias
+    if edge_bias is not None:
+        first, last = int(index_set.indptr[q_offset]), int(index_set.indptr[q_offset + n_queries])
+        edge_bias = edge_bias[:, first:last]
+    return index_set.rows(q_offset, q_offset + n_queries), edge_bias

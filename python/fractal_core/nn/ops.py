@@ -1,0 +1,251 @@
+"""The torch ops over the attention kernel: `torch.ops.fractal_core.attention` and its backward.
+
+Letters: B batches, H query heads, Hkv key heads (H is a multiple), Nq queries, Nk keys, D and Dv head sizes, E edges.
+The ops check nothing that the kernel checks; `fractal_core.nn.sparse_attention` is the door with typed errors.
+A second derivative is not registered.
+"""
+# ruff: noqa: PLR0917  (the schema of an op that autograd is registered for is positional)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fractal_core import _native
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["accumulation_dtype", "attention", "attention_backward"]
+
+_NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
+_HALVES = frozenset({torch.bfloat16, torch.float16})
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of sums, biases and lse beside q, k, v of `dtype`: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """The tensor's own memory as an array; bfloat16 and float16 as their bits, uint16.
+
+    Incoming gradients may come expanded or transposed: those are copied, as the kernel reads rows of one piece.
+    """
+    tensor = tensor.detach().resolve_neg()
+    if tensor.ndim and tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
+        tensor = tensor.contiguous()
+    return (tensor.view(torch.uint16) if tensor.dtype in _HALVES else tensor).numpy()
+
+
+def _maybe(tensor: Tensor | None) -> NDArray[Any] | None:
+    return None if tensor is None else _array(tensor)
+
+
+def _tensor(array: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.view(dtype) if dtype in _HALVES else tensor
+
+
+@torch.library.custom_op("fractal_core::attention", mutates_args=(), device_types="cpu")
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    key_padding_mask: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention over the edges of an index set.
+
+    Args:
+        q: (B, H, Nq, D), float32, float64, bfloat16 or float16.
+        k: (B, Hkv, Nk, D), the dtype of q.
+        v: (B, Hkv, Nk, Dv), the dtype of q.
+        index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass.
+        key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
+        edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.
+        key_padding_mask: (B, Nk) bool, True where a key is to be ignored, or None.
+        seed: (1,) int64, non-negative; needed where dropout_p > 0.
+        scale: factor of the scores.
+        dropout_p: share of the attention weights that is dropped, 0 <= dropout_p < 1.
+
+    Returns:
+        (out, lse): (B, H, Nq, Dv) in the dtype of q, and the natural log-sum-exp (B, H, Nq) in the accumulation
+        dtype, -inf where a query has no key. Both are fresh and contiguous.
+    """
+    out, lse = _native.attention_forward(
+        _array(q),
+        _array(k),
+        _array(v),
+        int(index_set),
+        _NAMES[q.dtype],
+        scale,
+        key_bias=_maybe(key_bias),
+        edge_bias=_maybe(edge_bias),
+        key_padding=_maybe(key_padding_mask),
+        dropout_p=dropout_p,
+        seed=0 if seed is None else int(seed),
+        executor="rayon",
+    )
+    return _tensor(out, q.dtype), torch.from_numpy(lse)
+
+
+@attention.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    key_padding_mask: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor]:
+    return (
+        q.new_empty((*q.shape[:3], v.shape[3])),
+        q.new_empty(q.shape[:3], dtype=accumulation_dtype(q.dtype)),
+    )
+
+
+@torch.library.custom_op("fractal_core::attention_backward", mutates_args=(), device_types="cpu")
+def attention_backward(
+    dout: Tensor,
+    dlse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    index_set: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    key_padding_mask: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Vector-Jacobian product of `attention`.
+
+    Args:
+        dout: (B, H, Nq, Dv), gradient of out, any strides.
+        dlse: (B, H, Nq), gradient of lse, any strides, or None.
+        q: as given to `attention`; so are k, v, index_set, the biases, the mask, seed, scale and dropout_p.
+        k: see q.
+        v: see q.
+        out: (B, H, Nq, Dv), what `attention` gave.
+        lse: (B, H, Nq), what `attention` gave.
+        index_set: see q.
+        key_bias: see q.
+        edge_bias: see q.
+        key_padding_mask: see q.
+        seed: see q.
+        scale: see q.
+        dropout_p: see q.
+
+    Returns:
+        (dq, dk, dv, dkey_bias, dedge_bias), each in the shape and dtype of its input; a bias that was not given has a
+        gradient of shape (0,).
+    """
+    dq, dk, dv, dkey_bias, dedge_bias = _native.attention_backward(
+        _array(dout.to(q.dtype)),
+        _array(q),
+        _array(k),
+        _array(v),
+        _array(out),
+        _array(lse),
+        int(index_set),
+        _NAMES[q.dtype],
+        scale,
+        key_bias=_maybe(key_bias),
+        edge_bias=_maybe(edge_bias),
+        key_padding=_maybe(key_padding_mask),
+        dropout_p=dropout_p,
+        seed=0 if seed is None else int(seed),
+        executor="rayon",
+        dlse=_maybe(dlse),
+    )
+    none = accumulation_dtype(q.dtype)
+    return (
+        _tensor(dq, q.dtype),
+        _tensor(dk, q.dtype),
+        _tensor(dv, q.dtype),
+        q.new_empty(0, dtype=none) if dkey_bias is None else torch.from_numpy(dkey_bias),
+        q.new_empty(0, dtype=none) if dedge_bias is None else torch.from_numpy(dedge_bias),
+    )
+
+
+@attention_backward.register_fake
+def _(
+    dout: Tensor,
+    dlse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    index_set: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    key_padding_mask: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    none = accumulation_dtype(q.dtype)
+    return (
+        q.new_empty(q.shape),
+        q.new_empty(k.shape),
+        q.new_empty(v.shape),
+        q.new_empty(0 if key_bias is None else key_bias.shape, dtype=none),
+        q.new_empty(0 if edge_bias is None else edge_bias.shape, dtype=none),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    *tensors, ctx.scale, ctx.dropout_p = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output, *tensors)
+
+
+def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    if dout is None and dlse is None:
+        return (None,) * 10
+    out, lse, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed = ctx.saved_tensors
+    dq, dk, dv, dkey_bias, dedge_bias = attention_backward(
+        torch.zeros_like(out) if dout is None else dout,
+        dlse,
+        q,
+        k,
+        v,
+        out,
+        lse,
+        index_set,
+        key_bias,
+        edge_bias,
+        key_padding_mask,
+        seed,
+        ctx.scale,
+        ctx.dropout_p,
+    )
+    return (
+        dq,
+        dk,
+        dv,
+        None,
+        None if key_bias is None else dkey_bias,
+        None if edge_bias is None else dedge_bias,
+        *(None,) * 4,
+    )
+
+
+attention.register_autograd(_backward, setup_context=_setup_context)
