@@ -1,0 +1,81 @@
+"""`fractal-core info`: what this installation is and finds on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from fractal_core import patterns
+from fractal_core.cli.console import console, facts, print_json
+
+__all__ = ["collect", "run"]
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _torch() -> dict[str, object]:
+    if find_spec("torch") is None:
+        return {"version": None}
+    import torch
+
+    return {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "openmp": torch.backends.openmp.is_available(),
+    }
+
+
+def _native_facts() -> dict[str, object]:
+    """What the extension says of itself."""
+    return {}
+
+
+def collect() -> dict[str, object]:
+    """All facts as plain values: the form of `--json`. Imports torch and every plug-in."""
+    known = [patterns.info(name) for name in patterns.names()]
+    return {
+        "version": version("fractal-attn"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "native": _native_facts(),
+        "torch": _torch(),
+        "packages": {name: _version_of(name) for name in ("numpy", "matplotlib", "typer", "rich")},
+        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("FRACTAL_CORE_")},
+        "patterns": {p.name: {"origin": p.origin, "target": p.target, "error": p.error} for p in known},
+    }
+
+
+def run(*, as_json: bool) -> None:
+    """Prints the facts."""
+    found = collect()
+    if as_json:
+        print_json(found)
+        return
+    known = [patterns.info(name) for name in patterns.names()]
+    torch, native = _torch(), _native_facts()
+    openmp = "its OpenMP found" if torch.get("openmp") else "built without OpenMP"
+    rows: dict[str, object] = {
+        "version": found["version"],
+        "python": f"{found['python']} on {found['platform']}",
+        "processor": f"{found['machine']}, {found['cpu_count']} logical cores",
+    }
+    rows |= {name.replace("_", " "): value for name, value in native.items()}
+    if torch["version"] is None:
+        rows["torch"] = 'not installed (pip install "fractal-attn[torch]")'
+    else:
+        rows["torch"] = f"{torch['version']}, {torch['threads']} threads, {openmp}"
+    rows["patterns"] = ", ".join(p.name for p in known if p.origin == "built-in")
+    out = console()
+    out.print(facts("fractal_core", rows))
+    plugins = {p.name: f"{p.origin}: " + (p.error or "loaded") for p in known if p.origin != "built-in"}
+    out.print()
+    out.print(facts("plug-ins", dict(plugins)) if plugins else "plug-ins: none installed")
