@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::index_sets::PyIndexSet;
 use fractal_kernels::builders::{self, Span};
 use fractal_kernels::executor::Serial;
+use num_complex::Complex64;
 use pyo3::prelude::*;
 
 #[pyfunction]
@@ -39,4 +40,68 @@ pub(crate) fn random_set(
 pub(crate) fn sierpinski_set(py: Python<'_>, n_queries: usize, n_keys: usize, causal: bool) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     Ok(PyIndexSet::new(py.detach(|| builders::sierpinski(span, &Serial))?))
+}
+
+#[pyfunction]
+pub(crate) fn cantor_samples_set(
+    py: Python<'_>,
+    n_queries: usize,
+    n_keys: usize,
+    causal: bool,
+    depth: u32,
+) -> Result<PyIndexSet> {
+    let span = Span::new(n_queries, n_keys, causal)?;
+    Ok(PyIndexSet::new(py.detach(|| builders::cantor_samples(span, depth, &Serial))?))
+}
+
+#[pyfunction]
+pub(crate) fn hilbert_set(
+    py: Python<'_>,
+    n_queries: usize,
+    n_keys: usize,
+    causal: bool,
+    radius: usize,
+) -> Result<PyIndexSet> {
+    let span = Span::new(n_queries, n_keys, causal)?;
+    Ok(PyIndexSet::new(py.detach(|| builders::hilbert(span, radius, &Serial))?))
+}
+
+#[pyfunction]
+pub(crate) fn neighbourhood_set(
+    py: Python<'_>,
+    n_queries: usize,
+    n_keys: usize,
+    causal: bool,
+    shape: Vec<usize>,
+    radius: usize,
+) -> Result<PyIndexSet> {
+    let span = Span::new(n_queries, n_keys, causal)?;
+    Ok(PyIndexSet::new(py.detach(|| builders::neighbourhood(span, &shape, radius, &Serial))?))
+}
+
+#[pyfunction]
+pub(crate) fn dragon_set(
+    py: Python<'_>,
+    n_queries: usize,
+    n_keys: usize,
+    causal: bool,
+    radius: usize,
+) -> Result<PyIndexSet> {
+    let span = Span::new(n_queries, n_keys, causal)?;
+    Ok(PyIndexSet::new(py.detach(|| builders::dragon(span, radius, &Serial))?))
+}
+
+#[pyfunction]
+pub(crate) fn julia_set(
+    py: Python<'_>,
+    n_queries: usize,
+    n_keys: usize,
+    causal: bool,
+    c: Complex64,
+    window: usize,
+    neighbours: usize,
+    max_iter: u32,
+) -> Result<PyIndexSet> {
+    let span = Span::new(n_queries, n_keys, causal)?;
+    Ok(PyIndexSet::new(py.detach(|| builders::julia(span, c, window, neighbours, max_iter, &Serial))?))
 }

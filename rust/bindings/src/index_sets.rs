@@ -182,6 +182,21 @@ impl PyIndexSet {
         Ok(Self::new(py.detach(|| self.set.rows(start, stop))?))
     }
 
+    fn prefix(&self, py: Python<'_>, n_queries: usize, n_keys: usize) -> Result<Self> {
+        Ok(Self::new(py.detach(|| self.set.prefix(n_queries, n_keys, &Serial))?))
+    }
+
+    /// Fewest and most keys of a query.
+    fn degrees(&self, py: Python<'_>) -> (usize, usize) {
+        py.detach(|| self.set.degrees())
+    }
+
+    /// (causal, layers or None, share of the pairs after each layer).
+    fn reach<'py>(&self, py: Python<'py>, layers: usize) -> Result<(bool, Option<usize>, Bound<'py, PyArray1<f64>>)> {
+        let reach = py.detach(|| self.set.reach(layers, &Serial))?;
+        Ok((reach.causal, reach.layers, reach.shares.into_pyarray(py)))
+    }
+
     fn with_order(&self, py: Python<'_>, order: PyReadonlyArray1<'_, u32>) -> Result<Self> {
         let order = order.as_array();
         Ok(Self::new(py.detach(|| self.set.with_order(order.to_vec()))?))

@@ -14,7 +14,10 @@ mod _native {
     #[pymodule_export]
     use crate::attention::{attention_backward, attention_forward};
     #[pymodule_export]
-    use crate::builders::{cantor_set, random_set, sierpinski_set, window_set};
+    use crate::builders::{
+        cantor_samples_set, cantor_set, dragon_set, hilbert_set, julia_set, neighbourhood_set, random_set,
+        sierpinski_set, window_set,
+    };
     #[pymodule_export]
     use crate::curves::{
         cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, hilbert_order,

@@ -3,11 +3,17 @@
 //! A builder is prefix-stable where the keys of a position among the first m positions do not depend on how many
 //! positions follow: that is what streaming decode needs.
 
+mod dragon;
+mod hilbert;
+mod julia;
 mod offsets;
 mod random;
 mod sierpinski;
 
-pub use offsets::{cantor, window};
+pub use dragon::dragon;
+pub use hilbert::{hilbert, neighbourhood};
+pub use julia::julia;
+pub use offsets::{cantor, cantor_samples, sample_positions, window};
 pub use random::random;
 pub use sierpinski::sierpinski;
 

@@ -133,6 +133,30 @@ impl IndexSet {
         Ok(Self { n_queries: stop - start, n_keys: self.n_keys, form, order: None })
     }
 
+    /// The first `n_queries` queries over the first `n_keys` keys: what a prefix-stable pattern gives at that length.
+    /// A query order is dropped.
+    pub fn prefix(&self, n_queries: usize, n_keys: usize, executor: &dyn Executor) -> Result<Self> {
+        if n_queries > self.n_queries || n_keys > self.n_keys {
+            return Err(KernelError::index(
+                "prefix",
+                format!("{n_queries} queries and {n_keys} keys"),
+                format!("at most {} and {}", self.n_queries, self.n_keys),
+            ));
+        }
+        match &self.form {
+            Form::Offsets { .. } => Ok(Self { n_queries, n_keys, form: self.form.clone(), order: None }),
+            Form::Csr { .. } => Self::from_rows(n_queries, n_keys, executor, |query, keys| {
+                keys.extend(self.row(query).map(|key| key as i32).take_while(|&key| (key as usize) < n_keys));
+            }),
+        }
+    }
+
+    /// Fewest and most keys of a query.
+    pub fn degrees(&self) -> (usize, usize) {
+        let lengths = || (0..self.n_queries).map(|query| self.row(query).len());
+        (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0))
+    }
+
     /// The same set, its queries cut into tiles along `order`: a permutation of the queries.
     pub fn with_order(&self, order: Vec<u32>) -> Result<Self> {
         if order.len() != self.n_queries {

@@ -2,9 +2,11 @@
 
 mod algebra;
 mod convert;
+mod reach;
 
 use crate::error::{KernelError, Result};
 use convert::check_n_keys;
+pub use reach::Reach;
 use std::sync::Arc;
 
 /// How the rows of an [`IndexSet`] are held.
