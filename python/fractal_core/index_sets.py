@@ -11,10 +11,11 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import integer, integers
+from fractal_core._reports import Reach, Report
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     from torch import Tensor
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["IndexSet"]
 
 _MAX = 2**31 - 1
+_REPORT_WORDS = 2**28
+"""Words of 64 keys that a report's reach may touch a layer: a fraction of a second."""
 
 
 class IndexSet:
@@ -220,6 +223,55 @@ class IndexSet:
             attends, None, None, self.n_queries, self.n_keys, device=device, BLOCK_SIZE=size
         )
 
+    # --- what it costs and reaches --------------------------------------------------------------------------------
+
+    def reach(self, layers: int = 64) -> Reach:
+        """How much of the sequence up to `layers` stacked layers connect.
+
+        Offsets take O(n K) bit operations a layer, listed rows O(E n).
+
+        Args:
+            layers: where to stop, at least 1.
+
+        Raises:
+            ShapeError: a set with more keys than queries or the other way round: it cannot be stacked.
+        """
+        layers = integer("layers", layers, 1, _MAX)
+        causal, full, shares = self._native.reach(layers, 2**64 - 1) or (False, None, ())
+        return Reach(causal, full, tuple(float(share) for share in shares))
+
+    def report(self, layers: int = 64) -> Report:
+        """Keys per query, how the plan runs them, and the reach.
+
+        The reach is left out where queries and keys differ in number, or where it takes more than some seconds;
+        `reach` always counts it.
+
+        Args:
+            layers: where to stop counting the reach, at least 1.
+        """
+        layers = integer("layers", layers, 1, _MAX)
+        fewest, most = self._native.degrees()
+        square = self.n_queries == self.n_keys
+        reached = self._native.reach(layers, _REPORT_WORDS) if square else None
+        plan: dict[str, int] = getattr(self._native, "plan_report", dict[str, int])()
+        edges = self.nnz
+        return Report(
+            n_queries=self.n_queries,
+            n_keys=self.n_keys,
+            edges=edges,
+            keys_mean=edges / self.n_queries,
+            keys_min=fewest,
+            keys_max=most,
+            tiles=plan.get("tiles"),
+            tile_share=_ratio(plan, lambda p: p["tile_edges"], lambda _: edges),
+            tile_fill=_ratio(plan, lambda p: p["tile_edges"], lambda p: p["tile_lanes"]),
+            lanes_per_edge=_ratio(plan, lambda p: p["tile_lanes"] + p["row_edges"], lambda _: edges),
+            index_bytes=plan.get("index_bytes"),
+            layers=reached[1] if reached else None,
+            reach=float(reached[2][-1]) if reached else None,
+            prefix_stable=True if self.offsets is not None else None,
+        )
+
     # --- made into another ---------------------------------------------------------------------------------------
 
     def transpose(self) -> IndexSet:
@@ -244,6 +296,20 @@ class IndexSet:
         """
         first, last = integer("start", start, 0, _MAX), integer("stop", stop, 0, _MAX)
         return IndexSet(self._native.rows(first, last))
+
+    def prefix(self, n_queries: int, n_keys: int | None = None) -> IndexSet:
+        """The first queries over the first keys: what a prefix-stable pattern gives at that length.
+
+        Args:
+            n_queries: how many queries stay.
+            n_keys: how many keys stay; as many as queries unless said.
+
+        Raises:
+            KeyIndexError: more than there are.
+        """
+        n_queries = integer("n_queries", n_queries, 1, _MAX)
+        n_keys = n_queries if n_keys is None else integer("n_keys", n_keys, 1, _MAX)
+        return IndexSet(self._native.prefix(n_queries, n_keys))
 
     def with_order(self, order: npt.ArrayLike | Sequence[int]) -> IndexSet:
         """The same set whose queries are cut into tiles along `order`; results do not depend on it, speed does.
@@ -285,6 +351,12 @@ class IndexSet:
     def __repr__(self) -> str:
         kind = "listed" if self.offsets is None else f"{self.offsets.size} offsets"
         return f"IndexSet(n_queries={self.n_queries}, n_keys={self.n_keys}, nnz={self.nnz}, {kind})"
+
+
+def _ratio(
+    plan: dict[str, int], part: Callable[[dict[str, int]], int], whole: Callable[[dict[str, int]], int]
+) -> float | None:
+    return part(plan) / whole(plan) if plan and whole(plan) else None
 
 
 def _vector(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fractal_core._arguments import integer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from fractal_core._reports import Report
     from fractal_core.index_sets import IndexSet
 
 __all__ = ["Pattern", "PatternBase", "check_span"]
@@ -94,6 +95,11 @@ class PatternBase:
     def index_set(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> IndexSet:
         """The keys of the last `n_queries` of `n_keys` positions; see `Pattern.index_set`."""
         raise NotImplementedError
+
+    def report(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> Report:
+        """Cost and reach of `index_set` with the same arguments."""
+        report = self.index_set(n_queries, n_keys, causal=causal).report()
+        return replace(report, prefix_stable=not self.length_dependent)
 
     def bias(self, n_keys: int) -> npt.NDArray[np.floating] | None:
         """No bias."""

@@ -19,8 +19,8 @@ __all__ = ["BUILTIN", "GROUP", "PatternInfo", "PatternRegistry", "installed"]
 
 GROUP = "fractal_core.patterns"
 BUILTIN = tuple(
-    EntryPoint(module, f"fractal_core.patterns.{module}:{module.capitalize()}", GROUP)
-    for module in ("cantor", "random", "sierpinski", "window")
+    EntryPoint(name, f"fractal_core.patterns.{name}:{name.title().replace('_', '')}", GROUP)
+    for name in ("cantor", "cantor_samples", "dragon", "hilbert", "julia", "random", "sierpinski", "window")
 )
 
 

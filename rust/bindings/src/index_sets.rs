@@ -54,6 +54,8 @@ impl Drop for PyIndexSet {
     }
 }
 
+type Reached<'py> = (bool, Option<usize>, Bound<'py, PyArray1<f64>>);
+
 #[pymethods]
 impl PyIndexSet {
     #[staticmethod]
@@ -191,10 +193,10 @@ impl PyIndexSet {
         py.detach(|| self.set.degrees())
     }
 
-    /// (causal, layers or None, share of the pairs after each layer).
-    fn reach<'py>(&self, py: Python<'py>, layers: usize) -> Result<(bool, Option<usize>, Bound<'py, PyArray1<f64>>)> {
-        let reach = py.detach(|| self.set.reach(layers, &Serial))?;
-        Ok((reach.causal, reach.layers, reach.shares.into_pyarray(py)))
+    /// (causal, layers or None, share of the pairs after each layer), or None where it takes more than `most_words`.
+    fn reach<'py>(&self, py: Python<'py>, layers: usize, most_words: u64) -> Result<Option<Reached<'py>>> {
+        let reach = py.detach(|| self.set.reach(layers, most_words, &Serial))?;
+        Ok(reach.map(|r| (r.causal, r.layers, r.shares.into_pyarray(py))))
     }
 
     fn with_order(&self, py: Python<'_>, order: PyReadonlyArray1<'_, u32>) -> Result<Self> {

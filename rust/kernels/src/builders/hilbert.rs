@@ -4,6 +4,7 @@ use super::Span;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::hilbert::{decode_point, encode_point};
+use crate::hilbert_order;
 use crate::index_set::IndexSet;
 
 /// Keys whose cells are within Chebyshev distance `radius` of the query's, position i being the i-th cell of the
@@ -31,7 +32,7 @@ pub fn hilbert(span: Span, radius: usize, executor: &dyn Executor) -> Result<Ind
 
 /// Keys within Chebyshev distance `radius` in a raster box of 1 to 3 axes, last axis fastest; cut off at the borders.
 ///
-/// The span has as many keys as the box has cells.
+/// The span has as many keys as the box has cells. A plan takes the queries of a plane or a volume in Hilbert order.
 pub fn neighbourhood(span: Span, shape: &[usize], radius: usize, executor: &dyn Executor) -> Result<IndexSet> {
     if shape.is_empty() || shape.len() > 3 {
         return Err(KernelError::shape("shape", format!("{shape:?}"), "1 to 3 axes"));
@@ -44,7 +45,7 @@ pub fn neighbourhood(span: Span, shape: &[usize], radius: usize, executor: &dyn 
     sides[3 - shape.len()..].copy_from_slice(shape);
     let [_, height, width] = sides;
     let reach = |at: usize, side: usize| at.saturating_sub(radius)..at.saturating_add(radius + 1).min(side);
-    IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
+    let set = IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
         let position = span.position(query);
         let (z, y, x) = (position / (height * width), position / width % height, position % width);
         for z in reach(z, sides[0]) {
@@ -54,5 +55,11 @@ pub fn neighbourhood(span: Span, shape: &[usize], radius: usize, executor: &dyn 
                 keys.extend(row.map(|key| key as i32));
             }
         }
-    })
+    })?;
+    if shape.len() < 2 {
+        return Ok(set);
+    }
+    let first = span.position(0);
+    let cells = hilbert_order::order(shape)?.into_iter().map(|cell| cell as usize);
+    set.with_order(cells.filter(|&cell| cell >= first).map(|cell| (cell - first) as u32).collect())
 }

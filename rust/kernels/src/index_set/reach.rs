@@ -26,8 +26,9 @@ impl IndexSet {
     /// What up to `layers` stacked layers reach. The set has as many queries as keys.
     ///
     /// Offsets of one sign, and those of both where the ends of the sequence make no difference, take
-    /// O(n·K/64) a layer; other sets compose their rows as bits, O(nnz·n/64) a layer.
-    pub fn reach(&self, layers: usize, executor: &dyn Executor) -> Result<Reach> {
+    /// O(n·K/64) a layer; other sets compose their rows as bits, nnz·n/64 words a layer. `None` where that would be
+    /// more than `most_words`.
+    pub fn reach(&self, layers: usize, most_words: u64, executor: &dyn Executor) -> Result<Option<Reach>> {
         if self.n_queries != self.n_keys {
             return Err(KernelError::shape(
                 "index_set",
@@ -44,16 +45,20 @@ impl IndexSet {
             Form::Csr { .. } => self.is_causal(),
         };
         let total = if causal { n * (n + 1) / 2 } else { n * n };
-        let counts = match &self.form {
+        let by_distance = match &self.form {
             Form::Offsets { offsets, q_offset } => {
-                let steps: Vec<i64> =
-                    offsets.iter().map(|o| o - q_offset).filter(|s| s.unsigned_abs() < n.max(1)).collect();
-                distances(&steps, self.n_keys, layers).unwrap_or_else(|| self.composed(layers, causal, executor))
+                let steps = offsets.iter().map(|o| o - q_offset).filter(|s| s.unsigned_abs() < n);
+                distances(&steps.collect::<Vec<_>>(), self.n_keys, layers)
             }
-            Form::Csr { .. } => self.composed(layers, causal, executor),
+            Form::Csr { .. } => None,
+        };
+        let counts = match by_distance {
+            Some(counts) => counts,
+            None if self.nnz() as u64 * n / 64 > most_words => return Ok(None),
+            None => self.composed(layers, causal, executor),
         };
         let full = counts.iter().position(|&c| c == total).map(|l| l + 1);
-        Ok(Reach { causal, layers: full, shares: counts.iter().map(|&c| c as f64 / total as f64).collect() })
+        Ok(Some(Reach { causal, layers: full, shares: counts.iter().map(|&c| c as f64 / total as f64).collect() }))
     }
 
     /// Pairs connected after each layer, by composing rows as bits, a block of columns at a time.
@@ -119,7 +124,7 @@ fn distances(steps: &[i64], n: usize, layers: usize) -> Option<Vec<u64>> {
     let back: Vec<i64> = steps.iter().copied().filter(|&s| s > 0).collect();
     let ahead: Vec<i64> = steps.iter().filter(|&&s| s < 0).map(|s| -s).collect();
     // Steps of one sign never pass the far end on their way: every sum below n is a connected distance.
-    let one_way = |steps: &[i64]| sums(steps, n, 0, layers, |d| pairs(d));
+    let one_way = |steps: &[i64]| sums(steps, n, 0, layers, pairs);
     let (behind, before) = (one_way(&back), one_way(&ahead));
     let both: Vec<u64> =
         (0..behind.len().max(before.len())).map(|l| at(&behind, l) + at(&before, l) - n as u64).collect();
