@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.nn import _checks
+from fractal_core.nn._cache import Recent
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
 
 __all__ = ["FractalAttention", "KeyValueCache"]
-
-_CACHED_SETS = 32
 
 
 class KeyValueCache:
@@ -136,7 +134,7 @@ class FractalAttention(nn.Module):
         self.dropout = _checks.fraction("dropout", dropout)
         self._has_bias = bias
         self._pattern = resolve(pattern)
-        self._sets: OrderedDict[tuple[int, int, bool], tuple[IndexSet, Tensor | None]] = OrderedDict()
+        self._sets: Recent[tuple[IndexSet, Tensor | None]] = Recent()
         self.qkv = nn.Linear(embed_dim, embed_dim + 2 * self.num_kv_heads * self.head_dim, bias=bias)
         self.out = nn.Linear(embed_dim, embed_dim, bias=bias)
         self.reset_parameters()
@@ -170,16 +168,11 @@ class FractalAttention(nn.Module):
         return self._set_and_bias(n_queries, n_queries if n_keys is None else n_keys)[0]
 
     def _set_and_bias(self, n_queries: int, n_keys: int) -> tuple[IndexSet, Tensor | None]:
-        size = (n_queries, n_keys, self.causal)
-        found = self._sets.get(size)
-        if found is None:
+        def make() -> tuple[IndexSet, Tensor | None]:
             index_set = self.pattern.index_set(n_queries, n_keys, causal=self.causal)
-            found = self._sets[size] = index_set, bias_of(self.pattern, n_keys)
-            while len(self._sets) > _CACHED_SETS:
-                self._sets.popitem(last=False)
-        elif not torch.compiler.is_compiling():
-            self._sets.move_to_end(size)
-        return found
+            return index_set, bias_of(self.pattern, n_keys)
+
+        return self._sets.get((n_queries, n_keys, self.causal), make)
 
     def forward(
         self, x: Tensor, *, key_padding_mask: Tensor | None = None, cache: KeyValueCache | None = None
