@@ -86,7 +86,11 @@ $(UV):
 	$(PYTHON) -m venv .tools
 	.tools/$(SCRIPTS)/pip install --quiet --constraint constraints.txt uv
 
-$(STAMPS)/setup: pyproject.toml constraints.txt | $(UV)
+.PHONY: rust
+rust:
+	@command -v cargo >/dev/null || { echo "Rust is needed (Cargo.toml says how new); rustup installs it." >&2; exit 1; }
+
+$(STAMPS)/setup: pyproject.toml constraints.txt | rust $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $$(command -v $(PYTHON)) .venv
 	$(UV) pip install --constraint constraints.txt --group dev --requirement pyproject.toml --extra torch --extra cli --extra viz
 	mkdir -p $(STAMPS) && touch $@
