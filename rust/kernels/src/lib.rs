@@ -15,5 +15,6 @@ pub mod hilbert_order;
 pub mod index_set;
 pub mod lattice;
 pub mod morton;
+pub mod plan;
 
 pub use error::{ErrorKind, KernelError};

@@ -1,0 +1,306 @@
+//! The backward pass: gradients of queries, keys, values and biases.
+//!
+//! Two sweeps over one wave of (batch, key head) pairs. The first goes by chunks of queries: tiles add to the keys that
+//! the chunk owns and to its halo of foreign keys, rows leave a (p, ds) pair for each of theirs. The second goes by
+//! chunks of keys: halos are added in order, and row pairs are gathered through the transposed plan. Nothing is added
+//! by two tasks at once, so sums have one order whatever the executor.
+
+use super::element::Storage;
+use super::head::Head;
+use super::key_sweep::sweep_keys;
+use super::problem::{Problem, View};
+use super::query_sweep::{Halo, KeyGradients, QueryTask};
+use super::scratch::padded;
+use crate::error::{KernelError, Result};
+use crate::executor::Executor;
+use crate::plan::{Chunks, Plan, TILE};
+use fearless_simd::{Level, dispatch};
+use std::sync::{Mutex, PoisonError};
+
+/// Tasks that one wave aims for; bounds what is held between the sweeps.
+const WAVE_TASKS: usize = 32;
+
+/// What the forward pass left, and the incoming gradients.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a, T: Storage> {
+    /// Output `(B, H, Nq, Dv)`.
+    pub out: View<'a, T>,
+    /// Log-sum-exp `(B, H, Nq)`, contiguous.
+    pub lse: &'a [T::Acc],
+    /// Gradient of the output.
+    pub dout: View<'a, T>,
+    /// Gradient of lse `(B, H, Nq)`, contiguous.
+    pub dlse: Option<&'a [T::Acc]>,
+}
+
+/// Where the gradients go; all contiguous.
+#[derive(Debug)]
+pub struct Gradients<'a, T: Storage> {
+    /// `(B, H, Nq, D)`.
+    pub q: &'a mut [T],
+    /// `(B, Hkv, Nk, D)`.
+    pub k: &'a mut [T],
+    /// `(B, Hkv, Nk, Dv)`.
+    pub v: &'a mut [T],
+    /// In the shape of the key bias; set to zero before the call.
+    pub key_bias: Option<&'a mut [T::Acc]>,
+    /// In the shape of the pair bias; set to zero before the call.
+    pub edge_bias: Option<&'a mut [T::Acc]>,
+}
+
+/// Fills the gradients. `k` and `v` must be zero before the call where they are computed in place.
+pub fn backward<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    level: Level,
+    executor: &dyn Executor,
+    saved: Saved<'_, T>,
+    gradients: Gradients<'_, T>,
+) -> Result<()> {
+    problem.check(plan)?;
+    let (batch, heads, kv_heads) = problem.heads();
+    let (d, dv) = problem.widths();
+    let (n, n_keys) = (plan.n_queries(), plan.n_keys());
+    let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
+    let expected = [batch * heads * n * d, batch * kv_heads * n_keys * d, batch * kv_heads * n_keys * dv];
+    for (name, got, want) in [("dq", q.len(), expected[0]), ("dk", k.len(), expected[1]), ("dv", v.len(), expected[2])] {
+        if got != want {
+            return Err(KernelError::shape(name, format!("{got} values"), want));
+        }
+    }
+    for (name, view) in [("out", &saved.out), ("dout", &saved.dout)] {
+        if view.shape != [batch, heads, n, dv] || !view.fits() {
+            return Err(KernelError::shape(name, format!("shape {:?}", view.shape), format!("{:?}", [batch, heads, n, dv])));
+        }
+    }
+    for (name, given) in [("lse", Some(saved.lse)), ("dlse", saved.dlse)] {
+        if given.is_some_and(|x| x.len() != batch * heads * n) {
+            return Err(KernelError::shape(name, "another length", format!("{:?}", [batch, heads, n])));
+        }
+    }
+
+    let group = heads / kv_heads;
+    let total = batch * kv_heads;
+    let chunk_tiles = (n * total / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
+    let chunks = plan.chunks(chunk_tiles);
+    let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
+    let mut waves = q
+        .chunks_mut(wave_pairs * group * n * d)
+        .zip(k.chunks_mut(wave_pairs * n_keys * d))
+        .zip(v.chunks_mut(wave_pairs * n_keys * dv))
+        .enumerate();
+    waves.try_for_each(|(wave, ((q, k), v))| {
+        let first = wave * wave_pairs;
+        let contexts: Vec<Head<T::Acc>> = (first * group..(first + wave_pairs).min(total) * group)
+            .map(|i| Head::new(problem, i / heads, i % heads))
+            .collect();
+        let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, level, executor };
+        let biases = run.run(q, k, v);
+        for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
+            if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
+                let row = head.batch.min(bias.batch - 1) * bias.heads + head.head.min(bias.heads - 1);
+                out[row * n_keys..(row + 1) * n_keys].iter_mut().zip(by_key).for_each(|(x, y)| *x += y);
+            }
+            if let (Some(out), Some(bias)) = (edge_bias.as_deref_mut(), &problem.edge_bias) {
+                let row = head.head.min(bias.heads - 1) * bias.map.pairs();
+                for (&edge, y) in bias.map.edges.iter().zip(by_pair) {
+                    out[row + edge as usize] += y;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Some (batch, key head) pairs, run together.
+struct Wave<'a, 'p, T: Storage> {
+    problem: &'a Problem<'p, T>,
+    plan: &'a Plan,
+    chunks: &'a Chunks,
+    saved: &'a Saved<'p, T>,
+    heads: &'a [Head<T::Acc>],
+    group: usize,
+    level: Level,
+    executor: &'a dyn Executor,
+}
+
+/// A buffer to accumulate into: the output itself where its rows are whole vectors of the right type.
+enum Target<'a, T: Storage> {
+    InPlace(&'a mut [T::Acc]),
+    Converted(Vec<T::Acc>, &'a mut [T]),
+}
+
+impl<'a, T: Storage> Target<'a, T> {
+    fn new(out: &'a mut [T], width: usize) -> Self {
+        let full = padded(width);
+        if width == full && T::as_acc(out).is_some() {
+            match T::as_acc_mut(out) {
+                Some(out) => return Self::InPlace(out),
+                None => unreachable!("as_acc and as_acc_mut agree"),
+            }
+        }
+        Self::Converted(vec![T::Acc::default(); out.len() / width * full], out)
+    }
+
+    fn values(&mut self) -> &mut [T::Acc] {
+        match self {
+            Self::InPlace(out) => out,
+            Self::Converted(acc, _) => acc,
+        }
+    }
+
+    /// Rounds what was accumulated into the output, row by row.
+    fn finish(self, width: usize) {
+        if let Self::Converted(acc, out) = self {
+            for (out, acc) in out.chunks_exact_mut(width).zip(acc.chunks_exact(padded(width))) {
+                T::narrow(&acc[..width], out);
+            }
+        }
+    }
+}
+
+type BiasGradients<A> = (Vec<A>, Vec<A>);
+
+impl<T: Storage> Wave<'_, '_, T> {
+    /// Runs both sweeps; returns the gradients of the biases by head: by key, and by pair in the plan's order.
+    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T]) -> Vec<BiasGradients<T::Acc>> {
+        let (d, dv) = self.problem.widths();
+        let count = self.chunks.own.len();
+        let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
+        let wants_keys = self.problem.key_bias.is_some();
+        let zero = T::Acc::default();
+        let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
+        let mut row_pairs = vec![[zero; 2]; pairs * self.heads.len()];
+        let mut by_key = vec![zero; if wants_keys { n_keys * self.heads.len() } else { 0 }];
+        let tile_pairs = self.problem.edge_bias.map_or(0, |b| b.map.tile_pairs());
+        let mut by_pair = vec![zero; tile_pairs * self.heads.len()];
+
+        let halos: Vec<Halo<T::Acc>> = {
+            let tasks = self.query_tasks(q, k.values(), v.values(), &mut row_pairs, &mut by_key, &mut by_pair);
+            self.executor.run(tasks.len(), &|i| {
+                let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
+                let heads = &self.heads[i / count * self.group..][..self.group];
+                dispatch!(self.level, simd => task.run(simd, self.problem, self.plan, self.saved, self.chunks, heads));
+            });
+            tasks.into_iter().map(|t| t.into_inner().unwrap_or_else(PoisonError::into_inner).halo).collect()
+        };
+        {
+            let own = self.own_slices(k.values(), v.values(), &mut by_key);
+            let transposed = (pairs > 0).then(|| self.plan.transposed());
+            self.executor.run(own.len(), &|i| {
+                let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
+                let (pair, owner) = (i / count, i % count);
+                for chunk in (0..count).filter(|&c| c != owner) {
+                    halos[pair * count + chunk].add_to(&mut own, self.chunks, chunk, owner, n_keys);
+                }
+                let Some(transposed) = transposed else { return };
+                let heads = &self.heads[pair * self.group..][..self.group];
+                let row_pairs = &row_pairs[pair * self.group * pairs..][..self.group * pairs];
+                dispatch!(self.level, simd => sweep_keys(
+                    simd, self.problem, self.saved, transposed, heads, row_pairs, self.chunks.own[owner].clone(), &mut own,
+                ));
+            });
+        }
+        k.finish(d);
+        v.finish(dv);
+        let edges = self.problem.edge_bias.is_some();
+        (0..self.heads.len())
+            .map(|h| {
+                let keys = if wants_keys { by_key[h * n_keys..(h + 1) * n_keys].to_vec() } else { Vec::new() };
+                let mut by_pair = by_pair[h * tile_pairs..(h + 1) * tile_pairs].to_vec();
+                if edges {
+                    by_pair.extend(row_pairs[h * pairs..(h + 1) * pairs].iter().map(|p| p[1]));
+                }
+                (keys, by_pair)
+            })
+            .collect()
+    }
+
+    /// The pieces of `out` for each (pair, chunk): `rows(chunk)` rows of `width` values.
+    fn split<'o, X>(
+        &self,
+        out: &'o mut [X],
+        parts: usize,
+        length: impl Fn(usize) -> usize,
+    ) -> impl Iterator<Item = &'o mut [X]> {
+        let mut rest = out;
+        let lengths: Vec<usize> = (0..parts * self.chunks.own.len()).map(|i| length(i % self.chunks.own.len())).collect();
+        lengths.into_iter().map(move |n| {
+            let (piece, tail) = std::mem::take(&mut rest).split_at_mut(n.min(rest.len()));
+            rest = tail;
+            piece
+        })
+    }
+
+    /// Each (pair, key chunk)'s own rows of dk and dv, and its part of the key bias of each head.
+    fn own_slices<'o>(
+        &self,
+        k: &'o mut [T::Acc],
+        v: &'o mut [T::Acc],
+        by_key: &'o mut [T::Acc],
+    ) -> Vec<Mutex<KeyGradients<'o, T::Acc>>> {
+        let (d, dv) = self.problem.widths();
+        let count = self.chunks.own.len();
+        let parts = self.heads.len() / self.group;
+        let own = |c: usize| self.chunks.own[c].len();
+        let k = self.split(k, parts, |c| own(c) * padded(d));
+        let v = self.split(v, parts, |c| own(c) * padded(dv));
+        let mut bias: Vec<Option<&mut [T::Acc]>> = self.split(by_key, self.heads.len(), own).map(Some).collect();
+        k.zip(v)
+            .enumerate()
+            .map(|(i, (k, v))| {
+                let (pair, chunk) = (i / count, i % count);
+                let bias =
+                    (0..self.group).filter_map(|g| bias[(pair * self.group + g) * count + chunk].take()).collect();
+                Mutex::new(KeyGradients { k, v, bias, widths: (padded(d), padded(dv)), first: self.chunks.own[chunk].start })
+            })
+            .collect()
+    }
+
+    fn query_tasks<'o>(
+        &self,
+        q: &'o mut [T],
+        k: &'o mut [T::Acc],
+        v: &'o mut [T::Acc],
+        row_pairs: &'o mut [[T::Acc; 2]],
+        by_key: &'o mut [T::Acc],
+        by_pair: &'o mut [T::Acc],
+    ) -> Vec<Mutex<QueryTask<'o, T>>> {
+        let (plan, count) = (self.plan, self.chunks.own.len());
+        let (n, d) = (plan.n_queries(), self.problem.widths().0);
+        let tiles = |c: usize| c * self.chunks.tiles..((c + 1) * self.chunks.tiles).min(plan.tiles());
+        let pair_start = |c: usize| {
+            let tile = tiles(c).end;
+            if tile >= plan.tiles() { plan.row_pairs() } else { plan.row_span(tile, 0).start }
+        };
+        let pair_range = |c: usize| if c == 0 { 0..pair_start(0) } else { pair_start(c - 1)..pair_start(c) };
+        let starts = self.problem.edge_bias.map(|b| &b.map.tile_starts);
+        let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
+        let mut pairs: Vec<_> = self.split(row_pairs, self.heads.len(), |c| pair_range(c).len()).map(Some).collect();
+        let mut edges: Vec<_> = self.split(by_pair, self.heads.len(), |c| tile_pairs(c).len()).map(Some).collect();
+        let mut rows: Vec<Option<&mut [T]>> = q.chunks_exact_mut(d).map(Some).collect();
+        let own = self.own_slices(k, v, by_key);
+        own.into_iter()
+            .enumerate()
+            .map(|(i, own)| {
+                let (pair, chunk) = (i / count, i % count);
+                let heads = pair * self.group..(pair + 1) * self.group;
+                let dq = heads.clone().flat_map(|h| {
+                    let positions = tiles(chunk).start * TILE..(tiles(chunk).end * TILE).min(n);
+                    positions.map(move |p| h * n + plan.query(p / TILE, p % TILE))
+                });
+                Mutex::new(QueryTask {
+                    chunk,
+                    tiles: tiles(chunk),
+                    dq: dq.filter_map(|row| rows[row].take()).collect(),
+                    own: own.into_inner().unwrap_or_else(PoisonError::into_inner),
+                    halo: Halo::new(self.chunks.halo[chunk].len(), self.problem, self.group),
+                    row_pairs: heads.clone().filter_map(|h| pairs[h * count + chunk].take()).collect(),
+                    first_pair: pair_range(chunk).start,
+                    tile_pairs: heads.filter_map(|h| edges[h * count + chunk].take()).collect(),
+                    first_tile_pair: tile_pairs(chunk).start,
+                })
+            })
+            .collect()
+    }
+}

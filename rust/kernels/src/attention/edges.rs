@@ -1,0 +1,61 @@
+//! The way from a plan's pairs back to row order, made only when a bias per pair is asked for.
+
+use crate::error::{KernelError, Result};
+use crate::index_set::{Form, IndexSet};
+use crate::plan::{Cursor, Plan, TILE, TileKeys};
+
+/// For each pair of a plan, its place in row order.
+#[derive(Debug)]
+pub struct EdgeMap {
+    /// First tile pair of each tile.
+    pub(crate) tile_starts: Vec<usize>,
+    /// Tile pairs (by tile, key, lane), then row pairs.
+    pub(crate) edges: Vec<u32>,
+}
+
+impl EdgeMap {
+    /// The map of a listed index set's plan.
+    pub fn new(set: &IndexSet, plan: &Plan) -> Result<Self> {
+        let Form::Csr { indptr, .. } = set.form() else {
+            return Err(KernelError::value("edge_bias", "an index set of offsets", "a listed index set"));
+        };
+        if set.nnz() > u32::MAX as usize {
+            return Err(KernelError::value("edge_bias", format!("{} pairs", set.nnz()), "at most 2^32"));
+        }
+        let Form::Csr { indices, .. } = set.form() else { unreachable!("matched above") };
+        let edge = |query: usize, key: u32| {
+            let (first, last) = (indptr[query] as usize, indptr[query + 1] as usize);
+            (first + indices[first..last].partition_point(|&j| (j as u32) < key)) as u32
+        };
+        let mut edges = Vec::with_capacity(set.nnz());
+        let mut block = TileKeys::default();
+        for tile in 0..plan.tiles() {
+            let mut cursor = Cursor::default();
+            while plan.tile_block(tile, &mut cursor, 256, &mut block) {
+                for (&key, &mask) in block.keys.iter().zip(&block.masks) {
+                    for lane in (0..TILE).filter(|lane| mask >> lane & 1 == 1) {
+                        edges.push(edge(plan.query(tile, lane), key));
+                    }
+                }
+            }
+        }
+        let mut buffer = Vec::new();
+        for tile in 0..plan.tiles() {
+            for lane in 0..plan.lanes(tile) {
+                let query = plan.query(tile, lane);
+                edges.extend(plan.row_keys(tile, lane, &mut buffer).0.iter().map(|&key| edge(query, key)));
+            }
+        }
+        Ok(Self { tile_starts: plan.tile_pair_starts(), edges })
+    }
+
+    /// Number of pairs.
+    pub fn pairs(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Number of pairs in tiles; the row pairs follow them.
+    pub(crate) fn tile_pairs(&self) -> usize {
+        self.tile_starts.last().copied().unwrap_or(0)
+    }
+}

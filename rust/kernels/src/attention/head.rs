@@ -1,0 +1,43 @@
+//! What one (batch, query head) needs besides its tensors.
+
+use super::dropout::Draw;
+use super::element::{Real, Storage};
+use super::problem::Problem;
+use std::f64::consts::LOG2_E;
+
+/// One head's coordinates, and its biases in base 2 and in the plan's order.
+#[derive(Debug)]
+pub(crate) struct Head<A> {
+    pub(crate) batch: usize,
+    pub(crate) head: usize,
+    pub(crate) kv_head: usize,
+    /// By key.
+    pub(crate) key_bias: Option<Vec<A>>,
+    /// By pair: tile pairs, then row pairs from `tile_pairs` on.
+    pub(crate) pair_bias: Option<Vec<A>>,
+    pub(crate) tile_pairs: usize,
+    pub(crate) draw: Option<Draw<A>>,
+}
+
+impl<A: Real> Head<A> {
+    pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
+        let (_, heads, kv_heads) = problem.heads();
+        let n_keys = problem.k.shape[2];
+        let base2 = |x: A| A::from_f64(x.to_f64() * LOG2_E);
+        Self {
+            batch,
+            head,
+            kv_head: head / (heads / kv_heads),
+            key_bias: problem
+                .key_bias
+                .as_ref()
+                .map(|b| b.row(batch, head, n_keys).iter().map(|&x| base2(x)).collect()),
+            pair_bias: problem.edge_bias.map(|b| {
+                let row = head.min(b.heads - 1) * b.map.pairs();
+                b.map.edges.iter().map(|&e| base2(b.values[row + e as usize])).collect()
+            }),
+            tile_pairs: problem.edge_bias.map_or(0, |b| b.map.tile_pairs()),
+            draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
+        }
+    }
+}

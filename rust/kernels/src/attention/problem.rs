@@ -1,0 +1,187 @@
+//! One call of attention: shapes, strided inputs, biases.
+
+use super::edges::EdgeMap;
+use super::element::{Real, Storage};
+use crate::error::{KernelError, Result};
+use crate::plan::Plan;
+
+/// A `(batch, heads, n, width)` tensor with any strides and contiguous rows.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a, T> {
+    /// Memory that holds every row.
+    pub data: &'a [T],
+    /// Index in `data` of element (0, 0, 0, 0).
+    pub offset: usize,
+    /// Steps of batch, head and row, in elements; may be 0 or negative.
+    pub strides: [isize; 3],
+    /// Batch, heads, rows, width.
+    pub shape: [usize; 4],
+}
+
+impl<'a, T> View<'a, T> {
+    /// A contiguous tensor.
+    pub fn contiguous(data: &'a [T], shape: [usize; 4]) -> Self {
+        let [_, h, n, d] = shape.map(|x| x as isize);
+        Self { data, offset: 0, strides: [h * n * d, n * d, d], shape }
+    }
+
+    #[inline]
+    pub(crate) fn start(&self, batch: usize, head: usize, row: usize) -> usize {
+        let [b, h, n] = self.strides;
+        (self.offset as isize + batch as isize * b + head as isize * h + row as isize * n) as usize
+    }
+
+    #[inline]
+    pub(crate) fn row(&self, batch: usize, head: usize, row: usize) -> &'a [T] {
+        let start = self.start(batch, head, row);
+        &self.data[start..start + self.shape[3]]
+    }
+
+    /// Every row lies inside of the memory.
+    pub(super) fn fits(&self) -> bool {
+        if self.shape.contains(&0) {
+            return true;
+        }
+        let (mut low, mut high) = (self.offset as i128, self.offset as i128 + self.shape[3] as i128);
+        for (&n, &stride) in self.shape.iter().zip(&self.strides) {
+            let reach = (n as i128 - 1) * stride as i128;
+            low += reach.min(0);
+            high += reach.max(0);
+        }
+        low >= 0 && high <= self.data.len() as i128
+    }
+}
+
+/// Added to the logits of each key: `(batch or 1, heads or 1, n_keys)`.
+#[derive(Clone, Debug)]
+pub struct KeyBias<A> {
+    /// Contiguous values.
+    pub values: Vec<A>,
+    /// Batch or 1.
+    pub batch: usize,
+    /// Heads or 1.
+    pub heads: usize,
+}
+
+impl<A> KeyBias<A> {
+    pub(crate) fn row(&self, batch: usize, head: usize, n_keys: usize) -> &[A] {
+        let row = batch.min(self.batch - 1) * self.heads + head.min(self.heads - 1);
+        &self.values[row * n_keys..(row + 1) * n_keys]
+    }
+}
+
+/// Added to the logit of each (query, key) pair: `(heads or 1, nnz)` in row order.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeBias<'a, A> {
+    /// Contiguous values.
+    pub values: &'a [A],
+    /// Heads or 1.
+    pub heads: usize,
+    /// From the plan's pairs to row order.
+    pub map: &'a EdgeMap,
+}
+
+/// Dropout of attention weights, drawn from a counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Chance that a weight is dropped, 0 ≤ p < 1.
+    pub p: f64,
+    /// Which draw.
+    pub seed: u64,
+}
+
+/// One call of attention.
+#[derive(Clone, Debug)]
+pub struct Problem<'a, T: Storage> {
+    /// Queries `(B, H, Nq, D)`.
+    pub q: View<'a, T>,
+    /// Keys `(B, Hkv, Nk, D)`.
+    pub k: View<'a, T>,
+    /// Values `(B, Hkv, Nk, Dv)`.
+    pub v: View<'a, T>,
+    /// Factor on the dot products.
+    pub scale: f64,
+    /// Bias and padding of keys, −∞ where a key is hidden.
+    pub key_bias: Option<KeyBias<T::Acc>>,
+    /// Bias of pairs.
+    pub edge_bias: Option<EdgeBias<'a, T::Acc>>,
+    /// Dropout of weights.
+    pub dropout: Option<Dropout>,
+}
+
+impl<T: Storage> Problem<'_, T> {
+    /// Batch, query heads, key heads.
+    pub(crate) fn heads(&self) -> (usize, usize, usize) {
+        (self.q.shape[0], self.q.shape[1], self.k.shape[1])
+    }
+
+    /// Width of a key and of a value.
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        (self.q.shape[3], self.v.shape[3])
+    }
+
+    /// `scale` for base-2 exponentials.
+    pub(crate) fn scale2(&self) -> T::Acc {
+        T::Acc::from_f64(self.scale * std::f64::consts::LOG2_E)
+    }
+
+    /// Refuses what the kernels could not run.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        let (q, k, v) = (self.q.shape, self.k.shape, self.v.shape);
+        let shown = |s: [usize; 4]| format!("shape {s:?}");
+        for (name, shape) in [("q", q), ("k", k), ("v", v)] {
+            if shape.contains(&0) {
+                return Err(KernelError::shape(name, shown(shape), "no empty dimension"));
+            }
+        }
+        if k[0] != q[0] || k[3] != q[3] {
+            return Err(KernelError::shape("k", shown(k), format!("batch {} and width {} of q", q[0], q[3])));
+        }
+        if v[..3] != k[..3] {
+            return Err(KernelError::shape("v", shown(v), format!("batch, heads and length of k, {:?}", &k[..3])));
+        }
+        if !q[1].is_multiple_of(k[1]) {
+            return Err(KernelError::shape("k", format!("{} heads", k[1]), format!("a divisor of q's {} heads", q[1])));
+        }
+        if q[2] != plan.n_queries() {
+            return Err(KernelError::shape(
+                "q",
+                format!("{} queries", q[2]),
+                format!("the index set's {} queries", plan.n_queries()),
+            ));
+        }
+        if k[2] != plan.n_keys() {
+            return Err(KernelError::shape("k", format!("{} keys", k[2]), format!("the index set's {}", plan.n_keys())));
+        }
+        if !self.scale.is_finite() {
+            return Err(KernelError::value("scale", self.scale, "a finite number"));
+        }
+        if let Some(d) = &self.dropout
+            && !(0.0..1.0).contains(&d.p)
+        {
+            return Err(KernelError::value("dropout_p", d.p, "0 <= dropout_p < 1"));
+        }
+        if let Some(b) = &self.key_bias
+            && (b.values.len() != b.batch * b.heads * k[2] || ![1, q[0]].contains(&b.batch) || ![1, q[1]].contains(&b.heads))
+        {
+            return Err(KernelError::shape(
+                "bias",
+                format!("{} values as {} x {}", b.values.len(), b.batch, b.heads),
+                format!("({} or 1, {} or 1, {})", q[0], q[1], k[2]),
+            ));
+        }
+        if let Some(b) = &self.edge_bias
+            && (b.values.len() != b.heads * b.map.pairs() || ![1, q[1]].contains(&b.heads))
+        {
+            return Err(KernelError::shape(
+                "edge_bias",
+                format!("{} values for {} heads", b.values.len(), b.heads),
+                format!("({} or 1, {})", q[1], b.map.pairs()),
+            ));
+        }
+        if !(self.q.fits() && self.k.fits() && self.v.fits()) {
+            return Err(KernelError::shape("q, k, v", "strides that leave their memory", "strides inside of it"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! The plan of listed rows.
+
+use super::{Cursor, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
+use crate::error::{KernelError, Result};
+use crate::executor::Executor;
+use std::ops::Range;
+use std::sync::Mutex;
+
+/// Tiles planned by one task.
+const CHUNK: usize = 64;
+
+/// Tiles and rows, listed.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Entries of each tile: `keys[tile_ptr[t]..tile_ptr[t + 1]]`.
+    tile_ptr: Vec<usize>,
+    keys: Vec<u32>,
+    masks: Vec<u16>,
+    /// Row keys of each position in tile order: `row_keys[row_ptr[p]..row_ptr[p + 1]]`.
+    row_ptr: Vec<usize>,
+    row_keys: Vec<u32>,
+}
+
+impl Listed {
+    pub(crate) fn new(
+        indptr: &[i64],
+        indices: &[i32],
+        n_keys: usize,
+        order: Option<&[u32]>,
+        executor: &dyn Executor,
+    ) -> Result<Self> {
+        let n_queries = indptr.len() - 1;
+        let tiles = n_queries.div_ceil(TILE);
+        let parts: Vec<Mutex<Self>> = (0..tiles.div_ceil(CHUNK)).map(|_| Mutex::default()).collect();
+        executor.run(parts.len(), &|part| {
+            let mut planner = Planner { users: vec![0; n_keys], touched: Vec::new(), pairs: Vec::new() };
+            let mut plan = Self::default();
+            for tile in part * CHUNK..((part + 1) * CHUNK).min(tiles) {
+                let first = tile * TILE;
+                let rows: Vec<&[i32]> = (first..(first + TILE).min(n_queries))
+                    .map(|at| order.map_or(at, |o| o[at] as usize))
+                    .map(|query| &indices[indptr[query] as usize..indptr[query + 1] as usize])
+                    .collect();
+                planner.tile(&rows, &mut plan);
+            }
+            *parts[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = plan;
+        });
+        let mut whole = Self { tile_ptr: vec![0], row_ptr: vec![0], ..Self::default() };
+        for part in parts {
+            let part = part.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (entries, pairs) = (whole.keys.len(), whole.row_keys.len());
+            whole.tile_ptr.extend(part.tile_ptr.iter().map(|p| p + entries));
+            whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + pairs));
+            whole.keys.extend(part.keys);
+            whole.masks.extend(part.masks);
+            whole.row_keys.extend(part.row_keys);
+        }
+        if whole.row_keys.len() > u32::MAX as usize {
+            return Err(KernelError::value("index_set", format!("{} row pairs", whole.row_keys.len()), "at most 2^32"));
+        }
+        Ok(whole)
+    }
+
+    #[inline]
+    pub(crate) fn tile_block(&self, tile: usize, cursor: &mut Cursor, max: usize, out: &mut TileKeys) -> bool {
+        let span = self.tile_ptr[tile]..self.tile_ptr[tile + 1];
+        let (keys, masks) = (&self.keys[span.clone()], &self.masks[span]);
+        let entry = |at: usize| (i64::from(keys[at]), masks[at]);
+        out.fill(keys.len(), entry, 0..i64::MAX, u16::MAX, cursor, max)
+    }
+
+    pub(crate) fn row_span(&self, position: usize) -> Range<usize> {
+        self.row_ptr[position]..self.row_ptr[position + 1]
+    }
+
+    #[inline]
+    pub(crate) fn row_keys(&self, position: usize) -> (&[u32], usize) {
+        let span = self.row_span(position);
+        let first = span.start;
+        (&self.row_keys[span], first)
+    }
+
+    pub(crate) fn row_pairs(&self) -> usize {
+        self.row_keys.len()
+    }
+
+    pub(crate) fn rows(&self) -> (&[usize], &[u32]) {
+        (&self.row_ptr, &self.row_keys)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.len() * 6 + self.row_keys.len() * 4 + (self.tile_ptr.len() + self.row_ptr.len()) * size_of::<usize>()
+    }
+
+    pub(crate) fn work(&self) -> usize {
+        // Runs only make this an underestimate of large problems, which are parallel anyway.
+        self.keys.len() * TILE + self.row_keys.len()
+    }
+}
+
+/// Scratch of one task: which queries of the tile use each key.
+struct Planner {
+    users: Vec<u16>,
+    touched: Vec<u32>,
+    pairs: Vec<(i64, u16)>,
+}
+
+impl Planner {
+    fn tile(&mut self, rows: &[&[i32]], plan: &mut Listed) {
+        self.touched.clear();
+        for (lane, row) in rows.iter().enumerate() {
+            for &key in *row {
+                let users = &mut self.users[key as usize];
+                if *users == 0 {
+                    self.touched.push(key as u32);
+                }
+                *users |= 1 << lane;
+            }
+        }
+        self.touched.sort_unstable();
+        self.pairs.clear();
+        let shared = |mask: u16| mask.count_ones() >= THRESHOLD;
+        let users = &self.users;
+        self.pairs.extend(self.touched.iter().map(|&k| (i64::from(k), users[k as usize])).filter(|&(_, m)| shared(m)));
+        push_entries(&self.pairs, |k| k as u32, &mut plan.keys, &mut plan.masks);
+        plan.tile_ptr.push(plan.keys.len());
+        for row in rows {
+            plan.row_keys.extend(row.iter().map(|&k| k as u32).filter(|&k| !shared(users[k as usize])));
+            plan.row_ptr.push(plan.row_keys.len());
+        }
+        for &key in &self.touched {
+            self.users[key as usize] = 0;
+        }
+    }
+}
+
+const _: () = assert!(RUN_MARK == 0, "an empty mask cannot be a key's own");

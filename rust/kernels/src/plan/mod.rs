@@ -1,0 +1,294 @@
+//! How an [`IndexSet`] runs: tiles of 16 queries with the keys they share, and rows with the rest.
+//!
+//! A key that [`THRESHOLD`] or more of a tile's queries use goes into the tile's key list with a 16-bit mask of those
+//! queries; the others stay in the rows of the queries that use them. Both parts share one softmax, forward and
+//! backward, so every pattern is one kernel. Offsets have one tile, shifted: index memory O(K).
+
+mod chunks;
+mod listed;
+mod shifted;
+mod transposed;
+
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::index_set::{Form, IndexSet};
+pub(crate) use chunks::Chunks;
+use listed::Listed;
+use shifted::Shifted;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+pub(crate) use transposed::Transposed;
+
+/// Queries per tile: the lanes of one vector.
+pub const TILE: usize = 16;
+
+/// A key enters a tile's list when this many of its queries use it.
+pub const THRESHOLD: u32 = 5;
+
+/// Consecutive full-mask keys become one entry from this length on.
+const RUN: usize = 16;
+
+/// Mask value that marks a run: its key is the first one, and the next entry's key is the length.
+const RUN_MARK: u16 = 0;
+
+/// How an index set runs.
+#[derive(Debug)]
+pub struct Plan {
+    n_queries: usize,
+    n_keys: usize,
+    order: Option<Arc<Vec<u32>>>,
+    form: PlanForm,
+    transposed: OnceLock<Transposed>,
+    chunks: Mutex<Option<Arc<Chunks>>>,
+}
+
+#[derive(Debug)]
+enum PlanForm {
+    Listed(Listed),
+    Shifted(Shifted),
+}
+
+/// What a plan will do, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanReport {
+    /// Number of query tiles.
+    pub tiles: usize,
+    /// (query, key) pairs that run in tiles.
+    pub tile_edges: usize,
+    /// Lanes computed for them, masked ones included.
+    pub tile_lanes: usize,
+    /// (query, key) pairs that run in rows.
+    pub row_edges: usize,
+    /// Bytes of the plan.
+    pub index_bytes: usize,
+}
+
+/// The keys of one tile, expanded block by block.
+#[derive(Debug, Default)]
+pub(crate) struct TileKeys {
+    /// Key indices, increasing.
+    pub(crate) keys: Vec<u32>,
+    /// Which of the tile's queries use each key.
+    pub(crate) masks: Vec<u16>,
+}
+
+/// Where in a tile's entries the next block begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    entry: usize,
+    inside: u32,
+}
+
+impl TileKeys {
+    /// Empties both lists and fills them with up to `max` keys; `false` when the tile is exhausted.
+    #[inline]
+    fn fill(
+        &mut self,
+        entries: usize,
+        entry: impl Fn(usize) -> (i64, u16),
+        limits: Range<i64>,
+        lanes: u16,
+        cursor: &mut Cursor,
+        max: usize,
+    ) -> bool {
+        self.keys.clear();
+        self.masks.clear();
+        while cursor.entry < entries && self.keys.len() < max {
+            let (key, mask) = entry(cursor.entry);
+            if mask == RUN_MARK {
+                let length = entry(cursor.entry + 1).0;
+                let first = (key + i64::from(cursor.inside)).max(limits.start);
+                let last = (key + length).min(limits.end);
+                let take = (last - first).clamp(0, (max - self.keys.len()) as i64);
+                self.keys.extend((first..first + take).map(|j| j as u32));
+                self.masks.resize(self.keys.len(), lanes);
+                if first + take < last {
+                    cursor.inside = (first + take - key) as u32;
+                    return true;
+                }
+                *cursor = Cursor { entry: cursor.entry + 2, inside: 0 };
+            } else {
+                cursor.entry += 1;
+                if limits.contains(&key) && mask & lanes != 0 {
+                    self.keys.push(key as u32);
+                    self.masks.push(mask & lanes);
+                }
+            }
+        }
+        !self.keys.is_empty()
+    }
+}
+
+/// Appends `(key, mask)` pairs to entry lists, runs of full masks as one entry.
+fn push_entries<K: Copy>(pairs: &[(i64, u16)], convert: impl Fn(i64) -> K, keys: &mut Vec<K>, masks: &mut Vec<u16>) {
+    let mut at = 0;
+    while at < pairs.len() {
+        let mut end = at;
+        while end < pairs.len() && pairs[end].1 == u16::MAX && pairs[end].0 == pairs[at].0 + (end - at) as i64 {
+            end += 1;
+        }
+        if end - at >= RUN {
+            keys.extend([convert(pairs[at].0), convert((end - at) as i64)]);
+            masks.extend([RUN_MARK, RUN_MARK]);
+            at = end;
+        } else {
+            keys.push(convert(pairs[at].0));
+            masks.push(pairs[at].1);
+            at += 1;
+        }
+    }
+}
+
+impl Plan {
+    /// Plans an index set in time linear in its pairs, in parallel.
+    pub fn new(set: &IndexSet, executor: &dyn Executor) -> Result<Self> {
+        let form = match set.form() {
+            Form::Offsets { offsets, q_offset } => {
+                PlanForm::Shifted(Shifted::new(offsets, *q_offset, set.n_queries(), set.n_keys()))
+            }
+            Form::Csr { indptr, indices } => {
+                PlanForm::Listed(Listed::new(indptr, indices, set.n_keys(), set.order().map(|o| o.as_slice()), executor)?)
+            }
+        };
+        Ok(Self {
+            n_queries: set.n_queries(),
+            n_keys: set.n_keys(),
+            order: match set.form() {
+                Form::Offsets { .. } => None,
+                Form::Csr { .. } => set.order().cloned(),
+            },
+            form,
+            transposed: OnceLock::new(),
+            chunks: Mutex::new(None),
+        })
+    }
+
+    /// Number of queries.
+    pub fn n_queries(&self) -> usize {
+        self.n_queries
+    }
+
+    /// Number of keys.
+    pub fn n_keys(&self) -> usize {
+        self.n_keys
+    }
+
+    /// Number of query tiles.
+    pub fn tiles(&self) -> usize {
+        self.n_queries.div_ceil(TILE)
+    }
+
+    /// The order in which queries are cut into tiles; `None` is consecutive.
+    pub(crate) fn order(&self) -> Option<&[u32]> {
+        self.order.as_ref().map(|o| o.as_slice())
+    }
+
+    /// The query in a lane of a tile.
+    #[inline]
+    pub(crate) fn query(&self, tile: usize, lane: usize) -> usize {
+        let at = tile * TILE + lane;
+        self.order.as_ref().map_or(at, |o| o[at] as usize)
+    }
+
+    /// Number of queries in a tile: 16 but for the last one.
+    #[inline]
+    pub(crate) fn lanes(&self, tile: usize) -> usize {
+        (self.n_queries - tile * TILE).min(TILE)
+    }
+
+    /// The next block of a tile's keys; `false` when there are no more.
+    #[inline]
+    pub(crate) fn tile_block(&self, tile: usize, cursor: &mut Cursor, max: usize, out: &mut TileKeys) -> bool {
+        match &self.form {
+            PlanForm::Listed(p) => p.tile_block(tile, cursor, max, out),
+            PlanForm::Shifted(p) => p.tile_block(tile, self.lanes(tile), self.n_keys, cursor, max, out),
+        }
+    }
+
+    /// Where the row pairs of a tile's lane begin and how many there can be; pair numbers are unique in the plan.
+    #[inline]
+    pub(crate) fn row_span(&self, tile: usize, lane: usize) -> Range<usize> {
+        match &self.form {
+            PlanForm::Listed(p) => p.row_span(tile * TILE + lane),
+            PlanForm::Shifted(p) => p.row_span(tile, lane),
+        }
+    }
+
+    /// The row keys of a lane, increasing, and the pair number of the first.
+    #[inline]
+    pub(crate) fn row_keys<'a>(&'a self, tile: usize, lane: usize, buffer: &'a mut Vec<u32>) -> (&'a [u32], usize) {
+        match &self.form {
+            PlanForm::Listed(p) => p.row_keys(tile * TILE + lane),
+            PlanForm::Shifted(p) => p.row_keys(tile, lane, self.n_keys, buffer),
+        }
+    }
+
+    /// Upper bound of row pair numbers.
+    pub(crate) fn row_pairs(&self) -> usize {
+        match &self.form {
+            PlanForm::Listed(p) => p.row_pairs(),
+            PlanForm::Shifted(p) => p.row_pairs(self.tiles()),
+        }
+    }
+
+    /// Row pairs by key, for the second backward pass; made on first use.
+    pub(crate) fn transposed(&self) -> &Transposed {
+        self.transposed.get_or_init(|| match &self.form {
+            PlanForm::Listed(p) => Transposed::listed(p, self.n_keys, self.order()),
+            PlanForm::Shifted(p) => Transposed::shifted(p, self.n_queries),
+        })
+    }
+
+    /// The cut of the backward pass into chunks of so many tiles; the last one asked for is kept.
+    pub(crate) fn chunks(&self, tiles: usize) -> Arc<Chunks> {
+        let mut kept = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(chunks) if chunks.tiles == tiles => chunks.clone(),
+            _ => kept.insert(Arc::new(Chunks::new(self, tiles))).clone(),
+        }
+    }
+
+    /// Number of pairs in the tiles before each tile, and in all.
+    pub(crate) fn tile_pair_starts(&self) -> Vec<usize> {
+        let mut starts = vec![0];
+        let mut block = TileKeys::default();
+        for tile in 0..self.tiles() {
+            let mut cursor = Cursor::default();
+            let mut count = *starts.last().unwrap_or(&0);
+            while self.tile_block(tile, &mut cursor, 256, &mut block) {
+                count += block.masks.iter().map(|m| m.count_ones() as usize).sum::<usize>();
+            }
+            starts.push(count);
+        }
+        starts
+    }
+
+    /// What the plan will do, counted.
+    pub fn report(&self) -> PlanReport {
+        let mut report = PlanReport { tiles: self.tiles(), ..PlanReport::default() };
+        let (mut block, mut buffer) = (TileKeys::default(), Vec::new());
+        for tile in 0..self.tiles() {
+            let mut cursor = Cursor::default();
+            while self.tile_block(tile, &mut cursor, 256, &mut block) {
+                report.tile_edges += block.masks.iter().map(|m| m.count_ones() as usize).sum::<usize>();
+                report.tile_lanes += block.keys.len() * TILE;
+            }
+            for lane in 0..self.lanes(tile) {
+                report.row_edges += self.row_keys(tile, lane, &mut buffer).0.len();
+            }
+        }
+        report.index_bytes = match &self.form {
+            PlanForm::Listed(p) => p.bytes(),
+            PlanForm::Shifted(p) => p.bytes(),
+        };
+        report
+    }
+
+    /// A cheap upper estimate of the lanes and row pairs that one pass computes.
+    pub fn work(&self) -> usize {
+        match &self.form {
+            PlanForm::Listed(p) => p.work(),
+            PlanForm::Shifted(p) => p.work() * self.tiles(),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
+
+use super::{Cursor, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Keys further than this from their tile need more than half of its queries: their gradients would cross chunks.
+const NEAR: i64 = 1024;
+const FAR_THRESHOLD: u32 = 9;
+
+/// One tile for all queries.
+#[derive(Debug)]
+pub(crate) struct Shifted {
+    q_offset: i64,
+    /// Tile entries; keys relative to the position of the tile's first query.
+    keys: Vec<i32>,
+    masks: Vec<u16>,
+    /// Row offsets of each lane, decreasing (keys increasing): `lane_offsets[lane_ptr[l]..lane_ptr[l + 1]]`.
+    lane_ptr: [usize; TILE + 1],
+    lane_offsets: Vec<i64>,
+}
+
+impl Shifted {
+    pub(crate) fn new(offsets: &[i64], q_offset: i64, n_queries: usize, n_keys: usize) -> Self {
+        // Offsets that no (query, key) pair can have never run.
+        let lowest = q_offset - n_keys as i64;
+        let highest = n_queries as i64 + q_offset;
+        let mut users: BTreeMap<i64, u16> = BTreeMap::new();
+        for &o in offsets.iter().filter(|&&o| o > lowest && o < highest) {
+            for lane in 0..TILE {
+                *users.entry(lane as i64 - o).or_default() |= 1 << lane;
+            }
+        }
+        let in_tile = |key: i64, mask: u16| {
+            let threshold = if key.abs() <= NEAR { THRESHOLD } else { FAR_THRESHOLD };
+            mask.count_ones() >= threshold && i32::try_from(key).is_ok()
+        };
+        let tile: Vec<(i64, u16)> = users.iter().map(|(&k, &m)| (k, m)).filter(|&(k, m)| in_tile(k, m)).collect();
+        let (mut keys, mut masks) = (Vec::new(), Vec::new());
+        push_entries(&tile, |k| k as i32, &mut keys, &mut masks);
+        let mut lanes: [Vec<i64>; TILE] = Default::default();
+        for (&key, &mask) in users.iter().filter(|&(&k, &m)| !in_tile(k, m)) {
+            for (lane, list) in lanes.iter_mut().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {
+                list.push(lane as i64 - key);
+            }
+        }
+        let mut lane_ptr = [0; TILE + 1];
+        for lane in 0..TILE {
+            lane_ptr[lane + 1] = lane_ptr[lane] + lanes[lane].len();
+        }
+        Self { q_offset, keys, masks, lane_ptr, lane_offsets: lanes.concat() }
+    }
+
+    #[inline]
+    pub(crate) fn tile_block(
+        &self,
+        tile: usize,
+        lanes: usize,
+        n_keys: usize,
+        cursor: &mut Cursor,
+        max: usize,
+        out: &mut TileKeys,
+    ) -> bool {
+        let base = (tile * TILE) as i64 + self.q_offset;
+        let valid = if lanes == TILE { u16::MAX } else { (1 << lanes) - 1 };
+        // The second entry of a run is a length, not a key; `fill` never shifts it.
+        let entry = |at: usize| {
+            let (key, mask) = (i64::from(self.keys[at]), self.masks[at]);
+            (key, mask)
+        };
+        out.fill(self.keys.len(), entry, -base..n_keys as i64 - base, valid, cursor, max) && {
+            for key in &mut out.keys {
+                *key = (i64::from(*key as i32) + base) as u32;
+            }
+            true
+        }
+    }
+
+    pub(crate) fn row_span(&self, tile: usize, lane: usize) -> Range<usize> {
+        let base = tile * self.lane_offsets.len();
+        base + self.lane_ptr[lane]..base + self.lane_ptr[lane + 1]
+    }
+
+    #[inline]
+    pub(crate) fn row_keys<'a>(
+        &self,
+        tile: usize,
+        lane: usize,
+        n_keys: usize,
+        buffer: &'a mut Vec<u32>,
+    ) -> (&'a [u32], usize) {
+        let position = (tile * TILE + lane) as i64 + self.q_offset;
+        let offsets = &self.lane_offsets[self.lane_ptr[lane]..self.lane_ptr[lane + 1]];
+        // Decreasing offsets: those in position - n_keys < o <= position are consecutive.
+        let first = offsets.partition_point(|&o| o > position);
+        let last = offsets.partition_point(|&o| o > position - n_keys as i64);
+        buffer.clear();
+        buffer.extend(offsets[first..last].iter().map(|&o| (position - o) as u32));
+        (buffer, tile * self.lane_offsets.len() + self.lane_ptr[lane] + first)
+    }
+
+    pub(crate) fn row_pairs(&self, tiles: usize) -> usize {
+        tiles * self.lane_offsets.len()
+    }
+
+    /// `(lane, slot within the tile's pairs, offset)` of every row pair of one tile.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, usize, i64)> + '_ {
+        (0..TILE).flat_map(move |lane| {
+            (self.lane_ptr[lane]..self.lane_ptr[lane + 1]).map(move |slot| (lane, slot, self.lane_offsets[slot]))
+        })
+    }
+
+    pub(crate) fn pairs_per_tile(&self) -> usize {
+        self.lane_offsets.len()
+    }
+
+    pub(crate) fn q_offset(&self) -> i64 {
+        self.q_offset
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.len() * 4 + self.masks.len() * 2 + self.lane_offsets.len() * 8 + size_of::<Self>()
+    }
+
+    pub(crate) fn work(&self) -> usize {
+        let mut lanes = 0;
+        let mut at = 0;
+        while at < self.keys.len() {
+            if self.masks[at] == RUN_MARK {
+                lanes += self.keys[at + 1] as usize * TILE;
+                at += 2;
+            } else {
+                lanes += TILE;
+                at += 1;
+            }
+        }
+        lanes + self.lane_offsets.len()
+    }
+}

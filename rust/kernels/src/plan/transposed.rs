@@ -1,0 +1,71 @@
+//! Row pairs by key: what the second backward pass walks.
+
+use super::TILE;
+use super::listed::Listed;
+use super::shifted::Shifted;
+
+/// Which (query, pair number) each key's row pairs are.
+#[derive(Debug)]
+pub(crate) enum Transposed {
+    /// By key: `pairs[key_ptr[j]..key_ptr[j + 1]]` as `[query, pair]`.
+    Listed { key_ptr: Vec<usize>, pairs: Vec<[u32; 2]> },
+    /// By residue of (key − `q_offset`) modulo the tile: `(offset, slot)`, offsets increasing.
+    Shifted { residues: [Vec<(i64, usize)>; TILE], pairs_per_tile: usize, q_offset: i64, n_queries: usize },
+}
+
+impl Transposed {
+    pub(crate) fn listed(plan: &Listed, n_keys: usize, order: Option<&[u32]>) -> Self {
+        let (row_ptr, row_keys) = plan.rows();
+        let mut key_ptr = vec![0; n_keys + 1];
+        for &key in row_keys {
+            key_ptr[key as usize + 1] += 1;
+        }
+        for j in 0..n_keys {
+            key_ptr[j + 1] += key_ptr[j];
+        }
+        let mut next = key_ptr.clone();
+        let mut pairs = vec![[0; 2]; row_keys.len()];
+        for position in 0..row_ptr.len() - 1 {
+            let query = order.map_or(position as u32, |o| o[position]);
+            for pair in row_ptr[position]..row_ptr[position + 1] {
+                let slot = &mut next[row_keys[pair] as usize];
+                pairs[*slot] = [query, pair as u32];
+                *slot += 1;
+            }
+        }
+        Self::Listed { key_ptr, pairs }
+    }
+
+    pub(crate) fn shifted(plan: &Shifted, n_queries: usize) -> Self {
+        let mut residues: [Vec<(i64, usize)>; TILE] = Default::default();
+        for (lane, slot, offset) in plan.pairs() {
+            // key - q_offset = query - offset, and query = lane modulo the tile
+            residues[(lane as i64 - offset).rem_euclid(TILE as i64) as usize].push((offset, slot));
+        }
+        residues.iter_mut().for_each(|r| r.sort_unstable());
+        Self::Shifted { residues, pairs_per_tile: plan.pairs_per_tile(), q_offset: plan.q_offset(), n_queries }
+    }
+
+    /// Calls `visit(query, pair)` for every row pair of a key, queries increasing.
+    #[inline(always)]
+    pub(crate) fn of_key(&self, key: usize, mut visit: impl FnMut(usize, usize)) {
+        match self {
+            Self::Listed { key_ptr, pairs } => {
+                for pair in &pairs[key_ptr[key]..key_ptr[key + 1]] {
+                    visit(pair[0] as usize, pair[1] as usize);
+                }
+            }
+            Self::Shifted { residues, pairs_per_tile, q_offset, n_queries } => {
+                let at = key as i64 - q_offset;
+                let list = &residues[at.rem_euclid(TILE as i64) as usize];
+                // 0 <= at + offset < n_queries
+                let first = list.partition_point(|p| at + p.0 < 0);
+                let last = list.partition_point(|p| at + p.0 < *n_queries as i64);
+                for &(offset, slot) in &list[first..last] {
+                    let query = (at + offset) as usize;
+                    visit(query, query / TILE * pairs_per_tile + slot);
+                }
+            }
+        }
+    }
+}
