@@ -226,7 +226,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         let mut rest = out;
         let lengths: Vec<usize> = (0..parts * self.chunks.own.len()).map(|i| length(i % self.chunks.own.len())).collect();
         lengths.into_iter().map(move |n| {
-            let (piece, tail) = std::mem::take(&mut rest).split_at_mut(n.min(rest.len()));
+            let (piece, tail) = std::mem::take(&mut rest).split_at_mut(n);
             rest = tail;
             piece
         })
@@ -245,13 +245,14 @@ impl<T: Storage> Wave<'_, '_, T> {
         let own = |c: usize| self.chunks.own[c].len();
         let k = self.split(k, parts, |c| own(c) * padded(d));
         let v = self.split(v, parts, |c| own(c) * padded(dv));
-        let mut bias: Vec<Option<&mut [T::Acc]>> = self.split(by_key, self.heads.len(), own).map(Some).collect();
+        let biased = if by_key.is_empty() { 0 } else { self.heads.len() };
+        let mut bias: Vec<Option<&mut [T::Acc]>> = self.split(by_key, biased, own).map(Some).collect();
         k.zip(v)
             .enumerate()
             .map(|(i, (k, v))| {
                 let (pair, chunk) = (i / count, i % count);
                 let bias =
-                    (0..self.group).filter_map(|g| bias[(pair * self.group + g) * count + chunk].take()).collect();
+                    (0..self.group).filter_map(|g| bias.get_mut((pair * self.group + g) * count + chunk)?.take()).collect();
                 Mutex::new(KeyGradients { k, v, bias, widths: (padded(d), padded(dv)), first: self.chunks.own[chunk].start })
             })
             .collect()

@@ -281,7 +281,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
                         ds[n] = p[n] * (dp[i][n] * factor[n] - delta[n]);
                         p[n] *= factor[n];
                     }
-                    if !task.own.bias.is_empty() || !task.tile_pairs.is_empty() {
+                    if !task.own.bias.is_empty() || problem.edge_bias.is_some() {
                         let mut lanes = [T::Acc::default(); TILE];
                         store::<S, T::Acc, NQ>(&mut lanes, 0, ds);
                         task.bias_gradients(g, block, at, &lanes, &mut pair, &self.own, &self.slots);
