@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "IndexSet",
+    "attach_openmp",
     "attention_backward",
     "attention_forward",
     "cantor_points",
@@ -26,6 +27,7 @@ __all__ = [
     "neighbourhood_set",
     "random_set",
     "sierpinski_set",
+    "thread_info",
     "window_set",
 ]
 
@@ -61,6 +63,7 @@ class IndexSet:
     def degrees(self) -> tuple[int, int]: ...
     def intersection(self, other: IndexSet) -> IndexSet: ...
     def is_causal(self) -> bool: ...
+    def plan_report(self) -> dict[str, int]: ...
     def prefix(self, n_queries: int, n_keys: int) -> IndexSet: ...
     def reach(self, layers: int, most_words: int) -> tuple[bool, int | None, NDArray[np.float64]] | None: ...
     def rows(self, start: int, stop: int) -> IndexSet: ...
@@ -70,6 +73,8 @@ class IndexSet:
     def union(self, other: IndexSet) -> IndexSet: ...
     def with_order(self, order: NDArray[np.uint32]) -> IndexSet: ...
 
+def attach_openmp(path: str, /) -> bool: ...
+def thread_info() -> dict[str, int | bool | str]: ...
 def attention_forward(
     q: NDArray[np.generic],
     k: NDArray[np.generic],
@@ -83,6 +88,7 @@ def attention_forward(
     dropout_p: float = 0.0,
     seed: int = 0,
     executor: str = "rayon",
+    threads: int = 1,
 ) -> tuple[NDArray[np.generic], NDArray[np.floating]]: ...
 def attention_backward(
     dout: NDArray[np.generic],
@@ -101,6 +107,7 @@ def attention_backward(
     seed: int = 0,
     executor: str = "rayon",
     dlse: NDArray[np.floating] | None = None,
+    threads: int = 1,
 ) -> tuple[
     NDArray[np.generic],
     NDArray[np.generic],

@@ -1,41 +1,45 @@
 //! Index sets as Python objects.
 
 use crate::error::Result;
+use crate::threads::default_executor;
 use fractal_kernels::executor::Serial;
-
 use fractal_kernels::index_set::{Form, IndexSet};
+use fractal_kernels::plan::Plan;
+use fractal_kernels::planned::PlannedSet;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 
 /// Living index sets by key. Keys are never used twice, so a stale one is an error and not somebody else's set.
-static LIVING: LazyLock<RwLock<HashMap<i64, Weak<IndexSet>>>> = LazyLock::new(RwLock::default);
+static LIVING: LazyLock<RwLock<HashMap<i64, Weak<PlannedSet>>>> = LazyLock::new(RwLock::default);
 static NEXT_KEY: AtomicI64 = AtomicI64::new(1);
 
 /// The index set of a key.
-pub(crate) fn lookup(key: i64) -> Option<Arc<IndexSet>> {
+pub(crate) fn lookup(key: i64) -> Option<Arc<PlannedSet>> {
     LIVING.read().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade)
 }
 
 /// Which keys each query attends to.
 #[pyclass(frozen, name = "IndexSet", module = "fractal_core._native")]
 pub(crate) struct PyIndexSet {
-    pub(crate) set: Arc<IndexSet>,
+    planned: Arc<PlannedSet>,
     key: i64,
     /// What `handle` shows: torch warns about read-only arrays, so it may be written, and nothing here reads it.
     shown: AtomicI64,
-    /// The rows written out, made at the first call of `indptr` or `indices` of a set that holds offsets.
-    listed: OnceLock<IndexSet>,
 }
 
 impl PyIndexSet {
     pub(crate) fn new(set: IndexSet) -> Self {
-        let set = Arc::new(set);
+        let planned = Arc::new(PlannedSet::new(set));
         let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
-        LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&set));
-        Self { set, key, shown: AtomicI64::new(key), listed: OnceLock::new() }
+        LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&planned));
+        Self { planned, key, shown: AtomicI64::new(key) }
+    }
+
+    pub(crate) fn set(&self) -> &IndexSet {
+        self.planned.set()
     }
 }
 
@@ -96,28 +100,28 @@ impl PyIndexSet {
 
     #[getter]
     fn n_queries(&self) -> usize {
-        self.set.n_queries()
+        self.set().n_queries()
     }
 
     #[getter]
     fn n_keys(&self) -> usize {
-        self.set.n_keys()
+        self.set().n_keys()
     }
 
     #[getter]
     fn nnz(&self) -> usize {
-        self.set.nnz()
+        self.set().nnz()
     }
 
     #[getter]
     fn q_offset(&self) -> i64 {
-        self.set.q_offset()
+        self.set().q_offset()
     }
 
     /// The offsets, or None where the rows are listed.
     #[getter]
     fn offsets<'py>(this: &Bound<'py, Self>) -> Option<Bound<'py, PyArray1<i64>>> {
-        match this.get().set.form() {
+        match this.get().set().form() {
             Form::Csr { .. } => None,
             Form::Offsets { offsets, .. } => Some(view(this, offsets)),
         }
@@ -125,7 +129,7 @@ impl PyIndexSet {
 
     #[getter]
     fn order<'py>(this: &Bound<'py, Self>) -> Option<Bound<'py, PyArray1<u32>>> {
-        this.get().set.order().map(|order| view(this, order))
+        this.get().set().order().map(|order| view(this, order))
     }
 
     #[getter]
@@ -150,68 +154,78 @@ impl PyIndexSet {
     }
 
     fn to_mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
-        let mask = py.detach(|| self.set.to_mask(&Serial));
-        mask.into_pyarray(py).reshape([self.set.n_queries(), self.set.n_keys()])
+        let mask = py.detach(|| self.set().to_mask(&Serial));
+        mask.into_pyarray(py).reshape([self.set().n_queries(), self.set().n_keys()])
     }
 
     fn to_padded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
-        let (lists, width) = py.detach(|| self.set.to_padded(&Serial));
-        lists.into_pyarray(py).reshape([self.set.n_queries(), width])
+        let (lists, width) = py.detach(|| self.set().to_padded(&Serial));
+        lists.into_pyarray(py).reshape([self.set().n_queries(), width])
     }
 
     fn union(&self, py: Python<'_>, other: &Self) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set.union(&other.set, &Serial))?))
+        Ok(Self::new(py.detach(|| self.set().union(other.set(), &Serial))?))
     }
 
     fn intersection(&self, py: Python<'_>, other: &Self) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set.intersection(&other.set, &Serial))?))
+        Ok(Self::new(py.detach(|| self.set().intersection(other.set(), &Serial))?))
     }
 
     #[pyo3(signature = (q_offset=None))]
     fn causal(&self, py: Python<'_>, q_offset: Option<i64>) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set.causal(q_offset, &Serial))?))
+        Ok(Self::new(py.detach(|| self.set().causal(q_offset, &Serial))?))
     }
 
     fn is_causal(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.set.is_causal())
+        py.detach(|| self.set().is_causal())
     }
 
     fn transpose(&self, py: Python<'_>) -> Self {
-        Self::new(py.detach(|| self.set.transpose()))
+        Self::new(py.detach(|| self.set().transpose()))
     }
 
     fn rows(&self, py: Python<'_>, start: usize, stop: usize) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set.rows(start, stop))?))
+        Ok(Self::new(py.detach(|| self.set().rows(start, stop))?))
     }
 
     fn prefix(&self, py: Python<'_>, n_queries: usize, n_keys: usize) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set.prefix(n_queries, n_keys, &Serial))?))
+        Ok(Self::new(py.detach(|| self.set().prefix(n_queries, n_keys, &Serial))?))
     }
 
     /// Fewest and most keys of a query.
     fn degrees(&self, py: Python<'_>) -> (usize, usize) {
-        py.detach(|| self.set.degrees())
+        py.detach(|| self.set().degrees())
     }
 
     /// (causal, layers or None, share of the pairs after each layer), or None where it takes more than `most_words`.
     fn reach<'py>(&self, py: Python<'py>, layers: usize, most_words: u64) -> Result<Option<Reached<'py>>> {
-        let reach = py.detach(|| self.set.reach(layers, most_words, &Serial))?;
+        let reach = py.detach(|| self.set().reach(layers, most_words, &Serial))?;
         Ok(reach.map(|r| (r.causal, r.layers, r.shares.into_pyarray(py))))
+    }
+
+    /// What the plan will do, counted: tiles, their pairs and computed lanes, row pairs, bytes.
+    fn plan_report(&self, py: Python<'_>) -> Result<HashMap<&'static str, usize>> {
+        let executor = default_executor()?;
+        let report = py.detach(|| self.planned.plan(&*executor).map(Plan::report))?;
+        Ok(HashMap::from([
+            ("tiles", report.tiles),
+            ("tile_edges", report.tile_edges),
+            ("tile_lanes", report.tile_lanes),
+            ("row_edges", report.row_edges),
+            ("index_bytes", report.index_bytes),
+        ]))
     }
 
     fn with_order(&self, py: Python<'_>, order: PyReadonlyArray1<'_, u32>) -> Result<Self> {
         let order = order.as_array();
-        Ok(Self::new(py.detach(|| self.set.with_order(order.to_vec()))?))
+        Ok(Self::new(py.detach(|| self.set().with_order(order.to_vec()))?))
     }
 }
 
 impl PyIndexSet {
     /// Row starts and key indices, written out once if the set holds offsets.
     fn csr(&self, py: Python<'_>) -> (&[i64], &[i32]) {
-        let listed = match self.set.form() {
-            Form::Csr { .. } => &self.set,
-            Form::Offsets { .. } => py.detach(|| self.listed.get_or_init(|| self.set.listed(&Serial))),
-        };
+        let listed = py.detach(|| self.planned.listed(&Serial));
         match listed.form() {
             Form::Csr { indptr, indices } => (indptr, indices),
             Form::Offsets { .. } => (&[], &[]),

@@ -6,6 +6,7 @@ mod builders;
 mod curves;
 mod error;
 mod index_sets;
+mod threads;
 
 use pyo3::prelude::*;
 
@@ -25,4 +26,12 @@ mod _native {
     };
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;
+    #[pymodule_export]
+    use crate::threads::{attach_openmp, thread_info};
+
+    #[pymodule_init]
+    fn init(_: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        crate::threads::remember_process();
+        Ok(())
+    }
 }

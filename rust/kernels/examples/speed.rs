@@ -7,7 +7,7 @@ fn main() {
     let (n, d, h) = (4096usize, 64usize, 4usize);
     let x: Vec<f32> = (0..h * n * d).map(|i| ((i as u64).wrapping_mul(6364136223846793005) >> 40) as f32 / (1u64 << 24) as f32 - 0.5).collect();
     let v = View::contiguous(&x, [1, h, n, d]);
-    let p = Problem { q: v, k: v, v, scale: 0.125, key_bias: None, edge_bias: None, dropout: None };
+    let p = Problem { q: v, k: v, v, scale: 0.125, key_bias: None, key_padding: None, edge_bias: None, dropout: None };
     let sets = [
         ("window64", IndexSet::from_offsets((-64..=64).collect(), n, n, 0).unwrap()),
         ("random64", {

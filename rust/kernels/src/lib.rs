@@ -16,5 +16,6 @@ pub mod index_set;
 pub mod lattice;
 pub mod morton;
 pub mod plan;
+pub mod planned;
 
 pub use error::{ErrorKind, KernelError};

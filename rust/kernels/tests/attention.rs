@@ -183,13 +183,15 @@ fn run<T: Storage>(
     let acc = |x: &[f64]| x.iter().map(|&x| T::Acc::from_f64(x)).collect::<Vec<_>>();
     let (q, k, v, dout) = (stored::<T>(&x.q), stored::<T>(&x.k), stored::<T>(&x.v), stored::<T>(&x.dout));
     let (edge_bias, dlse) = (acc(&x.edge_bias), acc(&x.dlse));
+    let key_bias = acc(&x.key_bias);
     let map = case.edge_bias.then(|| EdgeMap::new(set, &plan).unwrap());
     let problem = Problem {
         q: View::contiguous(&q, [case.batch, case.heads, n, case.d]),
         k: View::contiguous(&k, [case.batch, case.kv_heads, m, case.d]),
         v: View::contiguous(&v, [case.batch, case.kv_heads, m, case.dv]),
         scale: SCALE,
-        key_bias: case.key_bias.then(|| KeyBias { values: acc(&x.key_bias), batch: case.batch, heads: 1 }),
+        key_bias: case.key_bias.then(|| KeyBias { values: &key_bias, batch: case.batch, heads: 1 }),
+        key_padding: None,
         edge_bias: map.as_ref().map(|map| EdgeBias { values: &edge_bias, heads: case.heads, map }),
         dropout,
     };
@@ -411,6 +413,7 @@ fn dropout_drops_its_share_and_leaves_lse() {
         v: View::contiguous(&v, shape),
         scale: 1.0,
         key_bias: None,
+        key_padding: None,
         edge_bias: None,
         dropout: Some(Dropout { p: 0.25, seed: 1 }),
     };
@@ -438,6 +441,7 @@ fn nan_and_infinity_in_a_query_stay_in_its_row() {
             v: View::contiguous(&k, shape),
             scale: 1.0,
             key_bias: None,
+            key_padding: None,
             edge_bias: None,
             dropout: None,
         };

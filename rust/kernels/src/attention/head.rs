@@ -11,7 +11,7 @@ pub(crate) struct Head<A> {
     pub(crate) batch: usize,
     pub(crate) head: usize,
     pub(crate) kv_head: usize,
-    /// By key.
+    /// By key; −∞ hides it.
     pub(crate) key_bias: Option<Vec<A>>,
     /// By pair: tile pairs, then row pairs from `tile_pairs` on.
     pub(crate) pair_bias: Option<Vec<A>>,
@@ -24,14 +24,21 @@ impl<A: Real> Head<A> {
         let (_, heads, kv_heads) = problem.heads();
         let n_keys = problem.k.shape[2];
         let base2 = |x: A| A::from_f64(x.to_f64() * LOG2_E);
+        let bias = problem.key_bias.map(|b| b.row(batch, head, n_keys).iter().map(|&x| base2(x)).collect::<Vec<A>>());
+        let key_bias = match problem.key_padding {
+            None => bias,
+            Some(padding) => {
+                let mut bias = bias.unwrap_or_else(|| vec![A::default(); n_keys]);
+                let hidden = bias.iter_mut().zip(&padding[batch * n_keys..]).filter(|(_, hidden)| **hidden);
+                hidden.for_each(|(x, _)| *x = A::NEG_INFINITY);
+                Some(bias)
+            }
+        };
         Self {
             batch,
             head,
             kv_head: head / (heads / kv_heads),
-            key_bias: problem
-                .key_bias
-                .as_ref()
-                .map(|b| b.row(batch, head, n_keys).iter().map(|&x| base2(x)).collect()),
+            key_bias,
             pair_bias: problem.edge_bias.map(|b| {
                 let row = head.min(b.heads - 1) * b.map.pairs();
                 b.map.edges.iter().map(|&e| base2(b.values[row + e as usize])).collect()

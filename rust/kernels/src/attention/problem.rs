@@ -53,18 +53,18 @@ impl<'a, T> View<'a, T> {
 }
 
 /// Added to the logits of each key: `(batch or 1, heads or 1, n_keys)`.
-#[derive(Clone, Debug)]
-pub struct KeyBias<A> {
+#[derive(Clone, Copy, Debug)]
+pub struct KeyBias<'a, A> {
     /// Contiguous values.
-    pub values: Vec<A>,
+    pub values: &'a [A],
     /// Batch or 1.
     pub batch: usize,
     /// Heads or 1.
     pub heads: usize,
 }
 
-impl<A> KeyBias<A> {
-    pub(crate) fn row(&self, batch: usize, head: usize, n_keys: usize) -> &[A] {
+impl<'a, A> KeyBias<'a, A> {
+    pub(crate) fn row(&self, batch: usize, head: usize, n_keys: usize) -> &'a [A] {
         let row = batch.min(self.batch - 1) * self.heads + head.min(self.heads - 1);
         &self.values[row * n_keys..(row + 1) * n_keys]
     }
@@ -101,8 +101,10 @@ pub struct Problem<'a, T: Storage> {
     pub v: View<'a, T>,
     /// Factor on the dot products.
     pub scale: f64,
-    /// Bias and padding of keys, −∞ where a key is hidden.
-    pub key_bias: Option<KeyBias<T::Acc>>,
+    /// Bias of keys.
+    pub key_bias: Option<KeyBias<'a, T::Acc>>,
+    /// Keys that nobody sees, `(B, Nk)`.
+    pub key_padding: Option<&'a [bool]>,
     /// Bias of pairs.
     pub edge_bias: Option<EdgeBias<'a, T::Acc>>,
     /// Dropout of weights.
@@ -168,6 +170,15 @@ impl<T: Storage> Problem<'_, T> {
                 "bias",
                 format!("{} values as {} x {}", b.values.len(), b.batch, b.heads),
                 format!("({} or 1, {} or 1, {})", q[0], q[1], k[2]),
+            ));
+        }
+        if let Some(padding) = self.key_padding
+            && padding.len() != q[0] * k[2]
+        {
+            return Err(KernelError::shape(
+                "key_padding_mask",
+                format!("{} values", padding.len()),
+                format!("({}, {})", q[0], k[2]),
             ));
         }
         if let Some(b) = &self.edge_bias

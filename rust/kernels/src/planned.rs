@@ -1,0 +1,68 @@
+//! An index set together with the plans made of it: what attention is called with again and again.
+
+use crate::attention::EdgeMap;
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::index_set::{Form, IndexSet};
+use crate::plan::Plan;
+use std::sync::OnceLock;
+
+/// An index set that keeps its plans.
+#[derive(Debug)]
+pub struct PlannedSet {
+    set: IndexSet,
+    plan: OnceLock<Plan>,
+    listed: OnceLock<IndexSet>,
+    listed_plan: OnceLock<Plan>,
+    edges: OnceLock<EdgeMap>,
+}
+
+/// What the cell holds, made first if it is empty; two threads may both make it, and one wins.
+fn get_or_try<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = make()?;
+    Ok(cell.get_or_init(|| value))
+}
+
+impl PlannedSet {
+    /// Wraps an index set; plans are made on first use.
+    pub fn new(set: IndexSet) -> Self {
+        Self {
+            set,
+            plan: OnceLock::new(),
+            listed: OnceLock::new(),
+            listed_plan: OnceLock::new(),
+            edges: OnceLock::new(),
+        }
+    }
+
+    /// The index set.
+    pub fn set(&self) -> &IndexSet {
+        &self.set
+    }
+
+    /// The set with its rows written out.
+    pub fn listed(&self, executor: &dyn Executor) -> &IndexSet {
+        match self.set.form() {
+            Form::Csr { .. } => &self.set,
+            Form::Offsets { .. } => self.listed.get_or_init(|| self.set.listed(executor)),
+        }
+    }
+
+    /// The plan of the set.
+    pub fn plan(&self, executor: &dyn Executor) -> Result<&Plan> {
+        get_or_try(&self.plan, || Plan::new(&self.set, executor))
+    }
+
+    /// A plan of the written-out rows, and the way from its pairs to row order: what a bias per pair needs.
+    pub fn edge_plan(&self, executor: &dyn Executor) -> Result<(&Plan, &EdgeMap)> {
+        let listed = self.listed(executor);
+        let plan = match self.set.form() {
+            Form::Csr { .. } => self.plan(executor)?,
+            Form::Offsets { .. } => get_or_try(&self.listed_plan, || Plan::new(listed, executor))?,
+        };
+        Ok((plan, get_or_try(&self.edges, || EdgeMap::new(listed, plan))?))
+    }
+}
