@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fractal_core import _native
+from fractal_core.nn import _threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 def _maybe(tensor: Tensor | None) -> NDArray[Any] | None:
-    return None if tensor is None else _array(tensor)
+    return None if tensor is None else _array(tensor.contiguous())
 
 
 def _tensor(array: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
@@ -93,7 +94,8 @@ def attention(
         key_padding=_maybe(key_padding_mask),
         dropout_p=dropout_p,
         seed=0 if seed is None else int(seed),
-        executor="rayon",
+        executor=_threads.executor(),
+        threads=torch.get_num_threads(),
     )
     return _tensor(out, q.dtype), torch.from_numpy(lse)
 
@@ -171,7 +173,8 @@ def attention_backward(
         key_padding=_maybe(key_padding_mask),
         dropout_p=dropout_p,
         seed=0 if seed is None else int(seed),
-        executor="rayon",
+        executor=_threads.executor(),
+        threads=torch.get_num_threads(),
         dlse=_maybe(dlse),
     )
     none = accumulation_dtype(q.dtype)

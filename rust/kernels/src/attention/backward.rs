@@ -63,14 +63,19 @@ pub fn backward<T: Storage>(
     let (n, n_keys) = (plan.n_queries(), plan.n_keys());
     let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
     let expected = [batch * heads * n * d, batch * kv_heads * n_keys * d, batch * kv_heads * n_keys * dv];
-    for (name, got, want) in [("dq", q.len(), expected[0]), ("dk", k.len(), expected[1]), ("dv", v.len(), expected[2])] {
+    for (name, got, want) in [("dq", q.len(), expected[0]), ("dk", k.len(), expected[1]), ("dv", v.len(), expected[2])]
+    {
         if got != want {
             return Err(KernelError::shape(name, format!("{got} values"), want));
         }
     }
     for (name, view) in [("out", &saved.out), ("dout", &saved.dout)] {
         if view.shape != [batch, heads, n, dv] || !view.fits() {
-            return Err(KernelError::shape(name, format!("shape {:?}", view.shape), format!("{:?}", [batch, heads, n, dv])));
+            return Err(KernelError::shape(
+                name,
+                format!("shape {:?}", view.shape),
+                format!("{:?}", [batch, heads, n, dv]),
+            ));
         }
     }
     for (name, given) in [("lse", Some(saved.lse)), ("dlse", saved.dlse)] {
@@ -224,7 +229,8 @@ impl<T: Storage> Wave<'_, '_, T> {
         length: impl Fn(usize) -> usize,
     ) -> impl Iterator<Item = &'o mut [X]> {
         let mut rest = out;
-        let lengths: Vec<usize> = (0..parts * self.chunks.own.len()).map(|i| length(i % self.chunks.own.len())).collect();
+        let lengths: Vec<usize> =
+            (0..parts * self.chunks.own.len()).map(|i| length(i % self.chunks.own.len())).collect();
         lengths.into_iter().map(move |n| {
             let (piece, tail) = std::mem::take(&mut rest).split_at_mut(n);
             rest = tail;
@@ -251,9 +257,16 @@ impl<T: Storage> Wave<'_, '_, T> {
             .enumerate()
             .map(|(i, (k, v))| {
                 let (pair, chunk) = (i / count, i % count);
-                let bias =
-                    (0..self.group).filter_map(|g| bias.get_mut((pair * self.group + g) * count + chunk)?.take()).collect();
-                Mutex::new(KeyGradients { k, v, bias, widths: (padded(d), padded(dv)), first: self.chunks.own[chunk].start })
+                let bias = (0..self.group)
+                    .filter_map(|g| bias.get_mut((pair * self.group + g) * count + chunk)?.take())
+                    .collect();
+                Mutex::new(KeyGradients {
+                    k,
+                    v,
+                    bias,
+                    widths: (padded(d), padded(dv)),
+                    first: self.chunks.own[chunk].start,
+                })
             })
             .collect()
     }

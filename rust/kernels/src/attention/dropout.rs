@@ -1,7 +1,7 @@
 //! Dropout from a counter: the same (seed, head, query, key) gives the same draw in any order of work.
 
-use super::problem::Dropout;
 use super::element::Real;
+use super::problem::Dropout;
 
 /// Finaliser of splitmix64 (Steele, Lea and Flood, 2014).
 fn mix(mut x: u64) -> u64 {

@@ -30,8 +30,7 @@ pub fn forward<T: Storage>(
     if out.len() != batch * heads * n * dv || lse.len() != batch * heads * n {
         return Err(KernelError::shape("out", format!("{} values", out.len()), batch * heads * n * dv));
     }
-    let contexts: Vec<Head<T::Acc>> =
-        (0..batch * heads).map(|i| Head::new(problem, i / heads, i % heads)).collect();
+    let contexts: Vec<Head<T::Acc>> = (0..batch * heads).map(|i| Head::new(problem, i / heads, i % heads)).collect();
     let per_head = plan.tiles().div_ceil(TASK_TILES);
     let slots = Slots::new(plan, out, lse, n, dv);
     executor.run(per_head * contexts.len(), &|task| {

@@ -153,7 +153,11 @@ impl<T: Storage> Problem<'_, T> {
             ));
         }
         if k[2] != plan.n_keys() {
-            return Err(KernelError::shape("k", format!("{} keys", k[2]), format!("the index set's {}", plan.n_keys())));
+            return Err(KernelError::shape(
+                "k",
+                format!("{} keys", k[2]),
+                format!("the index set's {}", plan.n_keys()),
+            ));
         }
         if !self.scale.is_finite() {
             return Err(KernelError::value("scale", self.scale, "a finite number"));
@@ -164,7 +168,9 @@ impl<T: Storage> Problem<'_, T> {
             return Err(KernelError::value("dropout_p", d.p, "0 <= dropout_p < 1"));
         }
         if let Some(b) = &self.key_bias
-            && (b.values.len() != b.batch * b.heads * k[2] || ![1, q[0]].contains(&b.batch) || ![1, q[1]].contains(&b.heads))
+            && (b.values.len() != b.batch * b.heads * k[2]
+                || ![1, q[0]].contains(&b.batch)
+                || ![1, q[1]].contains(&b.heads))
         {
             return Err(KernelError::shape(
                 "bias",

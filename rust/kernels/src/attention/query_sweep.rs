@@ -201,7 +201,8 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
         let q = self.queries.gather(&self.problem.q, b, h, rows());
         let dout = self.douts.gather(&saved.dout, b, h, rows());
         let out = self.outs.gather(&saved.out, b, h, rows());
-        let all = |rows: Rows<'_, T::Acc>| -> [usize; TILE] { std::array::from_fn(|lane| rows.starts[lane.min(n - 1)]) };
+        let all =
+            |rows: Rows<'_, T::Acc>| -> [usize; TILE] { std::array::from_fn(|lane| rows.starts[lane.min(n - 1)]) };
         let (qs, ds) = (all(q), all(dout));
         let q_rows: [&[T::Acc]; TILE] = qs.map(|s| &q.data[s..s + q.width]);
         let d_rows: [&[T::Acc]; TILE] = ds.map(|s| &dout.data[s..s + dout.width]);
@@ -223,14 +224,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
     }
 
     #[inline(always)]
-    fn tile_part<S: Simd>(
-        &mut self,
-        simd: S,
-        task: &mut QueryTask<'_, T>,
-        g: usize,
-        head: &Head<T::Acc>,
-        tile: usize,
-    ) {
+    fn tile_part<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, g: usize, head: &Head<T::Acc>, tile: usize) {
         let (problem, plan) = (self.problem, self.plan);
         let (b, h, kv) = (head.batch, head.head, head.kv_head);
         let (dk_width, dv_width) = task.own.widths;
@@ -321,14 +315,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
 
     /// Leaves (p, ds) of every row pair and adds to dq.
     #[inline(always)]
-    fn row_part<S: Simd>(
-        &mut self,
-        simd: S,
-        task: &mut QueryTask<'_, T>,
-        g: usize,
-        head: &Head<T::Acc>,
-        tile: usize,
-    ) {
+    fn row_part<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, g: usize, head: &Head<T::Acc>, tile: usize) {
         let (problem, plan) = (self.problem, self.plan);
         let (b, h, kv) = (head.batch, head.head, head.kv_head);
         let scale = T::Acc::from_f64(problem.scale);

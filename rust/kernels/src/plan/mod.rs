@@ -146,9 +146,13 @@ impl Plan {
             Form::Offsets { offsets, q_offset } => {
                 PlanForm::Shifted(Shifted::new(offsets, *q_offset, set.n_queries(), set.n_keys()))
             }
-            Form::Csr { indptr, indices } => {
-                PlanForm::Listed(Listed::new(indptr, indices, set.n_keys(), set.order().map(|o| o.as_slice()), executor)?)
-            }
+            Form::Csr { indptr, indices } => PlanForm::Listed(Listed::new(
+                indptr,
+                indices,
+                set.n_keys(),
+                set.order().map(|o| o.as_slice()),
+                executor,
+            )?),
         };
         Ok(Self {
             n_queries: set.n_queries(),
