@@ -6,7 +6,7 @@
 //! by two tasks at once, so sums have one order whatever the executor.
 
 use super::element::Storage;
-use super::head::Head;
+use super::head::HeadContext;
 use super::key_sweep::sweep_keys;
 use super::problem::{Problem, View};
 use super::query_sweep::{Halo, KeyGradients, QueryTask};
@@ -96,18 +96,18 @@ pub fn backward<T: Storage>(
         .enumerate();
     waves.try_for_each(|(wave, ((q, k), v))| {
         let first = wave * wave_pairs;
-        let contexts: Vec<Head<T::Acc>> = (first * group..(first + wave_pairs).min(total) * group)
-            .map(|i| Head::new(problem, i / heads, i % heads))
+        let contexts: Vec<HeadContext<T::Acc>> = (first * group..(first + wave_pairs).min(total) * group)
+            .map(|i| HeadContext::new(problem, i / heads, i % heads))
             .collect();
         let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, level, executor };
         let biases = run.run(q, k, v);
         for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
-                let row = head.batch.min(bias.batch - 1) * bias.heads + head.head.min(bias.heads - 1);
+                let row = head.batch.min(bias.batch - 1) * bias.heads + head.query_head.min(bias.heads - 1);
                 out[row * n_keys..(row + 1) * n_keys].iter_mut().zip(by_key).for_each(|(x, y)| *x += y);
             }
             if let (Some(out), Some(bias)) = (edge_bias.as_deref_mut(), &problem.edge_bias) {
-                let row = head.head.min(bias.heads - 1) * bias.map.pairs();
+                let row = head.query_head.min(bias.heads - 1) * bias.map.pairs();
                 for (&edge, y) in bias.map.edges.iter().zip(by_pair) {
                     out[row + edge as usize] += y;
                 }
@@ -123,7 +123,7 @@ struct Wave<'a, 'p, T: Storage> {
     plan: &'a Plan,
     chunks: &'a Chunks,
     saved: &'a Saved<'p, T>,
-    heads: &'a [Head<T::Acc>],
+    heads: &'a [HeadContext<T::Acc>],
     group: usize,
     level: Level,
     executor: &'a dyn Executor,

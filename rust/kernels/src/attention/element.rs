@@ -7,7 +7,7 @@ use half::slice::HalfFloatSliceExt;
 pub trait Real: SimdFloatElement + Default + PartialOrd + Send + Sync + 'static
 where
     Self: std::ops::Add<Output = Self> + std::ops::Sub<Output = Self> + std::ops::Mul<Output = Self>,
-    Self: std::ops::AddAssign,
+    Self: std::ops::AddAssign + std::ops::MulAssign,
 {
     /// One 512-bit vector of it.
     type V<S: Simd>: SimdFloat<S, Element = Self>;
@@ -40,8 +40,15 @@ impl Real for f32 {
     #[inline(always)]
     fn exp2<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
         // Minimax polynomial of 2^f on [-1/2, 1/2], relative error 2e-9 before rounding.
-        const P: [f32; 7] =
-            [1.0, 0.693_147_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_1, 0.000_153_458_12];
+        const P: [f32; 7] = [
+            1.0,
+            std::f32::consts::LN_2,
+            0.240_226_46,
+            0.055_503_286,
+            0.009_618_489,
+            0.001_339_993_1,
+            0.000_153_458_12,
+        ];
         // Adding 1.5 * 2^23 + 127 rounds to an integer and leaves it, biased, in the low bits.
         const SHIFT: f32 = 12_582_912.0 + 127.0;
         let low = f32x16::splat(simd, -127.0);

@@ -1,7 +1,7 @@
 //! The forward pass: output and log-sum-exp.
 
 use super::element::{Real, Storage};
-use super::head::Head;
+use super::head::HeadContext;
 use super::micro::{Rows, dots, load, product, scores, store, transpose};
 use super::problem::Problem;
 use super::scratch::{KEY_BLOCK, LaneKeys, Panel, ROW_BLOCK, group_ranges, hide, padded};
@@ -30,7 +30,8 @@ pub fn forward<T: Storage>(
     if out.len() != batch * heads * n * dv || lse.len() != batch * heads * n {
         return Err(KernelError::shape("out", format!("{} values", out.len()), batch * heads * n * dv));
     }
-    let contexts: Vec<Head<T::Acc>> = (0..batch * heads).map(|i| Head::new(problem, i / heads, i % heads)).collect();
+    let contexts: Vec<HeadContext<T::Acc>> =
+        (0..batch * heads).map(|i| HeadContext::new(problem, i / heads, i % heads)).collect();
     let per_head = plan.tiles().div_ceil(TASK_TILES);
     let slots = Slots::new(plan, out, lse, n, dv);
     executor.run(per_head * contexts.len(), &|task| {
@@ -78,7 +79,7 @@ fn run_task<S: Simd, T: Storage>(
     simd: S,
     problem: &Problem<'_, T>,
     plan: &Plan,
-    head: &Head<T::Acc>,
+    head: &HeadContext<T::Acc>,
     tiles: Range<usize>,
     rows: &mut TaskRows<'_, T>,
 ) {
@@ -95,7 +96,7 @@ fn run_task<S: Simd, T: Storage>(
 struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> {
     problem: &'p Problem<'p, T>,
     plan: &'p Plan,
-    head: &'p Head<T::Acc>,
+    head: &'p HeadContext<T::Acc>,
     width: usize,
     queries: Panel<T::Acc>,
     keys: Panel<T::Acc>,
@@ -110,7 +111,7 @@ struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> {
 }
 
 impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Task<'p, T, NQ, NK, ND> {
-    fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, head: &'p Head<T::Acc>) -> Self {
+    fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, head: &'p HeadContext<T::Acc>) -> Self {
         let (d, dv) = problem.widths();
         let zero = T::Acc::default();
         Self {
@@ -156,7 +157,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Task<'p,
     #[inline(always)]
     fn tile_part<S: Simd>(&mut self, simd: S, tile: usize) {
         let (problem, plan, head) = (self.problem, self.plan, self.head);
-        let (b, h, g) = (head.batch, head.head, head.kv_head);
+        let (b, h, g) = (head.batch, head.query_head, head.key_head);
         let mut cursor = Cursor::default();
         let mut pair = problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
         let mut transposed = false;
@@ -195,7 +196,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Task<'p,
             if let Some(draw) = &head.draw {
                 for (p, &key) in self.scores.chunks_exact_mut(TILE).zip(&block.keys) {
                     for (lane, p) in p.iter_mut().enumerate().take(plan.lanes(tile)) {
-                        *p = *p * draw.factor(plan.query(tile, lane), key as usize);
+                        *p *= draw.factor(plan.query(tile, lane), key as usize);
                     }
                 }
             }
@@ -214,7 +215,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Task<'p,
     #[inline(always)]
     fn row_part<S: Simd>(&mut self, simd: S, tile: usize) {
         let (problem, plan, head) = (self.problem, self.plan, self.head);
-        let (b, h, g) = (head.batch, head.head, head.kv_head);
+        let (b, h, g) = (head.batch, head.query_head, head.key_head);
         let n = plan.lanes(tile);
         for from in (0..self.lanes.longest()).step_by(ROW_BLOCK) {
             let mut max = [T::Acc::NEG_INFINITY; TILE];
@@ -237,7 +238,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Task<'p,
             let top = safe(&self.max);
             for lane in 0..n {
                 let query = plan.query(tile, lane);
-                self.sum[lane] = self.sum[lane] * scale[lane];
+                self.sum[lane] *= scale[lane];
                 let list = self.lanes.lane(lane);
                 let list = &list[from.min(list.len())..(from + ROW_BLOCK).min(list.len())];
                 if list.is_empty() {
@@ -254,7 +255,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Task<'p,
                 self.sum[lane] += sum.reduce_sum();
                 if let Some(draw) = &head.draw {
                     for (p, &key) in p.iter_mut().zip(list) {
-                        *p = *p * draw.factor(query, key as usize);
+                        *p *= draw.factor(query, key as usize);
                     }
                 }
                 let values = self.values.gather(&problem.v, b, g, list.iter().map(|&j| j as usize));
@@ -285,7 +286,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Task<'p,
 #[allow(clippy::too_many_arguments)]
 fn score_block<S: Simd, T: Storage, const NQ: usize, const NK: usize>(
     simd: S,
-    head: &Head<T::Acc>,
+    head: &HeadContext<T::Acc>,
     keys: Rows<'_, T::Acc>,
     qt: &[T::Acc],
     block: &TileKeys,
@@ -315,7 +316,7 @@ fn score_block<S: Simd, T: Storage, const NQ: usize, const NK: usize>(
 #[inline(always)]
 pub(super) fn biased<S: Simd, T: Storage, const NQ: usize>(
     simd: S,
-    head: &Head<T::Acc>,
+    head: &HeadContext<T::Acc>,
     block: &TileKeys,
     at: usize,
     pair: &mut usize,
@@ -347,7 +348,7 @@ pub(super) fn biased<S: Simd, T: Storage, const NQ: usize>(
 #[allow(clippy::too_many_arguments)]
 pub(super) fn row_scores<S: Simd, T: Storage, const ND: usize>(
     simd: S,
-    head: &Head<T::Acc>,
+    head: &HeadContext<T::Acc>,
     q: &[T::Acc],
     keys: Rows<'_, T::Acc>,
     scale: T::Acc,
@@ -393,8 +394,8 @@ fn safe<A: Real>(max: &[A; TILE]) -> [A; TILE] {
 fn raise<S: Simd, A: Real, const NQ: usize>(simd: S, max: &mut [A; TILE], block: &[A; TILE]) -> [A; TILE] {
     let old = *max;
     for (m, &b) in max.iter_mut().zip(block) {
-        // Not `max`: NaN must stay, and it compares false.
-        if !(b <= *m) {
+        // NaN compares false and stays out: it reaches the row through its weights.
+        if b > *m {
             *m = b;
         }
     }

@@ -7,10 +7,10 @@ use std::f64::consts::LOG2_E;
 
 /// One head's coordinates, and its biases in base 2 and in the plan's order.
 #[derive(Debug)]
-pub(crate) struct Head<A> {
+pub(crate) struct HeadContext<A> {
     pub(crate) batch: usize,
-    pub(crate) head: usize,
-    pub(crate) kv_head: usize,
+    pub(crate) query_head: usize,
+    pub(crate) key_head: usize,
     /// By key; −∞ hides it.
     pub(crate) key_bias: Option<Vec<A>>,
     /// By pair: tile pairs, then row pairs from `tile_pairs` on.
@@ -19,7 +19,7 @@ pub(crate) struct Head<A> {
     pub(crate) draw: Option<Draw<A>>,
 }
 
-impl<A: Real> Head<A> {
+impl<A: Real> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
         let (_, heads, kv_heads) = problem.heads();
         let n_keys = problem.k.shape[2];
@@ -36,8 +36,8 @@ impl<A: Real> Head<A> {
         };
         Self {
             batch,
-            head,
-            kv_head: head / (heads / kv_heads),
+            query_head: head,
+            key_head: head / (heads / kv_heads),
             key_bias,
             pair_bias: problem.edge_bias.map(|b| {
                 let row = head.min(b.heads - 1) * b.map.pairs();

@@ -3,7 +3,7 @@
 use super::backward::Saved;
 use super::element::{Real, Storage};
 use super::forward::accumulate;
-use super::head::Head;
+use super::head::HeadContext;
 use super::problem::Problem;
 use super::query_sweep::KeyGradients;
 use super::scratch::{Panel, ROW_BLOCK};
@@ -18,7 +18,7 @@ pub(super) fn sweep_keys<S: Simd, T: Storage>(
     problem: &Problem<'_, T>,
     saved: &Saved<'_, T>,
     transposed: &Transposed,
-    heads: &[Head<T::Acc>],
+    heads: &[HeadContext<T::Acc>],
     row_pairs: &[[T::Acc; 2]],
     keys: Range<usize>,
     own: &mut KeyGradients<'_, T::Acc>,
@@ -48,11 +48,11 @@ pub(super) fn sweep_keys<S: Simd, T: Storage>(
                 simd.vectorize(
                     #[inline(always)]
                     || {
-                        let dout = douts.gather(&saved.dout, head.batch, head.head, list.iter().map(|l| l.0));
+                        let dout = douts.gather(&saved.dout, head.batch, head.query_head, list.iter().map(|l| l.0));
                         let (d, dv) = own.widths;
                         let p = |i: usize| [weights[i][0]];
                         accumulate::<S, T::Acc, 1>(simd, own.v, row, dv, 0..list.len(), p, dout);
-                        let q = queries.gather(&problem.q, head.batch, head.head, list.iter().map(|l| l.0));
+                        let q = queries.gather(&problem.q, head.batch, head.query_head, list.iter().map(|l| l.0));
                         let ds = |i: usize| [weights[i][1] * scale];
                         accumulate::<S, T::Acc, 1>(simd, own.k, row, d, 0..list.len(), ds, q);
                     },

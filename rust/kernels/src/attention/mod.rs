@@ -1,8 +1,8 @@
 //! Index-sparse attention, forward and backward, on the tiles and rows of a [`Plan`](crate::plan::Plan).
 //!
 //! For query i with keys N(i): `out_i = Σ_j softmax_j(scale · q_i·k_j + bias_ij) v_j` over j in N(i), and `lse_i` the
-//! logarithm of the sum. A query without keys gives output 0 and lse −∞. The gradients are those of A. Dao,
-//! FlashAttention (2022), with `ds = p · (dp − rowsum(do ∘ o) + dlse)`.
+//! logarithm of the sum. A query without keys gives output 0 and lse −∞. The gradients are those of T. Dao and
+//! others, “`FlashAttention`” (2022), with `ds = p · (dp − rowsum(do ∘ o) + dlse)`.
 
 mod backward;
 mod dropout;

@@ -3,7 +3,7 @@
 use super::backward::Saved;
 use super::element::{Real, Storage};
 use super::forward::{accumulate, biased, row_scores};
-use super::head::Head;
+use super::head::HeadContext;
 use super::micro::{Rows, dots, load, product, scores, store, transpose};
 use super::problem::Problem;
 use super::scratch::{KEY_BLOCK, LaneKeys, Panel, ROW_BLOCK, group_ranges, hide, padded};
@@ -88,7 +88,7 @@ impl<T: Storage> QueryTask<'_, T> {
         plan: &Plan,
         saved: &Saved<'_, T>,
         chunks: &Chunks,
-        heads: &[Head<T::Acc>],
+        heads: &[HeadContext<T::Acc>],
     ) {
         let wide = <S::f32s as SimdBase<S>>::LEN == TILE;
         match (<<T::Acc as Real>::V<S> as SimdBase<S>>::LEN == TILE, wide) {
@@ -162,7 +162,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
     }
 
     #[inline(always)]
-    fn run<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, heads: &[Head<T::Acc>]) {
+    fn run<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, heads: &[HeadContext<T::Acc>]) {
         let width = self.problem.widths().0;
         let full = padded(width);
         let mut row = 0;
@@ -194,9 +194,9 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
 
     /// Transposes the tile's queries and output gradients, and reads its lse and delta.
     #[inline(always)]
-    fn prepare<S: Simd>(&mut self, simd: S, head: &Head<T::Acc>, tile: usize) {
+    fn prepare<S: Simd>(&mut self, simd: S, head: &HeadContext<T::Acc>, tile: usize) {
         let (plan, saved) = (self.plan, self.saved);
-        let (b, h, n) = (head.batch, head.head, plan.lanes(tile));
+        let (b, h, n) = (head.batch, head.query_head, plan.lanes(tile));
         let rows = || (0..n).map(|lane| plan.query(tile, lane));
         let q = self.queries.gather(&self.problem.q, b, h, rows());
         let dout = self.douts.gather(&saved.dout, b, h, rows());
@@ -224,9 +224,16 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
     }
 
     #[inline(always)]
-    fn tile_part<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, g: usize, head: &Head<T::Acc>, tile: usize) {
+    fn tile_part<S: Simd>(
+        &mut self,
+        simd: S,
+        task: &mut QueryTask<'_, T>,
+        g: usize,
+        head: &HeadContext<T::Acc>,
+        tile: usize,
+    ) {
         let (problem, plan) = (self.problem, self.plan);
-        let (b, h, kv) = (head.batch, head.head, head.kv_head);
+        let (b, h, kv) = (head.batch, head.query_head, head.key_head);
         let (dk_width, dv_width) = task.own.widths;
         let lse = load::<S, T::Acc, 1, NQ>(simd, [&self.lse], 0)[0];
         let delta = load::<S, T::Acc, 1, NQ>(simd, [&self.delta], 0)[0];
@@ -315,9 +322,16 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> Sweep<'p
 
     /// Leaves (p, ds) of every row pair and adds to dq.
     #[inline(always)]
-    fn row_part<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, g: usize, head: &Head<T::Acc>, tile: usize) {
+    fn row_part<S: Simd>(
+        &mut self,
+        simd: S,
+        task: &mut QueryTask<'_, T>,
+        g: usize,
+        head: &HeadContext<T::Acc>,
+        tile: usize,
+    ) {
         let (problem, plan) = (self.problem, self.plan);
-        let (b, h, kv) = (head.batch, head.head, head.kv_head);
+        let (b, h, kv) = (head.batch, head.query_head, head.key_head);
         let scale = T::Acc::from_f64(problem.scale);
         for from in (0..self.lanes.longest()).step_by(ROW_BLOCK) {
             for lane in 0..plan.lanes(tile) {

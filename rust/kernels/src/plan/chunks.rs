@@ -42,7 +42,9 @@ impl Chunks {
                     }
                 }
                 foreign.sort_unstable();
-                foreign.iter().for_each(|&key| seen[key as usize] = false);
+                for &key in &foreign {
+                    seen[key as usize] = false;
+                }
                 foreign
             })
             .collect();

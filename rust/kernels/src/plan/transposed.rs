@@ -10,7 +10,7 @@ pub(crate) enum Transposed {
     /// By key: `pairs[key_ptr[j]..key_ptr[j + 1]]` as `[query, pair]`.
     Listed { key_ptr: Vec<usize>, pairs: Vec<[u32; 2]> },
     /// By residue of (key − `q_offset`) modulo the tile: `(offset, slot)`, offsets increasing.
-    Shifted { residues: [Vec<(i64, usize)>; TILE], pairs_per_tile: usize, q_offset: i64, n_queries: usize },
+    Shifted { residues: Vec<Vec<(i64, usize)>>, pairs_per_tile: usize, q_offset: i64, n_queries: usize },
 }
 
 impl Transposed {
@@ -37,12 +37,14 @@ impl Transposed {
     }
 
     pub(crate) fn shifted(plan: &Shifted, n_queries: usize) -> Self {
-        let mut residues: [Vec<(i64, usize)>; TILE] = Default::default();
+        let mut residues = vec![Vec::new(); TILE];
         for (lane, slot, offset) in plan.pairs() {
             // key - q_offset = query - offset, and query = lane modulo the tile
             residues[(lane as i64 - offset).rem_euclid(TILE as i64) as usize].push((offset, slot));
         }
-        residues.iter_mut().for_each(|r| r.sort_unstable());
+        for list in &mut residues {
+            list.sort_unstable();
+        }
         Self::Shifted { residues, pairs_per_tile: plan.pairs_per_tile(), q_offset: plan.q_offset(), n_queries }
     }
 
