@@ -56,7 +56,7 @@ class Hilbert(PatternBase):
 
     def index_set(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> IndexSet:
         """The keys of the last `n_queries` of `n_keys` positions; see `Pattern.index_set`."""
-        n_queries, n_keys = check_span(n_queries, self.length if n_keys is None else n_keys)
+        n_queries, n_keys = check_span(n_queries, n_keys)
         radius = self.window // 2
         if self.shape is None:
             return IndexSet(_native.hilbert_set(n_queries, n_keys, causal, radius))

@@ -68,7 +68,7 @@ impl IndexSet {
     /// Whether every key is at or before its query's own position, query + [`Self::q_offset`].
     pub fn is_causal(&self) -> bool {
         match &self.form {
-            Form::Offsets { offsets, .. } => offsets.first().is_none_or(|&o| o >= 0),
+            Form::Offsets { offsets, .. } => offsets.iter().all(|&o| o >= 0 || self.queries_with(o).is_empty()),
             Form::Csr { .. } => {
                 let from = self.q_offset();
                 (0..self.n_queries).all(|q| self.last_key(q).is_none_or(|key| i64::from(key) <= q as i64 + from))

@@ -143,19 +143,17 @@ impl IndexSet {
         }
     }
 
+    /// The queries whose key at an offset exists: 0 <= query + `q_offset` − offset < `n_keys`.
+    pub(crate) fn queries_with(&self, offset: i64) -> std::ops::Range<i64> {
+        let position = self.q_offset() - offset;
+        (-position).max(0)..(self.n_keys as i64 - position).min(self.n_queries as i64)
+    }
+
     /// Number of (query, key) pairs.
     pub fn nnz(&self) -> usize {
         match &self.form {
             Form::Csr { indices, .. } => indices.len(),
-            Form::Offsets { offsets, q_offset } => offsets
-                .iter()
-                .map(|&o| {
-                    // queries with 0 <= query + q_offset - o < n_keys
-                    let low = (o - q_offset).max(0);
-                    let high = (self.n_keys as i64 + o - q_offset).min(self.n_queries as i64);
-                    (high - low).max(0) as usize
-                })
-                .sum(),
+            Form::Offsets { offsets, .. } => offsets.iter().map(|&o| self.queries_with(o).count()).sum(),
         }
     }
 }

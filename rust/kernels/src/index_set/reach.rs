@@ -40,19 +40,16 @@ impl IndexSet {
             return Err(KernelError::value("layers", layers, "at least 1"));
         }
         let n = self.n_keys as u64;
-        let causal = match &self.form {
-            Form::Offsets { offsets, q_offset } => offsets.first().is_none_or(|o| o >= q_offset),
-            Form::Csr { .. } => self.is_causal(),
-        };
-        let total = if causal { n * (n + 1) / 2 } else { n * n };
-        let by_distance = match &self.form {
+        let by_index = |step: &i64| step.unsigned_abs() < n;
+        let steps: Option<Vec<i64>> = match &self.form {
             Form::Offsets { offsets, q_offset } => {
-                let steps = offsets.iter().map(|o| o - q_offset).filter(|s| s.unsigned_abs() < n);
-                distances(&steps.collect::<Vec<_>>(), self.n_keys, layers)
+                Some(offsets.iter().map(|o| o - q_offset).filter(by_index).collect())
             }
             Form::Csr { .. } => None,
         };
-        let counts = match by_distance {
+        let causal = steps.as_ref().map_or_else(|| self.is_causal(), |steps| steps.iter().all(|&step| step >= 0));
+        let total = if causal { n * (n + 1) / 2 } else { n * n };
+        let counts = match steps.and_then(|steps| distances(&steps, self.n_keys, layers)) {
             Some(counts) => counts,
             None if self.nnz() as u64 * n / 64 > most_words => return Ok(None),
             None => self.composed(layers, causal, executor),
