@@ -95,6 +95,9 @@ fn view<'a, T: Boundary>(array: &'a PyReadonlyArrayDyn<'_, T::Bits>, name: &'sta
     Ok(View { data: T::read(bits), offset: low.unsigned_abs(), strides, shape: [b, h, n, d] })
 }
 
+/// Values and heads of a bias per pair.
+type EdgeValues<'a, T> = (&'a [<T as Storage>::Acc], usize);
+
 /// What both passes are called with, borrowed.
 struct Call<'a, 'py, T: Boundary> {
     q: &'a PyReadonlyArrayDyn<'py, T::Bits>,
@@ -138,7 +141,7 @@ impl<'a, T: Boundary> Call<'a, '_, T> {
         })
     }
 
-    fn edge_values(&self) -> Result<Option<(&'a [T::Acc], usize)>> {
+    fn edge_values(&self) -> Result<Option<EdgeValues<'a, T>>> {
         let Some(bias) = self.edge_bias else { return Ok(None) };
         let [heads, _] = shape_of(bias, "edge_bias")?;
         Ok(Some((flat(bias, "edge_bias")?, heads)))
@@ -290,10 +293,14 @@ pub(crate) fn attention_backward<'py>(
     with_storage!(dtype, T => run_backward::<T>(py, [q, k, v], saved, biases, key, scale, dropout, executor, threads))
 }
 
+/// out, lse, dout and dlse.
+type SavedArrays<'a, 'py> =
+    (&'a Bound<'py, PyAny>, &'a Bound<'py, PyAny>, &'a Bound<'py, PyAny>, Option<&'a Bound<'py, PyAny>>);
+
 fn run_backward<'py, T: Boundary>(
     py: Python<'py>,
     [q, k, v]: [&Bound<'py, PyAny>; 3],
-    (out, lse, dout, dlse): (&Bound<'py, PyAny>, &Bound<'py, PyAny>, &Bound<'py, PyAny>, Option<&Bound<'py, PyAny>>),
+    (out, lse, dout, dlse): SavedArrays<'_, 'py>,
     (key_bias, edge_bias, key_padding): Biases<'_, 'py>,
     key: i64,
     scale: f64,

@@ -30,6 +30,7 @@ mod _native {
     use crate::threads::{attach_openmp, thread_info};
 
     #[pymodule_init]
+    #[allow(clippy::unnecessary_wraps, reason = "the signature that PyO3 asks for")]
     fn init(_: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         crate::threads::remember_process();
         Ok(())
