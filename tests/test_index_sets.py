@@ -234,3 +234,21 @@ def test_report():
     assert (oblong.layers, oblong.reach, oblong.prefix_stable) == (None, None, None)
     assert fc.pattern("random").report(100).prefix_stable is True
     assert fc.pattern("cantor_samples").report(100).prefix_stable is False
+
+
+@pytest.mark.parametrize("spec", fc.patterns.names())
+def test_every_built_in_goes_through_the_one_plan(spec):
+    report = fc.pattern(spec).index_set(512, causal=True).report()
+    plan = fc.pattern(spec).index_set(512, causal=True)._native.plan_report()
+    assert plan["tile_edges"] + plan["row_edges"] == report.edges
+    assert report.tile_share == plan["tile_edges"] / report.edges
+    assert report.tile_fill == plan["tile_edges"] / plan["tile_lanes"] <= 1
+    assert report.lanes_per_edge == (plan["tile_lanes"] + plan["row_edges"]) / report.edges >= 1
+    assert report.index_bytes > 0
+
+
+def test_index_memory_of_offsets_does_not_grow():
+    for spec, keys in (("window:radius=64", 65), ("cantor:base=5", 128), ("window:radius=64|cantor:base=3", 1280 + 65)):
+        short, long = (fc.pattern(spec).index_set(n, causal=True).report(1).index_bytes for n in (16384, 65536))
+        assert long < 200 * keys
+        assert long <= 4 * short

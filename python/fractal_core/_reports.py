@@ -35,16 +35,16 @@ class Report:
     """Mean keys per query."""
     keys_min: int
     keys_max: int
-    tiles: int | None
-    """Tiles of 16 queries that the plan holds; offsets share one."""
-    tile_share: float | None
+    tiles: int
+    """Tiles of at most 16 queries that the plan runs."""
+    tile_share: float
     """Share of the edges that run in tiles, 0 to 1; the others run as rows."""
     tile_fill: float | None
-    """Edges in tiles over lanes computed for them, 0 to 1."""
+    """Edges in tiles over lanes computed for them, 0 to 1; None where no tile holds a key."""
     lanes_per_edge: float | None
-    """Dot products computed for each edge, 1 at best."""
-    index_bytes: int | None
-    """Memory of the plan's index."""
+    """Dot products computed for each edge, 1 at best; None without edges."""
+    index_bytes: int
+    """Memory of the plan's index; O(K) in all for offsets."""
     layers: int | None
     """Layers until every (earlier) position is reached; None if not within those asked for, or not counted."""
     reach: float | None

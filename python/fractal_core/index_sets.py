@@ -15,7 +15,7 @@ from fractal_core._reports import Reach, Report
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
     from torch import Tensor
@@ -253,8 +253,8 @@ class IndexSet:
         fewest, most = self._native.degrees()
         square = self.n_queries == self.n_keys
         reached = self._native.reach(layers, _REPORT_WORDS) if square else None
-        plan: dict[str, int] = getattr(self._native, "plan_report", dict[str, int])()
-        edges = self.nnz
+        plan = self._native.plan_report()
+        edges, lanes = self.nnz, plan["tile_lanes"]
         return Report(
             n_queries=self.n_queries,
             n_keys=self.n_keys,
@@ -262,11 +262,11 @@ class IndexSet:
             keys_mean=edges / self.n_queries,
             keys_min=fewest,
             keys_max=most,
-            tiles=plan.get("tiles"),
-            tile_share=_ratio(plan, lambda p: p["tile_edges"], lambda _: edges),
-            tile_fill=_ratio(plan, lambda p: p["tile_edges"], lambda p: p["tile_lanes"]),
-            lanes_per_edge=_ratio(plan, lambda p: p["tile_lanes"] + p["row_edges"], lambda _: edges),
-            index_bytes=plan.get("index_bytes"),
+            tiles=plan["tiles"],
+            tile_share=plan["tile_edges"] / max(edges, 1),
+            tile_fill=plan["tile_edges"] / lanes if lanes else None,
+            lanes_per_edge=(lanes + plan["row_edges"]) / edges if edges else None,
+            index_bytes=plan["index_bytes"],
             layers=reached[1] if reached else None,
             reach=float(reached[2][-1]) if reached else None,
             prefix_stable=True if self.offsets is not None else None,
@@ -351,12 +351,6 @@ class IndexSet:
     def __repr__(self) -> str:
         kind = "listed" if self.offsets is None else f"{self.offsets.size} offsets"
         return f"IndexSet(n_queries={self.n_queries}, n_keys={self.n_keys}, nnz={self.nnz}, {kind})"
-
-
-def _ratio(
-    plan: dict[str, int], part: Callable[[dict[str, int]], int], whole: Callable[[dict[str, int]], int]
-) -> float | None:
-    return part(plan) / whole(plan) if plan and whole(plan) else None
 
 
 def _vector(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:

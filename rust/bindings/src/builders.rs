@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::index_sets::PyIndexSet;
+use crate::threads::default_executor;
 use fractal_kernels::builders::{self, Span};
-use fractal_kernels::executor::Serial;
 use num_complex::Complex64;
 use pyo3::prelude::*;
 
@@ -33,13 +33,15 @@ pub(crate) fn random_set(
     seed: u64,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    Ok(PyIndexSet::new(py.detach(|| builders::random(span, k, seed, &Serial))?))
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::random(span, k, seed, &*executor))?))
 }
 
 #[pyfunction]
 pub(crate) fn sierpinski_set(py: Python<'_>, n_queries: usize, n_keys: usize, causal: bool) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    Ok(PyIndexSet::new(py.detach(|| builders::sierpinski(span, &Serial))?))
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::sierpinski(span, &*executor))?))
 }
 
 #[pyfunction]
@@ -51,7 +53,8 @@ pub(crate) fn cantor_samples_set(
     depth: u32,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    Ok(PyIndexSet::new(py.detach(|| builders::cantor_samples(span, depth, &Serial))?))
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::cantor_samples(span, depth, &*executor))?))
 }
 
 #[pyfunction]
@@ -63,7 +66,8 @@ pub(crate) fn hilbert_set(
     radius: usize,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    Ok(PyIndexSet::new(py.detach(|| builders::hilbert(span, radius, &Serial))?))
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::hilbert(span, radius, &*executor))?))
 }
 
 #[pyfunction]
@@ -76,7 +80,8 @@ pub(crate) fn neighbourhood_set(
     radius: usize,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    Ok(PyIndexSet::new(py.detach(|| builders::neighbourhood(span, &shape, radius, &Serial))?))
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::neighbourhood(span, &shape, radius, &*executor))?))
 }
 
 #[pyfunction]
@@ -88,7 +93,8 @@ pub(crate) fn dragon_set(
     radius: usize,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    Ok(PyIndexSet::new(py.detach(|| builders::dragon(span, radius, &Serial))?))
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::dragon(span, radius, &*executor))?))
 }
 
 #[pyfunction]
@@ -103,5 +109,6 @@ pub(crate) fn julia_set(
     max_iter: u32,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    Ok(PyIndexSet::new(py.detach(|| builders::julia(span, c, window, neighbours, max_iter, &Serial))?))
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::julia(span, c, window, neighbours, max_iter, &*executor))?))
 }

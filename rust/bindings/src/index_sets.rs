@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::threads::default_executor;
-use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::{Form, IndexSet};
 use fractal_kernels::plan::Plan;
 use fractal_kernels::planned::PlannedSet;
@@ -87,14 +86,17 @@ impl PyIndexSet {
     fn from_mask(py: Python<'_>, mask: PyReadonlyArray2<'_, bool>) -> Result<Self> {
         let mask = mask.as_array();
         let (n_queries, n_keys) = mask.dim();
-        Ok(Self::new(py.detach(|| IndexSet::from_mask(n_queries, n_keys, &Serial, |q, k| mask[[q, k]]))?))
+        let executor = default_executor()?;
+        Ok(Self::new(py.detach(|| IndexSet::from_mask(n_queries, n_keys, &*executor, |q, k| mask[[q, k]]))?))
     }
 
     #[staticmethod]
     fn from_padded(py: Python<'_>, indices: PyReadonlyArray2<'_, i64>, n_keys: usize) -> Result<Self> {
         let lists = indices.as_array();
         let (n_queries, width) = lists.dim();
-        let set = py.detach(|| IndexSet::from_padded(n_queries, width, n_keys, &Serial, |q, slot| lists[[q, slot]]))?;
+        let executor = default_executor()?;
+        let set =
+            py.detach(|| IndexSet::from_padded(n_queries, width, n_keys, &*executor, |q, slot| lists[[q, slot]]))?;
         Ok(Self::new(set))
     }
 
@@ -133,13 +135,13 @@ impl PyIndexSet {
     }
 
     #[getter]
-    fn indptr<'py>(this: &Bound<'py, Self>) -> Bound<'py, PyArray1<i64>> {
-        view(this, this.get().csr(this.py()).0)
+    fn indptr<'py>(this: &Bound<'py, Self>) -> Result<Bound<'py, PyArray1<i64>>> {
+        Ok(view(this, this.get().csr(this.py())?.0))
     }
 
     #[getter]
-    fn indices<'py>(this: &Bound<'py, Self>) -> Bound<'py, PyArray1<i32>> {
-        view(this, this.get().csr(this.py()).1)
+    fn indices<'py>(this: &Bound<'py, Self>) -> Result<Bound<'py, PyArray1<i32>>> {
+        Ok(view(this, this.get().csr(this.py())?.1))
     }
 
     /// This set's key for the attention ops, int64 of shape (1,); the array keeps the set alive.
@@ -154,26 +156,31 @@ impl PyIndexSet {
     }
 
     fn to_mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
-        let mask = py.detach(|| self.set().to_mask(&Serial));
+        let executor = default_executor()?;
+        let mask = py.detach(|| self.set().to_mask(&*executor));
         mask.into_pyarray(py).reshape([self.set().n_queries(), self.set().n_keys()])
     }
 
     fn to_padded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
-        let (lists, width) = py.detach(|| self.set().to_padded(&Serial));
+        let executor = default_executor()?;
+        let (lists, width) = py.detach(|| self.set().to_padded(&*executor));
         lists.into_pyarray(py).reshape([self.set().n_queries(), width])
     }
 
     fn union(&self, py: Python<'_>, other: &Self) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set().union(other.set(), &Serial))?))
+        let executor = default_executor()?;
+        Ok(Self::new(py.detach(|| self.set().union(other.set(), &*executor))?))
     }
 
     fn intersection(&self, py: Python<'_>, other: &Self) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set().intersection(other.set(), &Serial))?))
+        let executor = default_executor()?;
+        Ok(Self::new(py.detach(|| self.set().intersection(other.set(), &*executor))?))
     }
 
     #[pyo3(signature = (q_offset=None))]
     fn causal(&self, py: Python<'_>, q_offset: Option<i64>) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set().causal(q_offset, &Serial))?))
+        let executor = default_executor()?;
+        Ok(Self::new(py.detach(|| self.set().causal(q_offset, &*executor))?))
     }
 
     fn is_causal(&self, py: Python<'_>) -> bool {
@@ -189,7 +196,8 @@ impl PyIndexSet {
     }
 
     fn prefix(&self, py: Python<'_>, n_queries: usize, n_keys: usize) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set().prefix(n_queries, n_keys, &Serial))?))
+        let executor = default_executor()?;
+        Ok(Self::new(py.detach(|| self.set().prefix(n_queries, n_keys, &*executor))?))
     }
 
     /// Fewest and most keys of a query.
@@ -199,7 +207,8 @@ impl PyIndexSet {
 
     /// (causal, layers or None, share of the pairs after each layer), or None where it takes more than `most_words`.
     fn reach<'py>(&self, py: Python<'py>, layers: usize, most_words: u64) -> Result<Option<Reached<'py>>> {
-        let reach = py.detach(|| self.set().reach(layers, most_words, &Serial))?;
+        let executor = default_executor()?;
+        let reach = py.detach(|| self.set().reach(layers, most_words, &*executor))?;
         Ok(reach.map(|r| (r.causal, r.layers, r.shares.into_pyarray(py))))
     }
 
@@ -224,11 +233,12 @@ impl PyIndexSet {
 
 impl PyIndexSet {
     /// Row starts and key indices, written out once if the set holds offsets.
-    fn csr(&self, py: Python<'_>) -> (&[i64], &[i32]) {
-        let listed = py.detach(|| self.planned.listed(&Serial));
-        match listed.form() {
+    fn csr(&self, py: Python<'_>) -> Result<(&[i64], &[i32])> {
+        let executor = default_executor()?;
+        let listed = py.detach(|| self.planned.listed(&*executor));
+        Ok(match listed.form() {
             Form::Csr { indptr, indices } => (indptr, indices),
             Form::Offsets { .. } => (&[], &[]),
-        }
+        })
     }
 }
