@@ -5,6 +5,7 @@ mod attention;
 mod builders;
 mod curves;
 mod error;
+mod fields;
 mod index_sets;
 mod threads;
 
@@ -23,6 +24,11 @@ mod _native {
     use crate::curves::{
         cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, hilbert_order,
         morton_decode, morton_encode, morton_order,
+    };
+    #[pymodule_export]
+    use crate::fields::{
+        julia_escape, julia_escape_vjp, julia_potential, julia_potential_vjp, julia_soft_escape, julia_soft_escape_vjp,
+        mandelbrot_escape,
     };
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;

@@ -10,12 +10,18 @@ pub mod cantor;
 pub mod dragon;
 pub mod error;
 pub mod executor;
+pub mod gradient;
 pub mod hilbert;
 pub mod hilbert_order;
 pub mod index_set;
+pub mod julia;
+pub mod lanes;
 pub mod lattice;
 pub mod morton;
 pub mod plan;
 pub mod planned;
+mod orbit;
+pub mod potential;
+pub mod soft_julia;
 
 pub use error::{ErrorKind, KernelError};

@@ -1,0 +1,176 @@
+//! Escape fields as NumPy arrays.
+
+use crate::curves::elements;
+use crate::error::Result;
+use fractal_kernels::executor::Serial;
+use fractal_kernels::julia::{self, Escape};
+use fractal_kernels::lanes::Real;
+use fractal_kernels::{KernelError, gradient::Gradients, potential, soft_julia};
+use num_complex::{Complex, Complex64};
+use numpy::{Element, IntoPyArray, PyReadonlyArray1};
+use pyo3::prelude::*;
+
+/// Complex points of shape (n,), in either width.
+#[derive(FromPyObject)]
+pub(crate) enum Points<'py> {
+    Wide(PyReadonlyArray1<'py, Complex<f64>>),
+    Narrow(PyReadonlyArray1<'py, Complex<f32>>),
+}
+
+/// Cotangents of shape (n,), in either width.
+#[derive(FromPyObject)]
+pub(crate) enum Values<'py> {
+    Wide(PyReadonlyArray1<'py, f64>),
+    Narrow(PyReadonlyArray1<'py, f32>),
+}
+
+fn map<'py, T: Real + Element>(
+    py: Python<'py>,
+    points: &PyReadonlyArray1<'py, Complex<T>>,
+    kernel: impl FnOnce(&[Complex<T>]) -> fractal_kernels::error::Result<Vec<T>> + Send,
+) -> Result<Bound<'py, PyAny>>
+where
+    Complex<T>: Element,
+{
+    let view = points.as_array();
+    Ok(py.detach(|| kernel(&elements(&view)))?.into_pyarray(py).into_any())
+}
+
+fn pull<'py, T: Real + Element, G: Send>(
+    py: Python<'py>,
+    grad: &PyReadonlyArray1<'py, T>,
+    points: &PyReadonlyArray1<'py, Complex<T>>,
+    kernel: impl FnOnce(&[T], &[Complex<T>]) -> fractal_kernels::error::Result<G> + Send,
+) -> Result<G>
+where
+    Complex<T>: Element,
+{
+    let (grad, view) = (grad.as_array(), points.as_array());
+    Ok(py.detach(|| kernel(&elements(&grad), &elements(&view)))?)
+}
+
+/// `$body` with `$points` bound to the array of either width.
+macro_rules! either {
+    ($points:ident, $body:expr) => {
+        match &$points {
+            Points::Wide($points) => $body,
+            Points::Narrow($points) => $body,
+        }
+    };
+    ($grad:ident, $points:ident, $body:expr) => {
+        match (&$grad, &$points) {
+            (Values::Wide($grad), Points::Wide($points)) => $body,
+            (Values::Narrow($grad), Points::Narrow($points)) => $body,
+            _ => Err(KernelError::dtype("grad", "another width than points", "the real dtype of points").into()),
+        }
+    };
+}
+
+/// Escape field of the Julia set of c.
+#[pyfunction]
+pub(crate) fn julia_escape<'py>(
+    py: Python<'py>,
+    points: Points<'py>,
+    c: Complex64,
+    max_iter: u32,
+    radius: f64,
+    smooth: bool,
+) -> Result<Bound<'py, PyAny>> {
+    let escape = Escape { max_iter, radius, smooth };
+    either!(points, map(py, points, |p| julia::julia(p, c, escape, &Serial)))
+}
+
+/// Escape field of the Mandelbrot set.
+#[pyfunction]
+pub(crate) fn mandelbrot_escape<'py>(
+    py: Python<'py>,
+    points: Points<'py>,
+    max_iter: u32,
+    radius: f64,
+    smooth: bool,
+) -> Result<Bound<'py, PyAny>> {
+    let escape = Escape { max_iter, radius, smooth };
+    either!(points, map(py, points, |p| julia::mandelbrot(p, escape, &Serial)))
+}
+
+/// Green's function of the Julia set of c.
+#[pyfunction]
+pub(crate) fn julia_potential<'py>(
+    py: Python<'py>,
+    points: Points<'py>,
+    c: Complex64,
+    max_iter: u32,
+) -> Result<Bound<'py, PyAny>> {
+    either!(points, map(py, points, |p| potential::potential(p, c, max_iter, &Serial)))
+}
+
+/// Soft escape count of the Julia set of c.
+#[pyfunction]
+pub(crate) fn julia_soft_escape<'py>(
+    py: Python<'py>,
+    points: Points<'py>,
+    c: Complex64,
+    max_iter: u32,
+    radius: f64,
+    smoothness: f64,
+) -> Result<Bound<'py, PyAny>> {
+    let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
+    either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, &Serial)))
+}
+
+fn point_and_c<T>(py: Python<'_>, gradients: Gradients<T>) -> (Bound<'_, PyAny>, Complex64)
+where
+    Complex<T>: Element,
+{
+    (gradients.points.into_pyarray(py).into_any(), gradients.c)
+}
+
+/// Gradients of the smooth escape field by points and c.
+#[pyfunction]
+pub(crate) fn julia_escape_vjp<'py>(
+    py: Python<'py>,
+    grad: Values<'py>,
+    points: Points<'py>,
+    c: Complex64,
+    max_iter: u32,
+    radius: f64,
+) -> Result<(Bound<'py, PyAny>, Complex64)> {
+    let escape = Escape { max_iter, radius, smooth: true };
+    either!(grad, points, {
+        let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, &Serial))?;
+        Ok(point_and_c(py, gradients))
+    })
+}
+
+/// Gradients of Green's function by points and c.
+#[pyfunction]
+pub(crate) fn julia_potential_vjp<'py>(
+    py: Python<'py>,
+    grad: Values<'py>,
+    points: Points<'py>,
+    c: Complex64,
+    max_iter: u32,
+) -> Result<(Bound<'py, PyAny>, Complex64)> {
+    either!(grad, points, {
+        let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, &Serial))?;
+        Ok(point_and_c(py, gradients))
+    })
+}
+
+/// Gradients of the soft escape count by points, c, radius and smoothness.
+#[pyfunction]
+pub(crate) fn julia_soft_escape_vjp<'py>(
+    py: Python<'py>,
+    grad: Values<'py>,
+    points: Points<'py>,
+    c: Complex64,
+    max_iter: u32,
+    radius: f64,
+    smoothness: f64,
+) -> Result<(Bound<'py, PyAny>, Complex64, f64, f64)> {
+    let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
+    either!(grad, points, {
+        let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, &Serial))?;
+        Ok((all.points.into_pyarray(py).into_any(), all.c, all.radius, all.smoothness))
+    })
+}

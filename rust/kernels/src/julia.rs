@@ -1,0 +1,115 @@
+//! Escape fields of `z -> z**2 + c`: Julia sets (`z_0` is the point) and the Mandelbrot set (`c` is the point).
+//!
+//! With `k` the number of the first iterate `z_0, z_1, …, z_{max_iter - 1}` outside of the disc of the given radius, the
+//! smooth field is
+//!
+//! ```text
+//! mu = k + 1 - log2(log|z_k| / log radius)
+//! ```
+//!
+//! and `max_iter` where none is outside. `mu` is continuous in the point up to terms of order `radius**-2`, so a larger
+//! radius is smoother; it is `k + 1` at the disc's edge and `k` at the edge's image. Points outside of the disc at once
+//! can have values below 0. Without smoothing the field is `k`.
+
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::gradient::{Gradients, vjp};
+use crate::lanes::{Real, check_iterations, check_parameter, check_range, map_pieces};
+use crate::orbit::{Escaped, Family, escape};
+use fearless_simd::{Level, dispatch};
+use num_complex::Complex;
+
+/// When an orbit has escaped, and what its field value is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Escape {
+    /// Iterates that are tested, at least one.
+    pub max_iter: u32,
+    /// Radius of the disc, from 2, the least that no orbit of `|c| <= 2` comes back from.
+    pub radius: f64,
+    /// Whether the value is `mu` or the whole number `k`.
+    pub smooth: bool,
+}
+
+impl Escape {
+    pub(crate) fn check(self) -> Result<()> {
+        check_iterations(self.max_iter)?;
+        check_range("radius", self.radius, 2.0, 1e9)
+    }
+
+    fn value<T: Real>(self, re: T, im: T, count: T) -> T {
+        let (re, im, k) = (re.to_f64(), im.to_f64(), count.to_f64());
+        if re.is_nan() || im.is_nan() {
+            return T::from_f64(f64::NAN);
+        }
+        if !self.smooth || k >= f64::from(self.max_iter) {
+            return count;
+        }
+        T::from_f64(k + 1.0 - (log_modulus(re, im) / self.radius.ln()).log2())
+    }
+}
+
+/// `log|re + i im|`, also where the square of the modulus overflows.
+pub(crate) fn log_modulus(re: f64, im: f64) -> f64 {
+    let square = re * re + im * im;
+    if square.is_finite() { 0.5 * square.ln() } else { re.hypot(im).ln() }
+}
+
+/// Field of the Julia set of `c` at `points`.
+pub fn julia<T: Real>(
+    points: &[Complex<T>],
+    c: Complex<f64>,
+    escape: Escape,
+    executor: &dyn Executor,
+) -> Result<Vec<T>> {
+    check_parameter(c)?;
+    field(Level::new(), points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
+}
+
+/// Field of the Mandelbrot set at `points`.
+pub fn mandelbrot<T: Real>(points: &[Complex<T>], escape: Escape, executor: &dyn Executor) -> Result<Vec<T>> {
+    field(Level::new(), points, Family::Mandelbrot, escape, executor)
+}
+
+/// [`julia`] at a SIMD level of the caller's choice; every level gives the same bits.
+pub fn julia_at<T: Real>(
+    level: Level,
+    points: &[Complex<T>],
+    c: Complex<f64>,
+    escape: Escape,
+    executor: &dyn Executor,
+) -> Result<Vec<T>> {
+    check_parameter(c)?;
+    field(level, points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
+}
+
+/// Gradients of `sum grad[i] * mu[i]` for the smooth field of a Julia set; 0 for points that do not escape.
+pub fn julia_vjp<T: Real>(
+    grad: &[T],
+    points: &[Complex<T>],
+    c: Complex<f64>,
+    escape: Escape,
+    executor: &dyn Executor,
+) -> Result<Gradients<T>> {
+    check_parameter(c)?;
+    escape.check()?;
+    vjp(grad, points, c, escape.max_iter, escape.radius, executor, |exit| {
+        -exit.k.exp2() / (std::f64::consts::LN_2 * log_modulus(exit.z.re, exit.z.im))
+    })
+}
+
+fn field<T: Real>(
+    level: Level,
+    points: &[Complex<T>],
+    family: Family<T>,
+    rule: Escape,
+    executor: &dyn Executor,
+) -> Result<Vec<T>> {
+    rule.check()?;
+    Ok(map_pieces(points, executor, |_, piece, out| {
+        let mut escaped = Escaped::new();
+        dispatch!(level, simd => escape(simd, piece, family, rule.max_iter, rule.radius, &mut escaped));
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = rule.value(escaped.re[i], escaped.im[i], escaped.count[i]);
+        }
+    }))
+}

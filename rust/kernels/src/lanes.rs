@@ -1,0 +1,194 @@
+//! What the escape fields compute in: `f32` or `f64`, a native vector of them at a time.
+//!
+//! Only operations that IEEE 754 rounds in one way are used (no fused multiply-add, no approximate reciprocal), so a
+//! field has the same bits at every SIMD level.
+
+use crate::error::{KernelError, Result};
+use crate::executor::{Executor, for_each_chunk};
+use fearless_simd::{Simd, SimdFloatElement, prelude::*};
+use num_complex::Complex;
+
+/// Points per task, and in the buffers on its stack.
+pub(crate) const PIECE: usize = 512;
+
+/// `f32` or `f64`.
+pub trait Real:
+    SimdFloatElement + Default + PartialOrd + Send + Sync + num_like::Arithmetic + std::fmt::Display + 'static
+{
+    /// One native vector.
+    type V<S: Simd>: SimdFloat<S, Element = Self>;
+    /// `exp(-CUT)` vanishes beside one.
+    const CUT: f64;
+    /// Tangents are held within this, so that products of them with anything in a kernel stay finite.
+    const TANGENT: f64;
+    /// Where the potential's orbit is far enough out: `BAIL**-2` vanishes beside one.
+    const BAIL: f64;
+    /// A radius below which a point counts as the origin.
+    const TINY: f64;
+
+    /// Rounds an `f64`.
+    fn from_f64(x: f64) -> Self;
+    /// Widens to `f64`.
+    fn to_f64(self) -> f64;
+    /// `exp` of each lane held to the range of normal numbers; relative error a few roundings.
+    fn exp<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
+}
+
+/// The operators both floats have, as one bound.
+pub(crate) mod num_like {
+    use std::ops::{Add, AddAssign, Mul, Sub};
+
+    pub trait Arithmetic:
+        Sized + Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + AddAssign
+    {
+    }
+    impl<T: Copy + Add<Output = T> + Sub<Output = T> + Mul<Output = T> + AddAssign> Arithmetic for T {}
+}
+
+/// Range reduction to `[-ln 2 / 2, ln 2 / 2]`, a polynomial, and the power of two put into the exponent bits: adding
+/// `$shift` rounds to an integer and leaves it, biased, in the low bits.
+macro_rules! exp {
+    ($simd:ident, $x:ident, $v:ty, $low:expr, $high:expr, $shift:expr, $ln2_high:expr, $ln2_low:expr, $p:expr, $bits:expr) => {{
+        let splat = |c| <$v>::splat($simd, c);
+        let x = $x.max(splat($low)).min(splat($high));
+        let shifted = x * splat(std::f64::consts::LOG2_E as _) + splat($shift);
+        let n = shifted - splat($shift);
+        let r = (x - n * splat($ln2_high)) - n * splat($ln2_low);
+        let mut p = splat($p[$p.len() - 1]);
+        for c in $p[..$p.len() - 1].iter().rev() {
+            p = p * r + splat(*c);
+        }
+        p * <$v>::from_bits(shifted.to_bits() << $bits)
+    }};
+}
+
+impl Real for f64 {
+    type V<S: Simd> = S::f64s;
+    const CUT: f64 = 40.0;
+    const TANGENT: f64 = 1e100;
+    const BAIL: f64 = 1e8;
+    const TINY: f64 = 1e-150;
+
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+
+    fn to_f64(self) -> f64 {
+        self
+    }
+
+    #[inline(always)]
+    fn exp<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
+        // Interpolates exp at Chebyshev nodes; relative error 4e-18 before rounding.
+        const P: [f64; 12] = [
+            1.0,
+            1.0,
+            0.500_000_000_000_001_9,
+            0.166_666_666_666_666_82,
+            0.041_666_666_666_486_66,
+            0.008_333_333_333_319_49,
+            0.001_388_888_895_269_656_5,
+            0.000_198_412_698_903_406_65,
+            2.480_148_507_410_511_7e-5,
+            2.755_724_060_466_389_6e-6,
+            2.763_279_054_212_718e-7,
+            2.511_015_364_692_893e-8,
+        ];
+        const SHIFT: f64 = 6_755_399_441_055_744.0 + 1023.0;
+        exp!(simd, x, S::f64s, -708.0, 709.0, SHIFT, 0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10, P, 52_u32)
+    }
+}
+
+impl Real for f32 {
+    type V<S: Simd> = S::f32s;
+    const CUT: f64 = 24.0;
+    const TANGENT: f64 = 1e24;
+    const BAIL: f64 = 1e4;
+    const TINY: f64 = 1e-18;
+
+    fn from_f64(x: f64) -> Self {
+        x as f32
+    }
+
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+
+    #[inline(always)]
+    fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        // Relative error 3e-9 before rounding.
+        const P: [f32; 7] = [1.0, 1.0, 0.500_000_005, 0.166_664_14, 0.041_666_35, 0.008_375_21, 0.001_394_121_3];
+        const SHIFT: f32 = 12_582_912.0 + 127.0;
+        exp!(simd, x, S::f32s, -87.0, 88.0, SHIFT, 0.693_115_234_375, 3.194_618_5e-5, P, 23_u32)
+    }
+}
+
+/// A complex vector.
+#[derive(Clone, Copy)]
+pub(crate) struct C<V> {
+    pub(crate) re: V,
+    pub(crate) im: V,
+}
+
+/// One task's points as two arrays, zeros behind the last.
+pub(crate) struct Piece<T> {
+    pub(crate) re: [T; PIECE],
+    pub(crate) im: [T; PIECE],
+    pub(crate) len: usize,
+}
+
+impl<T: Real> Piece<T> {
+    /// The `task`-th piece.
+    pub(crate) fn of(points: &[Complex<T>], task: usize) -> Self {
+        let points = &points[task * PIECE..points.len().min((task + 1) * PIECE)];
+        let mut piece = Self { re: [T::default(); PIECE], im: [T::default(); PIECE], len: points.len() };
+        for (i, p) in points.iter().enumerate() {
+            (piece.re[i], piece.im[i]) = (p.re, p.im);
+        }
+        piece
+    }
+
+    #[inline(always)]
+    pub(crate) fn load<S: Simd>(&self, simd: S, at: usize) -> C<T::V<S>> {
+        C {
+            re: T::V::<S>::from_slice(simd, &self.re[at..at + T::V::<S>::LEN]),
+            im: T::V::<S>::from_slice(simd, &self.im[at..at + T::V::<S>::LEN]),
+        }
+    }
+}
+
+/// `out[i] = f(i-th point)`, a piece at a time.
+pub(crate) fn map_pieces<T: Real, O: Default + Clone + Send>(
+    points: &[Complex<T>],
+    executor: &dyn Executor,
+    f: impl Fn(usize, &Piece<T>, &mut [O]) + Sync,
+) -> Vec<O> {
+    let mut out = vec![O::default(); points.len()];
+    for_each_chunk(executor, &mut out, PIECE, |task, out| f(task, &Piece::of(points, task), out));
+    out
+}
+
+/// Refuses numbers that are not finite or outside `low ..= high`.
+pub(crate) fn check_range(argument: &'static str, x: f64, low: f64, high: f64) -> Result<()> {
+    if !(low..=high).contains(&x) {
+        return Err(KernelError::value(argument, x, format!("a finite number in {low} ..= {high}")));
+    }
+    Ok(())
+}
+
+/// Refuses a parameter that is not finite.
+pub(crate) fn check_parameter(c: Complex<f64>) -> Result<()> {
+    if !(c.re.is_finite() && c.im.is_finite()) || c.norm() > 1e6 {
+        return Err(KernelError::value("c", c, "a finite complex number of modulus at most 1e6"));
+    }
+    Ok(())
+}
+
+/// Refuses an iteration count that `f32` cannot count to, or none.
+pub(crate) fn check_iterations(max_iter: u32) -> Result<()> {
+    const MOST: u32 = 1 << 24;
+    if max_iter == 0 || max_iter > MOST {
+        return Err(KernelError::value("max_iter", max_iter, format!("1 ..= {MOST}")));
+    }
+    Ok(())
+}

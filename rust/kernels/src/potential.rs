@@ -1,0 +1,65 @@
+//! Green's function of the complement of a filled Julia set: the potential `G(p) = lim 2**-k log|z_k|`, and its gradient.
+//!
+//! `G` is 0 on the filled set and positive, smooth and harmonic outside, with `G(p**2 + c) = 2 G(p)` and
+//! `G(p) = log|p| + o(1)` far out. It is read off at the first iterate so far out that the limit is reached to rounding
+//! (modulus 1e8 for `f64`, 1e4 for `f32`); orbits that are not there within `max_iter` iterates count as 0.
+//! A. Douady and J. H. Hubbard, "Étude dynamique des polynômes complexes" (1984).
+
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::gradient::{Gradients, vjp};
+use crate::julia::log_modulus;
+use crate::lanes::{Real, check_iterations, check_parameter, map_pieces};
+use crate::orbit::{Escaped, Family, escape};
+use fearless_simd::{Level, dispatch};
+use num_complex::Complex;
+
+/// How far out the limit is taken: `|c| / bail**2` must vanish.
+fn bail<T: Real>(c: Complex<f64>) -> f64 {
+    T::BAIL * (1.0 + c.norm()).sqrt()
+}
+
+/// The potential at `points`, 0 or more.
+pub fn potential<T: Real>(
+    points: &[Complex<T>],
+    c: Complex<f64>,
+    max_iter: u32,
+    executor: &dyn Executor,
+) -> Result<Vec<T>> {
+    potential_at(Level::new(), points, c, max_iter, executor)
+}
+
+/// [`potential`] at a SIMD level of the caller's choice; every level gives the same bits.
+pub fn potential_at<T: Real>(
+    level: Level,
+    points: &[Complex<T>],
+    c: Complex<f64>,
+    max_iter: u32,
+    executor: &dyn Executor,
+) -> Result<Vec<T>> {
+    check_parameter(c)?;
+    check_iterations(max_iter)?;
+    let family = Family::Julia(T::from_f64(c.re), T::from_f64(c.im));
+    Ok(map_pieces(points, executor, |_, piece, out| {
+        let mut escaped = Escaped::new();
+        dispatch!(level, simd => escape(simd, piece, family, max_iter, bail::<T>(c), &mut escaped));
+        for (i, out) in out.iter_mut().enumerate() {
+            let (re, im, k) = (escaped.re[i].to_f64(), escaped.im[i].to_f64(), escaped.count[i].to_f64());
+            let inside = k >= f64::from(max_iter);
+            *out = T::from_f64(if inside { 0.0 } else { log_modulus(re, im) * (-k).exp2() });
+        }
+    }))
+}
+
+/// Gradients of `sum grad[i] * potential[i]`.
+pub fn potential_vjp<T: Real>(
+    grad: &[T],
+    points: &[Complex<T>],
+    c: Complex<f64>,
+    max_iter: u32,
+    executor: &dyn Executor,
+) -> Result<Gradients<T>> {
+    check_parameter(c)?;
+    check_iterations(max_iter)?;
+    vjp(grad, points, c, max_iter, bail::<T>(c), executor, |_| 1.0)
+}
