@@ -16,11 +16,19 @@ __all__ = [
     "dragon_set",
     "dragon_turns",
     "dragon_vertices",
+    "grid",
     "hilbert_decode",
     "hilbert_encode",
     "hilbert_order",
     "hilbert_set",
+    "julia_escape",
+    "julia_escape_vjp",
+    "julia_potential",
+    "julia_potential_vjp",
     "julia_set",
+    "julia_soft_escape",
+    "julia_soft_escape_vjp",
+    "mandelbrot_escape",
     "morton_decode",
     "morton_encode",
     "morton_order",
@@ -136,3 +144,28 @@ def neighbourhood_set(n_queries: int, n_keys: int, causal: bool, shape: list[int
 def random_set(n_queries: int, n_keys: int, causal: bool, k: int, seed: int) -> IndexSet: ...
 def sierpinski_set(n_queries: int, n_keys: int, causal: bool) -> IndexSet: ...
 def window_set(n_queries: int, n_keys: int, causal: bool, radius: int) -> IndexSet: ...
+def grid(rows: int, columns: int, extent: list[float]) -> NDArray[np.complex128]: ...
+def julia_escape(
+    points: NDArray[np.complexfloating], c: complex, max_iter: int, radius: float, smooth: bool
+) -> NDArray[np.floating]: ...
+def mandelbrot_escape(
+    points: NDArray[np.complexfloating], max_iter: int, radius: float, smooth: bool
+) -> NDArray[np.floating]: ...
+def julia_potential(points: NDArray[np.complexfloating], c: complex, max_iter: int) -> NDArray[np.floating]: ...
+def julia_soft_escape(
+    points: NDArray[np.complexfloating], c: complex, max_iter: int, radius: float, smoothness: float
+) -> NDArray[np.floating]: ...
+def julia_escape_vjp(
+    grad: NDArray[np.floating], points: NDArray[np.complexfloating], c: complex, max_iter: int, radius: float
+) -> tuple[NDArray[np.complexfloating], complex]: ...
+def julia_potential_vjp(
+    grad: NDArray[np.floating], points: NDArray[np.complexfloating], c: complex, max_iter: int
+) -> tuple[NDArray[np.complexfloating], complex]: ...
+def julia_soft_escape_vjp(
+    grad: NDArray[np.floating],
+    points: NDArray[np.complexfloating],
+    c: complex,
+    max_iter: int,
+    radius: float,
+    smoothness: float,
+) -> tuple[NDArray[np.complexfloating], complex, float, float]: ...

@@ -1,7 +1,7 @@
 //! Curves and integer sets as NumPy arrays.
 
 use crate::error::Result;
-use fractal_kernels::executor::Serial;
+use crate::threads::default_executor;
 use fractal_kernels::{cantor, dragon, hilbert, hilbert_order as boxes, morton};
 use numpy::ndarray::{Array2, ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
@@ -44,14 +44,15 @@ macro_rules! codec {
             coords: Points<'py>,
             order: u32,
         ) -> Result<Bound<'py, PyArray1<u64>>> {
+            let executor = default_executor()?;
             let codes = match &coords {
                 Points::Signed(a) => {
                     let view = a.as_array();
-                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &Serial))
+                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &*executor))
                 }
                 Points::Unsigned(a) => {
                     let view = a.as_array();
-                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &Serial))
+                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &*executor))
                 }
             }?;
             Ok(codes.into_pyarray(py))
@@ -65,14 +66,15 @@ macro_rules! codec {
             order: u32,
             ndim: usize,
         ) -> Result<Bound<'py, PyArray2<u64>>> {
+            let executor = default_executor()?;
             let points = match &index {
                 Codes::Signed(a) => {
                     let view = a.as_array();
-                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &Serial))
+                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &*executor))
                 }
                 Codes::Unsigned(a) => {
                     let view = a.as_array();
-                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &Serial))
+                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &*executor))
                 }
             }?;
             rows(py, points, ndim)

@@ -2,12 +2,12 @@
 
 use crate::curves::elements;
 use crate::error::Result;
-use fractal_kernels::executor::Serial;
+use crate::threads::default_executor;
 use fractal_kernels::julia::{self, Escape};
 use fractal_kernels::lanes::Real;
 use fractal_kernels::{KernelError, gradient::Gradients, potential, soft_julia};
 use num_complex::{Complex, Complex64};
-use numpy::{Element, IntoPyArray, PyReadonlyArray1};
+use numpy::{Element, IntoPyArray, PyArray2, PyReadonlyArray1};
 use pyo3::prelude::*;
 
 /// Complex points of shape (n,), in either width.
@@ -66,6 +66,17 @@ macro_rules! either {
     };
 }
 
+/// Points of a regular grid, (rows, columns).
+#[pyfunction]
+pub(crate) fn grid(
+    py: Python<'_>,
+    rows: usize,
+    columns: usize,
+    extent: [f64; 4],
+) -> Result<Bound<'_, PyArray2<Complex64>>> {
+    crate::curves::rows(py, py.detach(|| julia::grid(rows, columns, extent))?, columns)
+}
+
 /// Escape field of the Julia set of c.
 #[pyfunction]
 pub(crate) fn julia_escape<'py>(
@@ -77,7 +88,8 @@ pub(crate) fn julia_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    either!(points, map(py, points, |p| julia::julia(p, c, escape, &Serial)))
+    let executor = default_executor()?;
+    either!(points, map(py, points, |p| julia::julia(p, c, escape, &*executor)))
 }
 
 /// Escape field of the Mandelbrot set.
@@ -90,7 +102,8 @@ pub(crate) fn mandelbrot_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    either!(points, map(py, points, |p| julia::mandelbrot(p, escape, &Serial)))
+    let executor = default_executor()?;
+    either!(points, map(py, points, |p| julia::mandelbrot(p, escape, &*executor)))
 }
 
 /// Green's function of the Julia set of c.
@@ -101,7 +114,8 @@ pub(crate) fn julia_potential<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<Bound<'py, PyAny>> {
-    either!(points, map(py, points, |p| potential::potential(p, c, max_iter, &Serial)))
+    let executor = default_executor()?;
+    either!(points, map(py, points, |p| potential::potential(p, c, max_iter, &*executor)))
 }
 
 /// Soft escape count of the Julia set of c.
@@ -115,7 +129,8 @@ pub(crate) fn julia_soft_escape<'py>(
     smoothness: f64,
 ) -> Result<Bound<'py, PyAny>> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, &Serial)))
+    let executor = default_executor()?;
+    either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, &*executor)))
 }
 
 fn point_and_c<T>(py: Python<'_>, gradients: Gradients<T>) -> (Bound<'_, PyAny>, Complex64)
@@ -136,8 +151,9 @@ pub(crate) fn julia_escape_vjp<'py>(
     radius: f64,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
     let escape = Escape { max_iter, radius, smooth: true };
+    let executor = default_executor()?;
     either!(grad, points, {
-        let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, &Serial))?;
+        let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, &*executor))?;
         Ok(point_and_c(py, gradients))
     })
 }
@@ -151,8 +167,9 @@ pub(crate) fn julia_potential_vjp<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
+    let executor = default_executor()?;
     either!(grad, points, {
-        let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, &Serial))?;
+        let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, &*executor))?;
         Ok(point_and_c(py, gradients))
     })
 }
@@ -169,8 +186,9 @@ pub(crate) fn julia_soft_escape_vjp<'py>(
     smoothness: f64,
 ) -> Result<(Bound<'py, PyAny>, Complex64, f64, f64)> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
+    let executor = default_executor()?;
     either!(grad, points, {
-        let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, &Serial))?;
+        let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, &*executor))?;
         Ok((all.points.into_pyarray(py).into_any(), all.c, all.radius, all.smoothness))
     })
 }

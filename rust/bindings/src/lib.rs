@@ -27,8 +27,8 @@ mod _native {
     };
     #[pymodule_export]
     use crate::fields::{
-        julia_escape, julia_escape_vjp, julia_potential, julia_potential_vjp, julia_soft_escape, julia_soft_escape_vjp,
-        mandelbrot_escape,
+        grid, julia_escape, julia_escape_vjp, julia_potential, julia_potential_vjp, julia_soft_escape,
+        julia_soft_escape_vjp, mandelbrot_escape,
     };
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;

@@ -11,7 +11,7 @@
 //! radius is smoother; it is `k + 1` at the disc's edge and `k` at the edge's image. Points outside of the disc at once
 //! can have values below 0. Without smoothing the field is `k`.
 
-use crate::error::Result;
+use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
 use crate::lanes::{Real, check_iterations, check_parameter, check_range, map_pieces};
@@ -52,6 +52,20 @@ impl Escape {
 pub(crate) fn log_modulus(re: f64, im: f64) -> f64 {
     let square = re * re + im * im;
     if square.is_finite() { 0.5 * square.ln() } else { re.hypot(im).ln() }
+}
+
+/// Points of a regular grid: rows from the top, columns from the left, the outermost ones on the given sides.
+pub fn grid(rows: usize, columns: usize, [left, right, bottom, top]: [f64; 4]) -> Result<Vec<Complex<f64>>> {
+    const MOST: usize = 1 << 32;
+    if rows.checked_mul(columns).is_none_or(|n| n > MOST) {
+        return Err(KernelError::value("shape", format!("({rows}, {columns})"), format!("at most {MOST} points")));
+    }
+    let at = |i: usize, n: usize, first: f64, last: f64| {
+        let t = if n < 2 { 0.5 } else { i as f64 / (n - 1) as f64 };
+        first * (1.0 - t) + last * t
+    };
+    let cell = |o: usize| Complex { re: at(o % columns, columns, left, right), im: at(o / columns, rows, top, bottom) };
+    Ok((0..rows * columns).map(cell).collect())
 }
 
 /// Field of the Julia set of `c` at `points`.

@@ -18,9 +18,9 @@ pub mod julia;
 pub mod lanes;
 pub mod lattice;
 pub mod morton;
+mod orbit;
 pub mod plan;
 pub mod planned;
-mod orbit;
 pub mod potential;
 pub mod soft_julia;
 

@@ -1,0 +1,375 @@
+"""Escape fields of `z -> z**2 + c`: smooth and soft escape counts, Green's function, and their gradients.
+
+Letters: `z_0, z_1, …` the orbit of a point, `c` the parameter, `n` the number of points. Points are complex numbers of
+any shape; complex64 points give float32 fields, complex128 points float64. Real points lie on the real axis, float32
+ones as complex64.
+
+A vector-Jacobian product (`*_vjp`) takes `grad`, the gradient of a scalar by the field, and gives its gradients by the
+field's arguments; of a complex argument, `d/dre + i d/dim`, as torch has it. Fields are bias fields and research tools:
+they cost `n * max_iter` steps and say nothing about which keys to attend to.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+
+import numpy as np
+
+from fractal_core import _native
+from fractal_core._arguments import UINT32_MAX, integer
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+__all__ = [
+    "DEVICES",
+    "EscapeGradients",
+    "SoftEscapeGradients",
+    "grid",
+    "julia_escape",
+    "julia_escape_vjp",
+    "julia_potential",
+    "julia_potential_vjp",
+    "julia_soft_escape",
+    "julia_soft_escape_vjp",
+    "mandelbrot_escape",
+]
+
+DEVICES = ("cpu",)
+"""Where this version computes fields."""
+
+
+_FLOATS = ("complex64", "float32", "complex128", "float64")
+
+
+class EscapeGradients(NamedTuple):
+    """Gradients by the points and by `c`."""
+
+    points: npt.NDArray[np.complexfloating]
+    """Shape and dtype of the points."""
+    c: complex
+
+
+class SoftEscapeGradients(NamedTuple):
+    """Gradients by the points, `c`, the radius and the smoothness."""
+
+    points: npt.NDArray[np.complexfloating]
+    """Shape and dtype of the points."""
+    c: complex
+    radius: float
+    smoothness: float
+
+
+def _points(value: npt.ArrayLike) -> npt.NDArray[np.complexfloating]:
+    array: npt.NDArray[Any] = np.asarray(value)
+    if array.dtype.kind not in "iu" and array.dtype.name not in _FLOATS:
+        raise DTypeError("points", array.dtype, "complex64, complex128, float32, float64 or an integer dtype")
+    narrow = array.dtype.name in _FLOATS[:2]
+    return array.astype(np.complex64 if narrow else np.complex128, copy=False)
+
+
+def _cotangent(grad: npt.ArrayLike, points: npt.NDArray[np.complexfloating]) -> npt.NDArray[np.floating]:
+    array: npt.NDArray[Any] = np.asarray(grad)
+    if array.dtype.kind not in "iuf":
+        raise DTypeError("grad", array.dtype, "a real dtype")
+    if array.shape != points.shape:
+        raise ShapeError("grad", array.shape, f"the shape of points, {points.shape}")
+    return array.astype(points.real.dtype, copy=False).reshape(-1)
+
+
+def _parameter(c: complex) -> complex:
+    try:
+        return complex(c)
+    except (TypeError, ValueError):
+        raise DTypeError("c", repr(c), "a complex number") from None
+
+
+def _number(argument: str, value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DTypeError(argument, repr(value), "a real number") from None
+
+
+def _iterations(max_iter: SupportsIndex) -> int:
+    return integer("max_iter", max_iter, 1, UINT32_MAX)
+
+
+def _on_cpu(device: str) -> None:
+    if device not in DEVICES:
+        raise InvalidArgumentError("device", repr(device), f"one of {', '.join(map(repr, DEVICES))} in this version")
+
+
+def grid(
+    shape: tuple[SupportsIndex, SupportsIndex], extent: Iterable[float] = (-1.6, 1.6, -1.2, 1.2)
+) -> npt.NDArray[np.complex128]:
+    """Points of the plane on a regular grid, as a picture has them: rows from the top, columns from the left.
+
+    Args:
+        shape: Rows and columns, one or more each.
+        extent: Left, right, bottom and top of the grid, finite; the outermost points lie on them. One row or column
+            lies in the middle.
+
+    Returns:
+        Shape (rows, columns), complex128.
+
+    Raises:
+        InvalidArgumentError: An axis is below 1, or `extent` is not finite.
+        ShapeError: `shape` or `extent` has the wrong length.
+        DTypeError: An argument is no number.
+    """
+    if len(shape) != 2:
+        raise ShapeError("shape", shape, "(rows, columns)")
+    rows, columns = (integer("shape", side, 1, UINT32_MAX) for side in shape)
+    sides = [_number("extent", side) for side in extent]
+    if len(sides) != 4:
+        raise ShapeError("extent", sides, "(left, right, bottom, top)")
+    if not all(map(math.isfinite, sides)):
+        raise InvalidArgumentError("extent", sides, "finite numbers")
+    return _native.grid(rows, columns, sides)
+
+
+def julia_escape(
+    points: npt.ArrayLike,
+    c: complex,
+    max_iter: SupportsIndex = 64,
+    *,
+    radius: float = 16.0,
+    smooth: bool = True,
+    device: str = "cpu",
+) -> npt.NDArray[np.floating]:
+    """Smooth escape count of the Julia set of `c`.
+
+    With `z_0` the point and `k` the first of `0 .. max_iter - 1` with `|z_k| > radius`, the value is
+    `mu = k + 1 - log2(log|z_k| / log(radius))`, and `max_iter` if there is none. `mu` is continuous up to terms
+    of order `radius**-2`.
+
+    Args:
+        points: Shape (...), complex, any strides.
+        c: Parameter, `|c| <= 1e6`.
+        max_iter: Iterates to test, 1 to 2**24.
+        radius: Of the disc to leave, 2 to 1e9.
+        smooth: False gives `k` itself, as a floating number.
+        device: "cpu".
+
+    Returns:
+        Shape (...), float32 or float64, at most `max_iter`; below 0 only for points outside of `radius**2`. NaN points
+        give NaN.
+
+    Raises:
+        InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
+        DTypeError: An argument has no fitting type.
+
+    The mathematics: continuous (renormalised) iteration counts, from A. Douady and J. H. Hubbard's potential (1984).
+    """
+    _on_cpu(device)
+    z = _points(points)
+    values = _native.julia_escape(
+        z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius), bool(smooth)
+    )
+    return values.reshape(z.shape)
+
+
+def julia_escape_vjp(
+    grad: npt.ArrayLike, points: npt.ArrayLike, c: complex, max_iter: SupportsIndex = 64, *, radius: float = 16.0
+) -> EscapeGradients:
+    """Gradients of `sum(grad * julia_escape(points, c, max_iter, radius))` by the points and by `c`.
+
+    The derivative recurrence `dz -> 2 z dz + 1` stops where the orbit escapes. Points that do not escape
+    have gradient 0.
+
+    Args:
+        grad: Shape (...) of the points, real.
+        points: As in `julia_escape`.
+        c: As in `julia_escape`.
+        max_iter: As in `julia_escape`.
+        radius: As in `julia_escape`.
+
+    Returns:
+        Gradients by the points, shape (...), and by `c`.
+
+    Raises:
+        InvalidArgumentError: A parameter is outside of its range or not finite.
+        ShapeError: `grad` has not the shape of the points.
+        DTypeError: An argument has no fitting type.
+    """
+    z = _points(points)
+    by_points, by_c = _native.julia_escape_vjp(
+        _cotangent(grad, z), z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius)
+    )
+    return EscapeGradients(by_points.reshape(z.shape), by_c)
+
+
+def mandelbrot_escape(
+    points: npt.ArrayLike,
+    max_iter: SupportsIndex = 64,
+    *,
+    radius: float = 16.0,
+    smooth: bool = True,
+    device: str = "cpu",
+) -> npt.NDArray[np.floating]:
+    """Smooth escape count of the Mandelbrot set: as `julia_escape`, with `z_0 = 0` and the point as `c`.
+
+    Args:
+        points: Shape (...), complex, any strides.
+        max_iter: Iterates to test, 1 to 2**24.
+        radius: Of the disc to leave, 2 to 1e9.
+        smooth: False gives the whole number of the first iterate outside.
+        device: "cpu".
+
+    Returns:
+        Shape (...), float32 or float64, at most `max_iter`. NaN points give NaN.
+
+    Raises:
+        InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
+        DTypeError: An argument has no fitting type.
+    """
+    _on_cpu(device)
+    z = _points(points)
+    values = _native.mandelbrot_escape(z.reshape(-1), _iterations(max_iter), _number("radius", radius), bool(smooth))
+    return values.reshape(z.shape)
+
+
+def julia_soft_escape(
+    points: npt.ArrayLike,
+    c: complex,
+    max_iter: SupportsIndex = 64,
+    *,
+    radius: float = 2.0,
+    smoothness: float = 2.0,
+    device: str = "cpu",
+) -> npt.NDArray[np.floating]:
+    """Differentiable escape count of the Julia set of `c`: the expected number of iterates that a point survives.
+
+    At each of `z_0 .. z_{max_iter - 1}` the orbit ends with probability
+    `h_k = sigmoid((|z_k| - radius) * smoothness)`. With `S_k = (1 - h_0) … (1 - h_k)` the value is
+    `S_0 + … + S_{max_iter - 1}`, the survival-weighted escape time. As the smoothness grows this becomes
+    `julia_escape(..., smooth=False)`. Orbits end for certain beyond `radius + 40 / smoothness` (24 for complex64),
+    where `1 - h_k` is below rounding.
+
+    Args:
+        points: Shape (...), complex, any strides.
+        c: Parameter, `|c| <= 1e6`.
+        max_iter: Iterates to test, 1 to 2**24.
+        radius: Of the disc to leave, 1e-6 to 1e6.
+        smoothness: Steepness of the disc's edge, 1e-6 to 1e6.
+        device: "cpu".
+
+    Returns:
+        Shape (...), float32 or float64, in 0 .. max_iter. NaN points give NaN.
+
+    Raises:
+        InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
+        DTypeError: An argument has no fitting type.
+    """
+    _on_cpu(device)
+    z = _points(points)
+    values = _native.julia_soft_escape(
+        z.reshape(-1),
+        _parameter(c),
+        _iterations(max_iter),
+        _number("radius", radius),
+        _number("smoothness", smoothness),
+    )
+    return values.reshape(z.shape)
+
+
+def julia_soft_escape_vjp(
+    grad: npt.ArrayLike,
+    points: npt.ArrayLike,
+    c: complex,
+    max_iter: SupportsIndex = 64,
+    *,
+    radius: float = 2.0,
+    smoothness: float = 2.0,
+) -> SoftEscapeGradients:
+    """Gradients of `sum(grad * julia_soft_escape(points, c, max_iter, radius, smoothness))`.
+
+    The derivatives are carried along with the orbit, so memory does not depend on `max_iter`. Near the Julia set they
+    grow like 2**k and more; the tangents `dz_k` are held within 1e100 (1e24 for complex64), so gradients stay finite.
+
+    Args:
+        grad: Shape (...) of the points, real.
+        points: As in `julia_soft_escape`.
+        c: As in `julia_soft_escape`.
+        max_iter: As in `julia_soft_escape`.
+        radius: As in `julia_soft_escape`.
+        smoothness: As in `julia_soft_escape`.
+
+    Returns:
+        Gradients by the points, shape (...), by `c`, by the radius and by the smoothness. The last three are sums in
+        float64, in an order that does not depend on the number of threads.
+
+    Raises:
+        InvalidArgumentError: A parameter is outside of its range or not finite.
+        ShapeError: `grad` has not the shape of the points.
+        DTypeError: An argument has no fitting type.
+    """
+    z = _points(points)
+    by_points, by_c, by_radius, by_smoothness = _native.julia_soft_escape_vjp(
+        _cotangent(grad, z),
+        z.reshape(-1),
+        _parameter(c),
+        _iterations(max_iter),
+        _number("radius", radius),
+        _number("smoothness", smoothness),
+    )
+    return SoftEscapeGradients(by_points.reshape(z.shape), by_c, by_radius, by_smoothness)
+
+
+def julia_potential(
+    points: npt.ArrayLike, c: complex, max_iter: SupportsIndex = 256, *, device: str = "cpu"
+) -> npt.NDArray[np.floating]:
+    """Green's function of the complement of the filled Julia set: `G(p) = lim 2**-k log|z_k|`, 0 on the filled set.
+
+    `G` is smooth outside, grows like `log|p|`, and `G(p**2 + c) = 2 G(p)`. It is read off where the limit is reached to
+    rounding.
+
+    Args:
+        points: Shape (...), complex, any strides.
+        c: Parameter, `|c| <= 1e6`.
+        max_iter: Iterates to test, 1 to 2**24; a point that is not far out by then counts as 0.
+        device: "cpu".
+
+    Returns:
+        Shape (...), float32 or float64, 0 or more. NaN points give NaN.
+
+    Raises:
+        InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
+        DTypeError: An argument has no fitting type.
+
+    The mathematics: A. Douady and J. H. Hubbard, "Étude dynamique des polynômes complexes" (1984).
+    """
+    _on_cpu(device)
+    z = _points(points)
+    return _native.julia_potential(z.reshape(-1), _parameter(c), _iterations(max_iter)).reshape(z.shape)
+
+
+def julia_potential_vjp(
+    grad: npt.ArrayLike, points: npt.ArrayLike, c: complex, max_iter: SupportsIndex = 256
+) -> EscapeGradients:
+    """Gradients of `sum(grad * julia_potential(points, c, max_iter))` by the points and by `c`; 0 on the filled set.
+
+    Args:
+        grad: Shape (...) of the points, real.
+        points: As in `julia_potential`.
+        c: As in `julia_potential`.
+        max_iter: As in `julia_potential`.
+
+    Returns:
+        Gradients by the points, shape (...), and by `c`.
+
+    Raises:
+        InvalidArgumentError: A parameter is outside of its range or not finite.
+        ShapeError: `grad` has not the shape of the points.
+        DTypeError: An argument has no fitting type.
+    """
+    z = _points(points)
+    by_points, by_c = _native.julia_potential_vjp(
+        _cotangent(grad, z), z.reshape(-1), _parameter(c), _iterations(max_iter)
+    )
+    return EscapeGradients(by_points.reshape(z.shape), by_c)
