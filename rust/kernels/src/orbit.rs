@@ -116,7 +116,7 @@ pub(crate) fn escape_with_tangents<S: Simd, T: Real>(
             if !inside.any_true() {
                 break;
             }
-            halved = halved * T::from_f64(0.5);
+            halved *= T::from_f64(0.5);
             let keep = |new: T::V<S>, old: T::V<S>| inside.select(new, old);
             dp = C {
                 re: keep(held(z.re * dp.re - z.im * dp.im), dp.re),

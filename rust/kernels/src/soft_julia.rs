@@ -233,12 +233,12 @@ fn differentiate<S: Simd, T: Real>(simd: S, piece: &Piece<T>, soft: Soft, out: &
             let rate = hazard * k.smoothness;
             let pull = rate * (both * denominator);
             let (x, y) = (z.re * pull, z.im * pull);
-            log[0] = log[0] - (x * dp.re + y * dp.im);
-            log[1] = log[1] + (x * dp.im - y * dp.re);
-            log[2] = log[2] - (x * dc.re + y * dc.im);
-            log[3] = log[3] + (x * dc.im - y * dc.re);
+            log[0] -= x * dp.re + y * dp.im;
+            log[1] += x * dp.im - y * dp.re;
+            log[2] -= x * dc.re + y * dc.im;
+            log[3] += x * dc.im - y * dc.re;
             log[4] += rate;
-            log[5] = log[5] - hazard * over;
+            log[5] -= hazard * over;
             survival = alive.select(survival * stay, k.zero);
             for j in 0..6 {
                 sum[j] += survival * log[j];
