@@ -13,5 +13,19 @@ del _torch
 
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
+from fractal_core.nn.tutorial import (  # noqa: E402
+    FractalConfig,
+    HilbertCurveAttention,
+    JuliaSetAttention,
+    NumericalStability,
+)
 
-__all__ = ["FractalAttention", "KeyValueCache", "sparse_attention"]
+__all__ = [
+    "FractalAttention",
+    "FractalConfig",
+    "HilbertCurveAttention",
+    "JuliaSetAttention",
+    "KeyValueCache",
+    "NumericalStability",
+    "sparse_attention",
+]

@@ -1,0 +1,89 @@
+"""The torch op over the soft Julia field: `torch.ops.fractal_core.julia_soft_escape`, with gradients.
+
+A second derivative is not registered.
+"""
+# ruff: noqa: PLR0917  (the schema of an op that autograd is registered for is positional)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fractal_core import fields
+
+__all__ = ["julia_soft_escape", "julia_soft_escape_backward"]
+
+
+def _array(tensor: Tensor) -> Any:  # noqa: ANN401
+    return tensor.detach().resolve_conj().resolve_neg().numpy()
+
+
+@torch.library.custom_op("fractal_core::julia_soft_escape", mutates_args=(), device_types="cpu")
+def julia_soft_escape(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int) -> Tensor:
+    """`fractal_core.fields.julia_soft_escape` for tensors, with gradients for all four.
+
+    Args:
+        points: (...), complex64 or complex128.
+        c: () complex.
+        radius: () real.
+        smoothness: () real.
+        max_iter: iterates.
+
+    Returns:
+        (...), float32 or float64 as the points are, from 0 to max_iter.
+    """
+    values = fields.julia_soft_escape(
+        _array(points), c.item(), max_iter, radius=float(radius), smoothness=float(smoothness)
+    )
+    return torch.from_numpy(values)
+
+
+@julia_soft_escape.register_fake
+def _(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int) -> Tensor:
+    return points.new_empty(points.shape, dtype=points.dtype.to_real())
+
+
+@torch.library.custom_op("fractal_core::julia_soft_escape_backward", mutates_args=(), device_types="cpu")
+def julia_soft_escape_backward(
+    grad: Tensor, points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Vector-Jacobian product of `julia_soft_escape`: gradients by points, c, radius and smoothness.
+
+    Args:
+        grad: (...), gradient of the field.
+        points: as given to `julia_soft_escape`; so are c, radius, smoothness and max_iter.
+        c: see points.
+        radius: see points.
+        smoothness: see points.
+        max_iter: see points.
+    """
+    by = fields.julia_soft_escape_vjp(
+        _array(grad), _array(points), c.item(), max_iter, radius=float(radius), smoothness=float(smoothness)
+    )
+    return (
+        torch.from_numpy(by.points),
+        torch.tensor(by.c, dtype=c.dtype),
+        torch.tensor(by.radius, dtype=radius.dtype),
+        torch.tensor(by.smoothness, dtype=smoothness.dtype),
+    )
+
+
+@julia_soft_escape_backward.register_fake
+def _(
+    grad: Tensor, points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return points.new_empty(points.shape), torch.empty_like(c), torch.empty_like(radius), torch.empty_like(smoothness)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401
+    *tensors, ctx.max_iter = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    return (*julia_soft_escape_backward(grad, *ctx.saved_tensors, ctx.max_iter), None)
+
+
+julia_soft_escape.register_autograd(_backward, setup_context=_setup_context)
