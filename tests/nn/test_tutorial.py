@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
-from fractal_core.nn import FractalConfig, HilbertCurveAttention, JuliaSetAttention
+from fractal_core.nn import (
+    CantorSetAttention,
+    DragonCurveAttention,
+    FractalConfig,
+    HilbertCurveAttention,
+    JuliaSetAttention,
+    UnifiedFractalAttention,
+)
 
 D = 8
 
@@ -199,3 +206,266 @@ def test_julia_gradient_reaches_c():
         d = torch.zeros(2, dtype=torch.float64)
         d[axis] = step
         assert by_c[axis].item() == pytest.approx(((value(c + d) - value(c - d)) / (2 * step)).item(), rel=1e-4)
+
+
+# --- Cantor ------------------------------------------------------------------------------------------------------
+
+
+def cantor_bias(module, positions, n_keys, t):
+    """By the words of the definition, one query and one scale at a time."""
+    config = module.config
+    weights = torch.softmax(
+        (module.time_mlp(t.reshape(1, 1)) + module.scale_bias)[0] / config.cantor_temperature, dim=-1
+    )
+    total = torch.zeros(len(positions), n_keys, dtype=torch.float64)
+    for row, p in enumerate(positions):
+        for s, weight in enumerate(weights):
+            span = max(1, n_keys // 3**s)
+            depth = max(k for k in range(config.cantor_depth + 1) if 3**k <= span)
+            left = [m for m in range(3**depth) if "1" not in np.base_repr(m, 3)]
+            first = min(max(p - span // 2, 0), n_keys - span)
+            held = {int(first + m * span // 3**depth) for m in left} | {int(p)}
+            for j in held:
+                total[row, j] += weight
+    return total.log()
+
+
+@pytest.mark.parametrize(("n_keys", "n_queries"), [(81, 1), (100, 1), (100, 7), (50, 50), (1, 1)])
+def test_cantor_is_one_softmax_over_the_union_of_its_scales(n_keys, n_queries):
+    module = disturbed(CantorSetAttention(FractalConfig(cantor_temperature=0.7)))
+    query, key, value = inputs(batch=2, n_queries=n_queries, n_keys=n_keys)
+    t = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    positions = np.arange(n_keys) if n_queries == n_keys else (np.arange(n_queries) + 0.5) / n_queries * n_keys
+    bias = torch.stack([cantor_bias(module, positions.astype(int), n_keys, row) for row in t])
+    expected = dense(query, key, value, bias)
+    got = module(query, key, value, t)
+    assert torch.allclose(got, expected[:, 0] if n_queries == 1 else expected, rtol=0, atol=1e-12)
+    assert torch.equal(module(query, key, value, t[:, None]), got)
+
+
+def test_cantor_samples_have_no_ternary_one_and_local_and_global_keys():
+    module = CantorSetAttention(FractalConfig(cantor_num_scales=4))
+    position = np.array([364])
+    widest = module.samples(position, 3**6, 0)[0, :-1]
+    assert len(widest) == 2**6
+    assert all("1" not in np.base_repr(key, 3) for key in widest)
+    for s in range(4):
+        keys = module.samples(position, 3**6, s)[0]
+        assert keys[-1] == 364
+        assert np.ptp(keys) < 3 ** (6 - s)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3,), (3, 1)])
+@pytest.mark.parametrize("make", [CantorSetAttention, UnifiedFractalAttention])
+def test_time_in_every_shape(make, shape):
+    module = disturbed(make(FractalConfig(julia_iterations=8)))
+    query, key, value = inputs()
+    expected = module(query, key, value, 0.5)
+    assert expected.shape == (3, D)
+    got = module(query, key, value, torch.full(shape, 0.5, dtype=torch.float64))
+    assert torch.allclose(got, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [CantorSetAttention, UnifiedFractalAttention])
+def test_time_refused(make):
+    module = make(FractalConfig())
+    args = inputs(dtype=torch.float32)
+    with pytest.raises(ShapeError, match="t:"):
+        module(*args, torch.zeros(2))
+    with pytest.raises(InvalidArgumentError, match="t:"):
+        module(*args, float("nan"))
+    with pytest.raises(DTypeError, match="t:"):
+        module(*args, "now")
+
+
+# --- dragon ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_queries", [1, 4, 40])
+def test_dragon_is_an_additive_bias_from_distances_on_the_curve(n_queries):
+    module = disturbed(DragonCurveAttention(FractalConfig(dragon_iterations=5, dragon_smoothing=0.2)))
+    w = module.scale_logits.softmax(0)
+    weights = torch.zeros(40, dtype=torch.float64)
+    for i in range(1, 6):
+        vertices = fc.curves.dragon_vertices(2**i + 1)
+        for j in range(40):
+            apart = vertices[j * 2**i // 39] - vertices[-1]
+            weights[j] += w[i - 1] * (0.2 + 0.8 * np.exp(-(apart @ apart) / 2**i))
+    query, key, value = inputs(n_queries=n_queries)
+    expected = dense(query, key, value, module.strength * weights.log())
+    got = module(query, key, value)
+    assert torch.allclose(got, expected[:, 0] if n_queries == 1 else expected, rtol=0, atol=1e-12)
+
+
+# --- unified -----------------------------------------------------------------------------------------------------
+
+
+def unified_bias(module, positions, n_keys, t):
+    """(M, N) log of the sum over the patterns of gate and own weight."""
+    gates = (module.time_mlp(t.reshape(1, 1)) + module.gate_bias)[0] / module.config.blend_temperature
+    rows = list(positions)
+    dragon, julia = (
+        torch.from_numpy(p.index_set(n_keys).to_mask()[rows])
+        for p in (fc.pattern("dragon"), fc.pattern("julia", max_iter=module.config.julia_iterations))
+    )
+    own = torch.stack(
+        [
+            hilbert_bias(module.hilbert, rows, n_keys),
+            cantor_bias(module.cantor, rows, n_keys, t),
+            module.dragon.log_bias(n_keys).expand(len(rows), -1).masked_fill(~dragon, -torch.inf),
+            module.julia.log_bias(n_keys).expand(len(rows), -1).masked_fill(~julia, -torch.inf),
+        ]
+    )
+    return (own + gates[:, None, None]).logsumexp(0)
+
+
+@pytest.mark.parametrize("n_queries", [1, 4, 90])
+def test_unified_is_one_softmax_over_the_gated_union(n_queries):
+    module = disturbed(UnifiedFractalAttention(FractalConfig(julia_iterations=8, blend_temperature=0.5)))
+    query, key, value = inputs(batch=2, n_queries=n_queries, n_keys=90)
+    t = torch.tensor([0.1, 0.9], dtype=torch.float64)
+    positions = np.arange(90) if n_queries == 90 else ((np.arange(n_queries) + 0.5) / n_queries * 90).astype(int)
+    expected = dense(query, key, value, torch.stack([unified_bias(module, positions, 90, row) for row in t]))
+    got = module(query, key, value, t)
+    assert torch.allclose(got, expected[:, 0] if n_queries == 1 else expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("times", [[0.0, 0.35, 1.0], [0.35, 0.35, 0.35], [0.35]])
+def test_unified_of_a_context_asks_at_the_time_of_each_row(times):
+    module = disturbed(UnifiedFractalAttention(FractalConfig(julia_iterations=8)))
+    ctx = inputs(n_keys=61)[1]
+    t = torch.tensor(times, dtype=torch.float64)
+    rows = t.expand(3)
+    expected = []
+    for b, now in enumerate(rows):
+        p = round(60 * float(now))
+        expected.append(dense(ctx[b, p : p + 1], ctx[b], ctx[b], unified_bias(module, [p], 61, now))[0])
+    assert torch.allclose(module(ctx, t), torch.stack(expected), rtol=0, atol=1e-12)
+    with pytest.raises(InvalidArgumentError, match="t"):
+        module(ctx, torch.tensor([1.5]))
+    with pytest.raises(DTypeError, match="t"):
+        module(ctx, ctx, ctx)
+
+
+@pytest.mark.parametrize("make", [CantorSetAttention, DragonCurveAttention, UnifiedFractalAttention])
+@pytest.mark.parametrize("cache", [True, False])
+def test_every_parameter_learns(make, cache):
+    module = make(FractalConfig(cache_fractals=cache, hilbert_window_size=5))
+    args = inputs(n_keys=90, dtype=torch.float32)
+    if make is not DragonCurveAttention:
+        args = (*args, torch.tensor([0.2, 0.5, 0.8]))
+    every_parameter_learns(module, module(*args))
+
+
+def test_unified_of_a_context_learns():
+    module = UnifiedFractalAttention(FractalConfig(hilbert_window_size=3))
+    every_parameter_learns(module, module(inputs(n_keys=90, dtype=torch.float32)[1], torch.tensor([0.3, 0.5, 0.6])))
+
+
+# --- the tutorial's programs -------------------------------------------------------------------------------------
+
+
+def test_quick_start():
+    attention = UnifiedFractalAttention(FractalConfig())
+    query, key, value = inputs(batch=4, n_keys=256, dim=128, dtype=torch.float32)
+    output = attention(query, key, value, torch.tensor([0.5]))
+    assert output.shape == (4, 128)
+    assert torch.isfinite(output).all()
+
+
+def test_calls_of_the_four_patterns():
+    config = FractalConfig()
+    query, key, value = inputs(batch=4, n_keys=256, dtype=torch.float32)
+    outputs = (
+        HilbertCurveAttention(config)(query, key, value, torch.tensor([[128]])),
+        CantorSetAttention(config)(query, key, value, torch.tensor([0.5])),
+        DragonCurveAttention(config)(query, key, value),
+        JuliaSetAttention(config)(query, key, value),
+    )
+    for output in outputs:
+        assert output.shape == (4, D)
+        assert torch.isfinite(output).all()
+
+
+class Block(torch.nn.Module):
+    """Example 1: each position asks in turn."""
+
+    def __init__(self, hidden_dim):
+        super().__init__()
+        self.attention = UnifiedFractalAttention(FractalConfig())
+        self.norm1, self.norm2 = torch.nn.LayerNorm(hidden_dim), torch.nn.LayerNorm(hidden_dim)
+        self.ffn = torch.nn.Sequential(
+            torch.nn.Linear(hidden_dim, 4 * hidden_dim), torch.nn.GELU(), torch.nn.Linear(4 * hidden_dim, hidden_dim)
+        )
+
+    def forward(self, x, t):
+        attended = [self.attention(x[:, i : i + 1], x, x, t).unsqueeze(1) for i in range(x.shape[1])]
+        x = self.norm1(x + torch.cat(attended, dim=1))
+        return self.norm2(x + self.ffn(x))
+
+
+def test_example_1_runs():
+    x = inputs(batch=2, n_keys=24, dim=32, dtype=torch.float32)[1]
+    out = Block(32)(x, torch.tensor([0.5]))
+    assert out.shape == x.shape
+    assert torch.isfinite(out).all()
+
+
+def test_example_1_trains_until_the_loss_has_fallen():
+    """Learns to give out the values of the two neighbours, in one call for all positions."""
+    x = inputs(batch=8, n_keys=32, dim=16, dtype=torch.float32)[1]
+    target = x.roll(1, dims=1)
+    block = Block(16)
+    block.forward = lambda x, t: block.norm2((y := block.norm1(x + block.attention(x, x, x, t))) + block.ffn(y))
+    losses = train(block, lambda: torch.nn.functional.mse_loss(block(x, torch.tensor([0.5])), target), 60, 1e-2)
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def train(module, loss_of, steps, rate):
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        for name, p in module.named_parameters():
+            assert p.grad is not None, name
+            assert torch.isfinite(p.grad).all(), name
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+class Classifier(torch.nn.Module):
+    """Example 2."""
+
+    def __init__(self, dim, classes):
+        super().__init__()
+        self.julia_attn = JuliaSetAttention(FractalConfig())
+        self.output_proj = torch.nn.Linear(dim, classes)
+
+    def forward(self, x):
+        return self.output_proj(self.julia_attn(x.mean(dim=1, keepdim=True), x, x))
+
+
+def test_example_2_runs_ten_epochs():
+    model = Classifier(128, 10)
+
+    def loss_of():
+        x, labels = torch.randn(32, 100, 128), torch.randint(0, 10, (32,))
+        return torch.nn.functional.cross_entropy(model(x), labels)
+
+    losses = train(model, loss_of, 10, 1e-3)
+    assert all(1.5 < loss < 3.5 for loss in losses)
+
+
+def test_example_2_trains_until_the_loss_has_fallen():
+    model = Classifier(16, 4)
+    labels = torch.arange(32) % 4
+    x = torch.randn(32, 50, 16)
+    x[:, :, :4] += torch.nn.functional.one_hot(labels, 4)[:, None]
+    before = {name: p.detach().clone() for name, p in model.julia_attn.named_parameters()}
+    losses = train(model, lambda: torch.nn.functional.cross_entropy(model(x), labels), 100, 2e-2)
+    assert losses[-1] < 0.3 * losses[0]
+    for name, p in model.julia_attn.named_parameters():
+        assert not torch.equal(p, before[name]), name

@@ -14,18 +14,24 @@ del _torch
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.tutorial import (  # noqa: E402
+    CantorSetAttention,
+    DragonCurveAttention,
     FractalConfig,
     HilbertCurveAttention,
     JuliaSetAttention,
     NumericalStability,
+    UnifiedFractalAttention,
 )
 
 __all__ = [
+    "CantorSetAttention",
+    "DragonCurveAttention",
     "FractalAttention",
     "FractalConfig",
     "HilbertCurveAttention",
     "JuliaSetAttention",
     "KeyValueCache",
     "NumericalStability",
+    "UnifiedFractalAttention",
     "sparse_attention",
 ]
