@@ -149,10 +149,10 @@ def test_register():
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(PluginError, match=r"unknown pattern 'windwo'; known: .*window"):
-        fc.pattern("windwo")
+    with pytest.raises(PluginError, match=r"unknown pattern 'winter'; known: .*window"):
+        fc.pattern("winter")
     with pytest.raises(PluginError, match="unknown pattern"):
-        fc.patterns.info("windwo")
+        fc.patterns.info("winter")
 
 
 @pytest.mark.parametrize(("setting", "seen"), [("0", False), ("1", True), (None, True)])
