@@ -412,13 +412,13 @@ def test_example_1_runs():
 
 
 def test_example_1_trains_until_the_loss_has_fallen():
-    """Learns to give out the values of the two neighbours, in one call for all positions."""
+    """Learns to give out the value of the position before, in one call for all positions."""
     x = inputs(batch=8, n_keys=32, dim=16, dtype=torch.float32)[1]
     target = x.roll(1, dims=1)
     block = Block(16)
     block.forward = lambda x, t: block.norm2((y := block.norm1(x + block.attention(x, x, x, t))) + block.ffn(y))
-    losses = train(block, lambda: torch.nn.functional.mse_loss(block(x, torch.tensor([0.5])), target), 60, 1e-2)
-    assert losses[-1] < 0.6 * losses[0]
+    losses = train(block, lambda: torch.nn.functional.mse_loss(block(x, torch.tensor([0.5])), target), 40, 1e-2)
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def train(module, loss_of, steps, rate):
