@@ -49,8 +49,25 @@ def info(as_json: _Json = False) -> None:
 
 @app.command()
 @guarded
-def patterns(as_json: _Json = False) -> None:
-    """List the patterns with where each comes from."""
-    from fractal_core.cli import patterns as command
+def patterns(  # noqa: PLR0917
+    pattern: Annotated[
+        str | None,
+        typer.Argument(help="A name, or a specification such as 'window:radius=32|cantor:base=4'.", metavar="PATTERN"),
+    ] = None,
+    params: Annotated[
+        list[str] | None, typer.Option("-p", "--param", help="A parameter of the named pattern.", metavar="KEY=VALUE")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Sequence length.", metavar="N")] = 4096,
+    causal: Annotated[bool, typer.Option("--causal", help="Leave out the keys after each query.")] = False,
+    layers: Annotated[int, typer.Option(help="Layers to follow the reach over.")] = 8,
+    as_json: _Json = False,
+) -> None:
+    """List the patterns, or report what one of them costs and reaches."""
+    if pattern is None:
+        from fractal_core.cli.patterns import show_list
 
-    command.show_list(as_json=as_json)
+        show_list(as_json=as_json)
+    else:
+        from fractal_core.cli.report import show_report
+
+        show_report(pattern, params or [], n=n, causal=causal, layers=layers, as_json=as_json)
