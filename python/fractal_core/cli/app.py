@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fractal_core.cli.failures import guarded
+from fractal_core.demo.settings import Settings
 
 __all__ = ["app"]
 
@@ -18,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_DEFAULTS = Settings()
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 
@@ -71,3 +74,35 @@ def patterns(  # noqa: PLR0917
         from fractal_core.cli.report import show_report
 
         show_report(pattern, params or [], n=n, causal=causal, layers=layers, as_json=as_json)
+
+
+@app.command()
+@guarded
+def demo(  # noqa: PLR0917
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of both models.")] = _DEFAULTS.steps,
+    context: Annotated[int, typer.Option(min=16, help="Bytes a sequence.")] = _DEFAULTS.context,
+    pattern: Annotated[
+        str, typer.Option(help="Any pattern by name, or a specification.", metavar="PATTERN")
+    ] = _DEFAULTS.pattern,
+    out: Annotated[Path, typer.Option(help="Folder for the report, or its path ending in .html.")] = Path("out/demo"),
+    text: Annotated[
+        Path | None, typer.Option(help="Text to train on; Python's own reference when not given.", metavar="FILE")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, data order and samples.")] = _DEFAULTS.seed,
+    dim: Annotated[int, typer.Option(min=1, help="Width of the model.")] = _DEFAULTS.dim,
+    layers: Annotated[int, typer.Option(min=1, help="Blocks of the model.")] = _DEFAULTS.layers,
+    as_json: _Json = False,
+) -> None:
+    """Train a small language model dense and fractal on real text, compare them, and write a report."""
+    from fractal_core.cli.demo import run
+
+    settings = Settings(
+        pattern=pattern,
+        steps=steps,
+        context=context,
+        dim=dim,
+        layers=layers,
+        seed=seed,
+        text=None if text is None else str(text),
+    )
+    run(settings, out, as_json=as_json)

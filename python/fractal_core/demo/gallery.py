@@ -1,0 +1,45 @@
+"""Every registered pattern as a picture of what stacked layers of it connect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fractal_core import patterns
+from fractal_core.demo.images import LAYER_COLOURS, data_uri, png, reach_map
+from fractal_core.errors import FractalError
+
+__all__ = ["LENGTH", "Exhibit", "exhibits"]
+
+LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One picture: a pattern's name, what is said under it, and the image, or why there is none."""
+
+    name: str
+    picture: str | None
+    caption: str
+    ours: bool = False
+
+
+def exhibits(pattern: str) -> list[Exhibit]:
+    """The given pattern first, then every registered one with its default parameters.
+
+    A plug-in that does not load, or needs parameters, costs only its own picture.
+    """
+    return [_exhibit(pattern, ours=True), *(_exhibit(name) for name in patterns.names() if name != pattern)]
+
+
+def _exhibit(name: str, *, ours: bool = False) -> Exhibit:
+    try:
+        pattern = patterns.create(name)
+        found = pattern.index_set(LENGTH, LENGTH, causal=True)
+        reach = found.reach(64)
+    except (FractalError, ImportError) as error:
+        return Exhibit(name, None, f"no picture: {error}", ours)
+    far = f"full reach in {reach.layers}" if reach.layers else f"stays at {reach.share:.0%} of the pairs"
+    if reach.layers:
+        far += " layer" if reach.layers == 1 else " layers"
+    picture = data_uri(png(reach_map(found.to_mask()), LAYER_COLOURS))
+    return Exhibit(name, picture, f"{found.nnz / LENGTH:.1f} keys per query, {far}", ours)
