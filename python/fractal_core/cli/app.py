@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fractal_core.cli.failures import guarded
+from fractal_core.cli.failures import guarded, need
 from fractal_core.demo.settings import Settings
 
 __all__ = ["app"]
@@ -106,3 +106,22 @@ def demo(  # noqa: PLR0917
         text=None if text is None else str(text),
     )
     run(settings, out, as_json=as_json)
+
+
+@app.command()
+@guarded
+def render(
+    what: Annotated[str, typer.Argument(help="pattern, curve, field or gallery.", metavar="WHAT")],
+    name: Annotated[
+        str, typer.Argument(help="A pattern or specification, a curve, a field; none for the gallery.", metavar="NAME")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="The PNG to write; out/WHAT-NAME.png when not given.")] = None,
+    n: Annotated[int, typer.Option("--n", help="Queries and keys of a mask, pixels of a field.", metavar="N")] = 256,
+    causal: Annotated[bool, typer.Option("--causal", help="Leave out the keys after each query.")] = False,
+) -> None:
+    """Draw a pattern's mask, a curve, a field, or a gallery of all, as PNG."""
+    need("matplotlib", "viz")
+    from fractal_core.cli.render import render as draw
+
+    stem = "-".join(filter(None, (what, "".join(c if c.isalnum() else "-" for c in name).strip("-"))))
+    typer.echo(draw(what, name, out or Path("out") / f"{stem}.png", n=n, causal=causal))

@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from fractal_core import patterns
+from fractal_core import _native, patterns
 from fractal_core.cli.console import console, facts, print_json
 
 __all__ = ["collect", "run"]
@@ -25,16 +25,18 @@ def _torch() -> dict[str, object]:
         return {"version": None}
     import torch
 
+    from fractal_core.nn._threads import reason
+
     return {
         "version": torch.__version__,
         "threads": torch.get_num_threads(),
-        "openmp": torch.backends.openmp.is_available(),
+        "executor": reason(),
     }
 
 
 def _native_facts() -> dict[str, object]:
     """What the extension says of itself."""
-    return {}
+    return dict(_native.thread_info())
 
 
 def collect() -> dict[str, object]:
@@ -62,17 +64,19 @@ def run(*, as_json: bool) -> None:
         return
     known = [patterns.info(name) for name in patterns.names()]
     torch, native = _torch(), _native_facts()
-    openmp = "its OpenMP found" if torch.get("openmp") else "built without OpenMP"
+    pool = "alone in a forked child" if native["forked"] else f"our own pool of {native['threads']}"
     rows: dict[str, object] = {
         "version": found["version"],
         "python": f"{found['python']} on {found['platform']}",
         "processor": f"{found['machine']}, {found['cpu_count']} logical cores",
     }
-    rows |= {name.replace("_", " "): value for name, value in native.items()}
+    rows["SIMD level"] = native["simd"]
+    rows["calls from NumPy"] = pool
     if torch["version"] is None:
         rows["torch"] = 'not installed (pip install "fractal-attn[torch]")'
     else:
-        rows["torch"] = f"{torch['version']}, {torch['threads']} threads, {openmp}"
+        rows["torch"] = f"{torch['version']}, {torch['threads']} threads"
+        rows["calls from torch"] = torch["executor"]
     rows["patterns"] = ", ".join(p.name for p in known if p.origin == "built-in")
     out = console()
     out.print(facts("fractal_core", rows))

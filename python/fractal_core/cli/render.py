@@ -1,0 +1,162 @@
+"""`fractal-core render`: a pattern's mask, a curve, a field, or all of them as PNG files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fractal_core import curves, fields, patterns
+from fractal_core.errors import FractalError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["CURVES", "FIELDS", "render"]
+
+JULIA_C = -0.7 + 0.27j
+INK = "#3155e6"
+
+
+def _hilbert(order: int) -> Any:
+    return curves.hilbert_decode(np.arange(4**order), order)
+
+
+def _morton(order: int) -> Any:
+    return curves.morton_decode(np.arange(4**order), order)
+
+
+def _dragon(order: int) -> Any:
+    return curves.dragon_vertices(4**order)
+
+
+CURVES: dict[str, Callable[[int], Any]] = {"hilbert": _hilbert, "morton": _morton, "dragon": _dragon}
+CURVE_ORDER = 5
+
+
+def _julia(points: Any) -> Any:
+    return fields.julia_escape(points, JULIA_C, max_iter=128)
+
+
+def _mandelbrot(points: Any) -> Any:
+    return fields.mandelbrot_escape(points, max_iter=128)
+
+
+def _soft_julia(points: Any) -> Any:
+    return fields.julia_soft_escape(points, JULIA_C, max_iter=64)
+
+
+# What each field is drawn over: left, right, bottom, top of the complex plane.
+FIELDS: dict[str, tuple[Callable[[Any], Any], tuple[float, float, float, float]]] = {
+    "julia": (_julia, (-1.6, 1.6, -1.2, 1.2)),
+    "mandelbrot": (_mandelbrot, (-2.2, 0.8, -1.125, 1.125)),
+    "soft-julia": (_soft_julia, (-1.6, 1.6, -1.2, 1.2)),
+}
+
+
+def _draw_pattern(axes: Axes, text: str, n: int, causal: bool) -> None:
+    found = patterns.create(text).index_set(n, n, causal=causal)
+    axes.imshow(~found.to_mask(), cmap="gray", interpolation="nearest", vmin=0, vmax=1)
+    axes.set_title(f"{text}\n{found.nnz / n:.1f} keys per query", fontsize=9)
+    axes.set_xlabel("key")
+    axes.set_ylabel("query")
+
+
+def _draw_curve(axes: Axes, name: str) -> None:
+    path = np.asarray(CURVES[name](CURVE_ORDER), dtype=np.float64)
+    axes.plot(path[:, 0], path[:, 1], color=INK, linewidth=0.9)
+    axes.set_aspect("equal")
+    axes.set_title(f"{name} curve, {len(path)} points", fontsize=9)
+    axes.set_axis_off()
+
+
+def _draw_field(axes: Axes, name: str, size: int) -> None:
+    field, (left, right, bottom, top) = FIELDS[name]
+    height = max(2, round(size * (top - bottom) / (right - left)))
+    x, y = np.meshgrid(np.linspace(left, right, size), np.linspace(top, bottom, height))
+    values = np.asarray(field(x + 1j * y)).reshape(height, size)
+    axes.imshow(np.log1p(values - values.min()), cmap="twilight_shifted", extent=(left, right, bottom, top))
+    axes.set_title(f"{name} escape field", fontsize=9)
+    axes.set_xlabel("Re")
+    axes.set_ylabel("Im")
+
+
+def _save(figure: Any, out: Path) -> None:
+    """Writes the picture under a temporary name and renames it, so that no half-written file is left."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.png")
+    try:
+        figure.savefig(partial, dpi=120)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render(what: str, name: str, out: Path, *, n: int, causal: bool) -> Path:
+    """Writes one PNG.
+
+    Args:
+        what: `pattern`, `curve`, `field` or `gallery`.
+        name: A pattern or specification, a name of `CURVES` or `FIELDS`; nothing for the gallery.
+        out: The file to write.
+        n: Queries and keys of a mask, 1 to 8192; also the width of a field in pixels.
+        causal: Leave out the keys after each query.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InvalidArgumentError: Another `what` or `name`, or n out of range.
+        PluginError: An unknown pattern, or a plug-in that did not load.
+    """
+    from matplotlib.figure import Figure
+
+    if not 1 <= n <= 8192:
+        raise InvalidArgumentError("n", n, "1 to 8192")
+    known: dict[str, list[str]] = {"curve": list(CURVES), "field": list(FIELDS)}
+    if what in known and name not in known[what]:
+        raise InvalidArgumentError("name", repr(name), ", ".join(known[what]))
+    if what == "gallery":
+        return _gallery(out, n=n, causal=causal)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.add_subplot()
+    if what == "pattern":
+        _draw_pattern(axes, name, n, causal)
+    elif what == "curve":
+        _draw_curve(axes, name)
+    elif what == "field":
+        _draw_field(axes, name, n)
+    else:
+        raise InvalidArgumentError("what", repr(what), "pattern, curve, field or gallery")
+    _save(figure, out)
+    return out
+
+
+def _gallery(out: Path, *, n: int, causal: bool) -> Path:
+    from matplotlib.figure import Figure
+
+    drawings: list[Callable[[Axes], None]] = []
+    for name in patterns.names():
+        drawings.append(lambda axes, name=name: _draw_pattern(axes, name, n, causal))
+    for name in CURVES:
+        drawings.append(lambda axes, name=name: _draw_curve(axes, name))
+    for name in FIELDS:
+        drawings.append(lambda axes, name=name: _draw_field(axes, name, n))
+    columns = 4
+    rows = -(-len(drawings) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.4 * rows), layout="constrained")
+    for i in range(rows * columns):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        if i >= len(drawings):
+            axes.set_axis_off()
+            continue
+        try:
+            drawings[i](axes)
+        except FractalError as error:  # a broken plug-in costs its own picture only
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, str(error), ha="center", va="center", fontsize=7, wrap=True)
+    _save(figure, out)
+    return out
