@@ -15,10 +15,9 @@ import statistics
 import time
 from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
-
 import fractal_core as fc
+import torch
+import torch.nn.functional as F  # noqa: N812
 from fractal_core.nn._threads import reason
 
 HEADS, WIDTH = 4, 64
@@ -41,9 +40,8 @@ def show(title: str, times: dict[str, list[float]], base: str) -> None:
     reference = statistics.median(times[base])
     for name, values in times.items():
         median = statistics.median(values)
-        print(
-            f"  {name:<28} {median:9.2f} ms  [{min(values):.2f} … {max(values):.2f}]  {reference / median:7.2f} x {base}"
-        )
+        spread = f"[{min(values):.2f} … {max(values):.2f}]"
+        print(f"  {name:<28} {median:9.2f} ms  {spread:<20} {reference / median:7.2f} x {base}")
 
 
 def backward(call: Callable[[], torch.Tensor], inputs: list[torch.Tensor]) -> None:

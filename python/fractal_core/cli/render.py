@@ -5,52 +5,60 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fractal_core import curves, fields, patterns
 from fractal_core.errors import FractalError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["CURVES", "FIELDS", "render"]
+
+_Path: TypeAlias = "NDArray[np.integer]"
+_Points: TypeAlias = "NDArray[np.complex128]"
+_Values: TypeAlias = "NDArray[np.floating]"
 
 JULIA_C = -0.7 + 0.27j
 INK = "#3155e6"
 
 
-def _hilbert(order: int) -> Any:
-    return curves.hilbert_decode(np.arange(4**order), order)
+def _hilbert(order: int) -> _Path:
+    index: NDArray[np.int64] = np.arange(4**order, dtype=np.int64)
+    return curves.hilbert_decode(index, order)
 
 
-def _morton(order: int) -> Any:
-    return curves.morton_decode(np.arange(4**order), order)
+def _morton(order: int) -> _Path:
+    index: NDArray[np.int64] = np.arange(4**order, dtype=np.int64)
+    return curves.morton_decode(index, order)
 
 
-def _dragon(order: int) -> Any:
+def _dragon(order: int) -> _Path:
     return curves.dragon_vertices(4**order)
 
 
-CURVES: dict[str, Callable[[int], Any]] = {"hilbert": _hilbert, "morton": _morton, "dragon": _dragon}
+CURVES: dict[str, Callable[[int], _Path]] = {"hilbert": _hilbert, "morton": _morton, "dragon": _dragon}
 CURVE_ORDER = 5
 
 
-def _julia(points: Any) -> Any:
+def _julia(points: _Points) -> _Values:
     return fields.julia_escape(points, JULIA_C, max_iter=128)
 
 
-def _mandelbrot(points: Any) -> Any:
+def _mandelbrot(points: _Points) -> _Values:
     return fields.mandelbrot_escape(points, max_iter=128)
 
 
-def _soft_julia(points: Any) -> Any:
+def _soft_julia(points: _Points) -> _Values:
     return fields.julia_soft_escape(points, JULIA_C, max_iter=64)
 
 
 # What each field is drawn over: left, right, bottom, top of the complex plane.
-FIELDS: dict[str, tuple[Callable[[Any], Any], tuple[float, float, float, float]]] = {
+FIELDS: dict[str, tuple[Callable[[_Points], _Values], tuple[float, float, float, float]]] = {
     "julia": (_julia, (-1.6, 1.6, -1.2, 1.2)),
     "mandelbrot": (_mandelbrot, (-2.2, 0.8, -1.125, 1.125)),
     "soft-julia": (_soft_julia, (-1.6, 1.6, -1.2, 1.2)),
@@ -84,7 +92,7 @@ def _draw_field(axes: Axes, name: str, size: int) -> None:
     axes.set_ylabel("Im")
 
 
-def _save(figure: Any, out: Path) -> None:
+def _save(figure: Figure, out: Path) -> None:
     """Writes the picture under a temporary name and renames it, so that no half-written file is left."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.png")

@@ -80,7 +80,7 @@ def _figures(summary: Summary) -> str:
             name = (
                 f"bits per byte after {found.at:.0f} {title}" if not unit else f"bits per byte after {found.at:.0f} s"
             )
-            change = f"{found.sparse - found.dense:+.3f}".replace("-", "−")  # noqa: RUF001
+            change = f"{found.sparse - found.dense:+.3f}".replace("-", "−")
             tiles.append(_figure(f"held-out {name}", change, _versus(f"{found.dense:.3f}", f"{found.sparse:.3f}")))
     share = summary.cost["keys_mean"] / summary.dense_keys
     keys = _versus(f"{summary.dense_keys:.0f}", f"{summary.cost['keys_mean']:.0f}")
@@ -144,7 +144,8 @@ def _smooth(run: Run, *, timed: bool) -> Line:
 
 def _table(summary: Summary) -> str:
     rows = "".join(
-        f'<tr><td>{escape(r.what)}</td><td class="number">{escape(r.dense)}</td><td class="number">{escape(r.sparse)}</td>'
+        f'<tr><td>{escape(r.what)}</td><td class="number">{escape(r.dense)}</td>'
+        f'<td class="number">{escape(r.sparse)}</td>'
         f'<td class="note">{escape(r.note)}</td></tr>'
         for r in summary.rows()
     )
@@ -205,9 +206,10 @@ def _gallery(summary: Summary) -> str:
     )
     return (
         "<h2>Patterns</h2>"
-        f'<p class="soft">Queries from top to bottom, keys from left to right, {LENGTH} bytes, causal. The colour is the '
-        "layer that first connects a pair: layer 1 is the pattern itself. Empty below the diagonal: never within "
-        f'{len(LAYER_COLOURS)} layers.</p><div class="legend">{legend}</div><div class="gallery">{"".join(cards)}</div>\n'
+        f'<p class="soft">Queries from top to bottom, keys from left to right, {LENGTH} bytes, causal. The colour is '
+        "the layer that first connects a pair: layer 1 is the pattern itself. Empty below the diagonal: never within "
+        f'{len(LAYER_COLOURS)} layers.</p><div class="legend">{legend}</div>'
+        f'<div class="gallery">{"".join(cards)}</div>\n'
     )
 
 
@@ -243,5 +245,6 @@ def _foot(summary: Summary) -> str:
         f"<details><summary>All checkpoints</summary><div class='scroll'><table><tr><th>model</th>"
         f'<th class="number">step</th><th class="number">seconds</th><th class="number">bits per byte</th></tr>'
         f"{points}</table></div></details>"
-        f"<footer>Made by <code>fractal-core demo</code> on {when} in {summary.seconds:.0f} s.<dl>{facts}</dl></footer>\n"
+        f"<footer>Made by <code>fractal-core demo</code> on {when} in {summary.seconds:.0f} s."
+        f"<dl>{facts}</dl></footer>\n"
     )

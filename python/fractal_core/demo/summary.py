@@ -159,15 +159,15 @@ def _processor() -> str:
 
 
 def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)  # noqa: RUF001
+    return "–" if value is None else format(value, form)
 
 
 def _mebibytes(count: int | None) -> str:
-    return "–" if count is None else f"{count / 2**20:.0f} MiB"  # noqa: RUF001
+    return "–" if count is None else f"{count / 2**20:.0f} MiB"
 
 
 def _leak(run: Run) -> str:
     found = run.facts.get("leak")
     if found is None:
-        return "–"  # noqa: RUF001
+        return "–"
     return "exactly 0" if found["exact"] else f"{found['logit_change']:g}, {found['gradient']:g}"
