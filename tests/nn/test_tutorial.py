@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import fractal_core as fc
 import numpy as np
 import pytest
@@ -360,6 +363,17 @@ def test_every_parameter_learns(make, cache):
 def test_unified_of_a_context_learns():
     module = UnifiedFractalAttention(FractalConfig(hilbert_window_size=3))
     every_parameter_learns(module, module(inputs(n_keys=90, dtype=torch.float32)[1], torch.tensor([0.3, 0.5, 0.6])))
+
+
+def test_copies_pickles_and_half_precision():
+    module = disturbed(UnifiedFractalAttention(FractalConfig())).float()
+    args = inputs(n_keys=90, dtype=torch.float32)
+    out = module(*args, 0.5)
+    assert torch.equal(copy.deepcopy(module)(*args, 0.5), out)
+    assert torch.equal(pickle.loads(pickle.dumps(module))(*args, 0.5), out)
+    half = copy.deepcopy(module).to(torch.bfloat16)(*(x.bfloat16() for x in args), 0.5)
+    assert half.dtype == torch.bfloat16
+    assert torch.allclose(half.float(), out, rtol=0, atol=0.05)
 
 
 # --- the tutorial's programs -------------------------------------------------------------------------------------
