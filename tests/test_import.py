@@ -28,7 +28,7 @@ def test_import_loads_numpy_and_the_package_alone():
     assert not added & {"fractal_core.nn", "fractal_core.patterns", "fractal_core.cli", "fractal_core.testing"}
 
 
-@pytest.mark.parametrize("module", ["errors", "curves", "sets", "index_sets", "patterns"])
+@pytest.mark.parametrize("module", ["errors", "curves", "sets", "fields", "index_sets", "patterns"])
 def test_numpy_floors_load_nothing_heavy(module: str):
     baseline = loaded_by("import numpy")
     heavy = HEAVY - ({"importlib.metadata"} if module == "patterns" else set())
