@@ -320,3 +320,27 @@ def test_every_mistake_is_refused_by_name(name, error, call):
         sparse_attention(**call)
     assert caught.value.argument == name
     assert str(caught.value).startswith(f"{name}: got ")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("spec", ["window:radius=20|cantor:base=4", "hilbert:window=5", "random:k=8"])
+def test_gradients_of_biases_have_the_same_bits_on_any_threads(dtype, spec):
+    index_set = fc.pattern(spec).index_set(700)
+    g = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, 700, 32), (2, 2, 700, 32), (2, 2, 700, 32))
+    q, k, v = (torch.randn(s, generator=g).to(dtype).requires_grad_() for s in shapes)
+    biases = [torch.randn(s, generator=g, requires_grad=True) for s in ((4, 700), (1, index_set.nnz))]
+
+    def both():
+        out = sparse_attention(q, k, v, index_set, bias=biases[0], edge_bias=biases[1])
+        return out, *torch.autograd.grad(out.float().sin().sum(), (q, k, v, *biases))
+
+    before, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 4):
+            torch.set_num_threads(count)
+            results.append(both())
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
