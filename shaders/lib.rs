@@ -13,4 +13,7 @@ pub struct Shader {
 }
 
 /// Every shader of this crate.
-pub const ALL: &[Shader] = &[];
+pub const ALL: &[Shader] = &[JULIA];
+
+/// Smooth escape count of a Julia set over a list of points.
+pub const JULIA: Shader = Shader { name: "julia", source: include_str!("julia.wgsl"), workgroup: [64, 1, 1] };

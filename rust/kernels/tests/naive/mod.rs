@@ -6,4 +6,5 @@ pub mod cantor;
 pub mod dragon;
 pub mod hilbert;
 pub mod index_set;
+pub mod julia;
 pub mod morton;

@@ -1,0 +1,162 @@
+//! Escape fields: equality with the naive twins, the same bits at every SIMD level and thread count, gradients.
+
+mod naive;
+
+use fearless_simd::Level;
+use fractal_kernels::executor::{Rayon, Serial};
+use fractal_kernels::julia::{self, Escape};
+use fractal_kernels::potential::{potential, potential_at};
+use fractal_kernels::soft_julia::{Soft, soft_julia, soft_julia_at, soft_julia_vjp, soft_julia_vjp_at};
+use num_complex::Complex;
+use proptest::prelude::*;
+
+fn complex(most: f64) -> impl Strategy<Value = Complex<f64>> {
+    (-most..most, -most..most).prop_map(|(re, im)| Complex { re, im })
+}
+
+/// The levels that this machine can run.
+fn levels() -> Vec<Level> {
+    let mut levels = vec![Level::baseline(), Level::new()];
+    #[cfg(target_arch = "x86_64")]
+    levels.extend(Level::new().as_avx2().map(Level::Avx2));
+    levels
+}
+
+/// Points over the plane; the number is no multiple of any vector.
+fn plane() -> Vec<Complex<f64>> {
+    (0..1_237).map(|i| Complex::new(f64::from(i % 43) / 13.0 - 1.6, f64::from(i / 43) / 9.0 - 1.5)).collect()
+}
+
+fn narrow(points: &[Complex<f64>]) -> Vec<Complex<f32>> {
+    points.iter().map(|p| Complex::new(p.re as f32, p.im as f32)).collect()
+}
+
+proptest! {
+    #[test]
+    fn smooth_count_equals_its_twin(
+        points in proptest::collection::vec(complex(2.5), 1..40),
+        c in complex(1.4),
+        max_iter in 1_u32..80,
+        radius in 2.0..1e6,
+    ) {
+        let escape = Escape { max_iter, radius, smooth: true };
+        let got = julia::julia(&points, c, escape, &Serial).unwrap();
+        let twin: Vec<f64> = points.iter().map(|&z| naive::julia::smooth(z, c, max_iter, radius)).collect();
+        prop_assert_eq!(got, twin);
+        let got = julia::mandelbrot(&points, escape, &Serial).unwrap();
+        let twin: Vec<f64> =
+            points.iter().map(|&c| naive::julia::smooth(Complex::default(), c, max_iter, radius)).collect();
+        prop_assert_eq!(got, twin);
+    }
+
+    #[test]
+    fn soft_count_equals_its_twin(
+        points in proptest::collection::vec(complex(2.5), 1..40),
+        c in complex(1.4),
+        max_iter in 1_u32..12,
+        radius in 0.5..10.0,
+        smoothness in 0.05..20.0,
+    ) {
+        let got = soft_julia(&points, Soft { c, max_iter, radius, smoothness }, &Serial).unwrap();
+        for (got, &z) in got.iter().zip(&points) {
+            let twin = naive::julia::soft(z, c, max_iter, radius, smoothness);
+            prop_assert!((got - twin).abs() <= 1e-7, "{got} and {twin} at {z}");
+            prop_assert!((0.0..=f64::from(max_iter)).contains(got));
+        }
+    }
+
+    #[test]
+    fn potential_equals_its_twin(points in proptest::collection::vec(complex(2.5), 1..40), c in complex(1.4)) {
+        let got = potential(&points, c, 64, &Serial).unwrap();
+        for (got, &z) in got.iter().zip(&points) {
+            // One more iterate takes the twin past the kernel's bail-out and out to its own.
+            let twin = naive::julia::potential(z, c, 70);
+            prop_assert!((got - twin).abs() <= 1e-12 + 1e-9 * twin, "{got} and {twin} at {z}");
+        }
+    }
+
+    #[test]
+    fn soft_gradients_are_slopes(z in complex(1.5), c in complex(1.0), radius in 1.5..3.0, smoothness in 0.5..4.0) {
+        let soft = Soft { c, max_iter: 5, radius, smoothness };
+        prop_assume!(z.norm() > 0.05);
+        let got = soft_julia_vjp(&[1.0], &[z], soft, &Serial).unwrap();
+        let value = |z: Complex<f64>, soft: Soft| soft_julia(&[z], soft, &Serial).unwrap()[0];
+        let slope = |f: &dyn Fn(f64) -> f64| (f(1e-6) - f(-1e-6)) / 2e-6;
+        let of_c = |by: Complex<f64>| move |t: f64| value(z, Soft { c: c + by * t, ..soft });
+        let pairs = [
+            (got.points[0].re, slope(&|t| value(z + t, soft))),
+            (got.points[0].im, slope(&|t| value(z + Complex::new(0.0, t), soft))),
+            (got.c.re, slope(&of_c(Complex::new(1.0, 0.0)))),
+            (got.c.im, slope(&of_c(Complex::new(0.0, 1.0)))),
+            (got.radius, slope(&|t| value(z, Soft { radius: radius + t, ..soft }))),
+            (got.smoothness, slope(&|t| value(z, Soft { smoothness: smoothness + t, ..soft }))),
+        ];
+        for (got, expected) in pairs {
+            prop_assert!((got - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{pairs:?}");
+        }
+    }
+}
+
+#[test]
+fn every_level_and_thread_count_gives_the_same_bits() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let points = plane();
+    let grad: Vec<f64> = (0..points.len()).map(|i| (i as f64).sin()).collect();
+    let c = Complex::new(-0.7, 0.27);
+    let (escape, soft) =
+        (Escape { max_iter: 64, radius: 16.0, smooth: true }, Soft { c, max_iter: 64, radius: 2.0, smoothness: 2.0 });
+    let first = Level::baseline();
+    let expected = (
+        julia::julia_at(first, &points, c, escape, &Serial).unwrap(),
+        soft_julia_at(first, &points, soft, &Serial).unwrap(),
+        soft_julia_vjp_at(first, &grad, &points, soft, &Serial).unwrap(),
+        potential_at(first, &points, c, 64, &Serial).unwrap(),
+    );
+    for level in levels() {
+        let run = Rayon(&pool);
+        let got = (
+            julia::julia_at(level, &points, c, escape, &run).unwrap(),
+            soft_julia_at(level, &points, soft, &run).unwrap(),
+            soft_julia_vjp_at(level, &grad, &points, soft, &run).unwrap(),
+            potential_at(level, &points, c, 64, &run).unwrap(),
+        );
+        assert_eq!(got, expected, "{level:?}");
+    }
+}
+
+#[test]
+fn every_level_gives_the_same_bits_in_f32() {
+    let points = narrow(&plane());
+    let grad: Vec<f32> = (0..points.len()).map(|i| (i as f32).cos()).collect();
+    let soft = Soft { c: Complex::new(-0.7, 0.27), max_iter: 64, radius: 2.0, smoothness: 2.0 };
+    let expected = soft_julia_at(Level::baseline(), &points, soft, &Serial).unwrap();
+    let gradients = soft_julia_vjp_at(Level::baseline(), &grad, &points, soft, &Serial).unwrap();
+    for level in levels() {
+        assert_eq!(soft_julia_at(level, &points, soft, &Serial).unwrap(), expected, "{level:?}");
+        assert_eq!(soft_julia_vjp_at(level, &grad, &points, soft, &Serial).unwrap(), gradients, "{level:?}");
+    }
+    let wide = soft_julia(&plane(), Soft { max_iter: 6, ..soft }, &Serial).unwrap();
+    let short = soft_julia(&points, Soft { max_iter: 6, ..soft }, &Serial).unwrap();
+    for (a, b) in short.iter().zip(&wide) {
+        assert!((f64::from(*a) - b).abs() < 1e-3, "{a} and {b}");
+    }
+}
+
+#[test]
+fn refusals_name_the_argument() {
+    let z = [Complex::new(0.0, 0.0)];
+    let c = Complex::new(0.0, 0.0);
+    let escape = Escape { max_iter: 8, radius: 16.0, smooth: true };
+    let soft = Soft { c, max_iter: 8, radius: 2.0, smoothness: 2.0 };
+    let refused = [
+        julia::julia(&z, Complex::new(f64::NAN, 0.0), escape, &Serial).unwrap_err(),
+        julia::julia(&z, c, Escape { max_iter: 0, ..escape }, &Serial).unwrap_err(),
+        julia::julia(&z, c, Escape { radius: f64::NAN, ..escape }, &Serial).unwrap_err(),
+        soft_julia(&z, Soft { radius: 0.0, ..soft }, &Serial).unwrap_err(),
+        soft_julia(&z, Soft { smoothness: -1.0, ..soft }, &Serial).unwrap_err(),
+        soft_julia_vjp(&[], &z, soft, &Serial).unwrap_err(),
+        potential(&z, c, 1 << 25, &Serial).unwrap_err(),
+    ];
+    let names: Vec<_> = refused.iter().map(|e| e.argument).collect();
+    assert_eq!(names, ["c", "max_iter", "radius", "radius", "smoothness", "grad", "max_iter"]);
+}
