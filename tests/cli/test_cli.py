@@ -6,7 +6,10 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
 from fractal_core import patterns
+from fractal_core.cli.app import app
+from typer.testing import CliRunner
 
 
 def fractal_core(*words, **environment):
@@ -82,3 +85,52 @@ def test_unknown_command_is_a_usage_error():
 def test_a_missing_command_line_package_names_the_extra(tmp_path):
     (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('no typer here', name='typer')\n")
     refused(fractal_core("info", PYTHONPATH=str(tmp_path)), 1, "typer", "fractal-attn[cli]")
+
+
+def test_a_report_has_the_patterns_own_figures():
+    words = ["patterns", "cantor", "-p", "base=4", "--n", "64", "--causal", "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    offsets = [0, 1, 4, 5, 16, 17, 20, 21]  # base-4 digits 0 and 1 below 64
+    assert found["edges"] == sum(64 - offset for offset in offsets)
+    assert found["keys_max"] == len(offsets)
+    assert found["keys_mean"] == pytest.approx(found["edges"] / 64)
+    assert found["reach"]["layers"] == 3
+    assert found["reach"]["shares"][-1] == 1.0
+    assert found["prefix_stable"] is True
+    assert 0.0 <= found["tile_share"] <= 1.0
+    assert found["index_bytes"] > 0
+
+
+@pytest.mark.parametrize("words", [["window:radius=8|cantor:base=4"], ["hilbert", "-p", "window=5"], ["sierpinski"]])
+def test_a_report_prints_for_people(words):
+    result = CliRunner().invoke(app, ["patterns", *words, "--n", "64", "--causal"])
+    assert result.exit_code == 0
+    assert words[0].split(":")[0] in result.stdout
+    assert "layers to full reach" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["nosuch"], "nosuch"),
+        (["window", "-p", "radius=-1"], "radius"),
+        (["window", "-p", "width=3"], "width"),
+        (["window", "-p", "radius"], "param"),
+        (["window:radius=3", "-p", "radius=4"], "param"),
+        (["window", "--n", "0"], "n_queries"),
+        (["window", "--layers", "0"], "layers"),
+    ],
+)
+def test_a_wrong_pattern_is_one_line_and_exit_code_2(words, named):
+    result = CliRunner().invoke(app, ["patterns", *words])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert named in result.stderr
+
+
+def test_errors_reach_the_shell():
+    refused(fractal_core("patterns", "window", "-p", "radius=-1"), 2, "radius", "-1")

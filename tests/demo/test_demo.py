@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from fractal_core.demo.data import Corpus, load_text
@@ -84,13 +83,15 @@ def test_the_report_stands_alone(finished):
 
 def test_ctrl_c_leaves_what_was_finished(tmp_path):
     process = subprocess.Popen(
-        [*COMMAND, *SMALL, "--steps", "100000", "--out", str(tmp_path), "--json"],
+        [*COMMAND, *SMALL, "--steps", "600", "--out", str(tmp_path), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
     )
-    time.sleep(12)  # well into the first model's steps
+    for line in process.stderr:  # until well into the first model's steps
+        if line.startswith("dense: ") and not line.startswith("dense: 0 "):
+            break
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
     assert process.returncode == 130

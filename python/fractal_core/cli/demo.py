@@ -57,10 +57,11 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
 
 
 class _Display:
-    """Progress bars, one a model, fed with the workers' events."""
+    """Progress bars, one a model, fed with the workers' events; without a terminal a line for each checkpoint."""
 
     def __init__(self, settings: Settings, show: Console) -> None:
         self._settings = settings
+        self._show = show
         self._bars = Progress(
             TextColumn("{task.description:<7}", style=ACCENT),
             BarColumn(bar_width=None),
@@ -73,13 +74,22 @@ class _Display:
         self._budget: float | None = None
 
     def __enter__(self) -> _Display:
-        self._bars.start()
+        if self._show.is_terminal:
+            self._bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
     def take(self, run: Run, event: Mapping[str, Any]) -> None:
+        """Shows one event."""
+        if self._show.is_terminal:
+            self._move(run, event)
+        elif event["event"] == "held_out":
+            steps, seconds = f"{event['step']} steps", f"{event['seconds']:.1f} s"
+            self._show.print(f"{run.name}: {steps}, {seconds}, {event['bits']:.3f} bits/byte held out", soft_wrap=True)
+
+    def _move(self, run: Run, event: Mapping[str, Any]) -> None:
         if run.name not in self._tasks:
             total = self._settings.steps
             self._tasks[run.name] = self._bars.add_task(run.name, total=total, note="starting")

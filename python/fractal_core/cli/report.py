@@ -21,20 +21,29 @@ def show_report(text: str, params: Sequence[str], *, n: int, causal: bool, layer
         print_json(found)
         return
     reach: dict[str, Any] = found["reach"]
-    whole = f"{reach['layers']}" if reach["layers"] else f"more than {layers}"
-    stable = "no: a longer sequence changes the keys of earlier positions" if found["length_dependent"] else "yes"
+    shares: list[float] = reach["shares"]
+    ends = f"more than {layers}" if len(shares) >= layers else f"never: it stays at {shares[-1]:.1%}"
+    whole = f"{reach['layers']}" if reach["layers"] else ends
+    stable = "yes" if found["prefix_stable"] else "no: a longer sequence changes the keys of earlier positions"
     rows: dict[str, object] = {
         "length": f"{n} queries and keys{', causal' if causal else ''}",
         "keys per query": f"{found['keys_mean']:.1f} mean, {found['keys_max']} at most",
         "edges": f"{found['edges']} ({found['density']:.2%} of all pairs)",
-        "edges in tiles": f"{found['tile_share']:.1%}, tiles filled to {found['tile_fill']:.1%}",
-        "index memory": bytes_text(found["index_bytes"]),
+        "edges in tiles": _tiles(found),
+        "index memory": "unknown" if found["index_bytes"] is None else bytes_text(found["index_bytes"]),
         "layers to full reach": whole,
-        "reach by layer": "  ".join(f"{share:.1%}" for share in reach["shares"]),
+        "reach by layer": "  ".join(f"{share:.1%}" for share in shares),
         "prefix stable": stable,
         "built in": f"{found['build_ms']:.1f} ms",
     }
     console().print(facts(found["pattern"], rows))
+
+
+def _tiles(found: dict[str, Any]) -> str:
+    if found["tile_share"] is None:
+        return "unknown"
+    fill = "" if found["tile_fill"] is None else f", tiles filled to {found['tile_fill']:.1%}"
+    return f"{found['tile_share']:.1%}{fill}"
 
 
 def report(text: str, params: Mapping[str, object], *, n: int, causal: bool, layers: int) -> dict[str, Any]:
@@ -71,7 +80,7 @@ def report(text: str, params: Mapping[str, object], *, n: int, causal: bool, lay
         "tile_fill": cost.tile_fill,
         "index_bytes": cost.index_bytes,
         "reach": {"layers": reach.layers, "shares": [float(share) for share in reach.shares]},
-        "length_dependent": bool(getattr(pattern, "length_dependent", False)),
+        "prefix_stable": not getattr(pattern, "length_dependent", False),
         "build_ms": took * 1e3,
     }
 

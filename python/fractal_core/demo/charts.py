@@ -63,7 +63,7 @@ def line_chart(
     parts.append(
         f'<clipPath id="{name}"><rect x="{LEFT}" y="{TOP - 4}" width="{width + 5}" height="{height + 8}"/></clipPath>'
     )
-    for tick in _ticks(y0, y1, 5):
+    for tick in _ticks(y0, y1, 6):
         at = down(tick)
         text = f"{tick:.0%}" if percent else f"{tick:g}"
         parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')

@@ -8,7 +8,7 @@ from fractal_core import patterns
 from fractal_core.demo.images import LAYER_COLOURS, data_uri, png, reach_map
 from fractal_core.errors import FractalError
 
-__all__ = ["LENGTH", "Exhibit", "exhibits"]
+__all__ = ["LENGTH", "Exhibit", "exhibit", "exhibits"]
 
 LENGTH = 256
 
@@ -28,10 +28,11 @@ def exhibits(pattern: str) -> list[Exhibit]:
 
     A plug-in that does not load, or needs parameters, costs only its own picture.
     """
-    return [_exhibit(pattern, ours=True), *(_exhibit(name) for name in patterns.names() if name != pattern)]
+    return [exhibit(pattern, ours=True), *(exhibit(name) for name in patterns.names() if name != pattern)]
 
 
-def _exhibit(name: str, *, ours: bool = False) -> Exhibit:
+def exhibit(name: str, *, ours: bool = False) -> Exhibit:
+    """The picture of one pattern, by name or specification."""
     try:
         pattern = patterns.create(name)
         found = pattern.index_set(LENGTH, LENGTH, causal=True)

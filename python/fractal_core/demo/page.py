@@ -6,10 +6,11 @@ import os
 from datetime import datetime, timezone
 from html import escape
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 from fractal_core.demo.charts import Line, line_chart
-from fractal_core.demo.gallery import LENGTH, exhibits
+from fractal_core.demo.gallery import LENGTH, exhibit, exhibits
 from fractal_core.demo.images import LAYER_COLOURS
 from fractal_core.demo.results import Run
 from fractal_core.demo.summary import LIMIT, Summary
@@ -126,7 +127,7 @@ def _curves(summary: Summary) -> str:
     legend = "".join(f'<span class="{run.name}">{escape(run.title)}</span>' for run in runs)
     return (
         "<h2>Loss, in bits per byte</h2>"
-        '<p class="soft">Dots: text that neither model trained on. Pale: the training text, smoothed. Below is better. '
+        '<p class="soft">Dots: text that neither model trained on. Pale: the training text, smoothed. Lower is better. '
         "The dashed line marks the steps that both models made; then the sparse one uses up the dense one's time.</p>"
         f'<div class="pair">{"".join(drawn)}</div><div class="legend">{legend}</div>\n'
     )
@@ -181,14 +182,27 @@ def _reach(summary: Summary) -> str:
     if cost.get("index_bytes") is not None:
         table.append(("index memory", f"{cost['index_bytes']} bytes"))
     facts = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in table)
+    added = zip(LAYER_COLOURS, (b - a for a, b in pairwise((0.0, *shares))), strict=False)
+    facts += "".join(
+        f'<dt><i style="background:{colour}"></i>layer {i}</dt><dd>+{share:.1%}</dd>'
+        for i, (colour, share) in enumerate(added, 1)
+    )
     legend = '<div class="legend"><span class="dense">dense</span><span class="sparse">sparse</span></div>'
     return (
         "<h2>Reach by layer</h2>"
         f'<p class="soft">A query sees few keys, but those have seen others: {whole} '
         f"at context {summary.settings.context}.</p>"
         f'<div class="pair"><div><h3>Earlier bytes in reach</h3>{chart}{legend}</div>'
-        f"<div><h3>The index set</h3><dl>{facts}</dl></div></div>\n"
+        f'<div><h3>What each layer adds <span class="soft">(picture: {LENGTH} bytes)</span></h3>'
+        f'<div class="map">{_map(summary.pattern)}'
+        f"<dl>{facts}</dl></div></div></div>\n"
     )
+
+
+def _map(pattern: str) -> str:
+    """The pattern's own reach map with the layers' colours beside it."""
+    picture = exhibit(pattern).picture
+    return f'<img src="{picture}" alt="reach map of {escape(pattern)}">' if picture else ""
 
 
 def _gallery(summary: Summary) -> str:

@@ -16,8 +16,9 @@ from fractal_core.demo.settings import Settings
 __all__ = ["LIMIT", "Row", "Summary", "summarise"]
 
 LIMIT = (
-    "A run of minutes shows cost, causality and how fast each model learns at first. It does not show which one is "
-    "better after long training: early on, few nearby keys are easier to learn from than many."
+    "A run of minutes, with one seed and one learning rate for both models, shows cost, causality and how fast each "
+    "model learns at first. It does not show which one is better after long training: early on, few nearby keys are "
+    "easier to learn from than many."
 )
 REACH_LAYERS = 8
 
