@@ -25,7 +25,7 @@ def finished(tmp_path_factory):
         [*COMMAND, *SMALL, "--steps", "30", "--out", str(out), "--json"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=True,
         env=ENVIRONMENT,
     )
