@@ -196,7 +196,7 @@ impl<T: Storage> Wave<'_, '_, T> {
                 let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
                 let (pair, owner) = (i / count, i % count);
                 for chunk in (0..count).filter(|&c| c != owner) {
-                    halos[pair * count + chunk].add_to(&mut own, self.chunks, chunk, owner, n_keys);
+                    halos[pair * count + chunk].add_to(&mut own, self.chunks, chunk, owner);
                 }
                 let Some(transposed) = transposed else { return };
                 let heads = &self.heads[pair * self.group..][..self.group];

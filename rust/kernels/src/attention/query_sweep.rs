@@ -39,14 +39,7 @@ impl<A: Real> Halo<A> {
     }
 
     /// Adds the slots of `chunk` that `owner` owns to the owner's gradients.
-    pub(super) fn add_to(
-        &self,
-        own: &mut KeyGradients<'_, A>,
-        chunks: &Chunks,
-        chunk: usize,
-        owner: usize,
-        _n_keys: usize,
-    ) {
+    pub(super) fn add_to(&self, own: &mut KeyGradients<'_, A>, chunks: &Chunks, chunk: usize, owner: usize) {
         let (d, dv) = own.widths;
         for slot in chunks.slots_of(chunk, owner) {
             let row = chunks.halo[chunk][slot] as usize - own.first;
