@@ -88,6 +88,8 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
+        # A shell's background job ignores SIGINT, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     for line in process.stderr:  # until well into the first model's steps
         if line.startswith("dense: ") and not line.startswith("dense: 0 "):
