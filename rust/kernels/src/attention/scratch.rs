@@ -1,10 +1,10 @@
-//! What one task keeps between tiles: panels for rows that must be converted, scores, accumulators.
+//! What the passes share beside their loops: sizes, a tile's row keys, biases.
 
 use super::element::{Real, Storage};
-use super::micro::Rows;
-use super::problem::View;
-use crate::plan::{TILE, TileKeys};
-use fearless_simd::{Simd, prelude::*};
+use super::head::HeadContext;
+use super::micro::load_lanes;
+use crate::plan::{Plan, TILE, TileKeys};
+use fearless_simd::Simd;
 
 /// Keys of a tile that are scored before their softmax: their scores stay in L1.
 pub(crate) const KEY_BLOCK: usize = 256;
@@ -17,102 +17,121 @@ pub(crate) fn padded(width: usize) -> usize {
     width.next_multiple_of(TILE)
 }
 
-/// Rows of a tensor as computed: in place where they can be read there, else converted and padded into a panel.
-#[derive(Debug, Default)]
-pub(crate) struct Panel<A> {
-    data: Vec<A>,
-    starts: Vec<usize>,
-}
-
-impl<A: Real> Panel<A> {
-    /// The rows `rows` of one head.
-    #[inline]
-    pub(crate) fn gather<'s, T: Storage<Acc = A>>(
-        &'s mut self,
-        view: &View<'s, T>,
-        batch: usize,
-        head: usize,
-        rows: impl Iterator<Item = usize>,
-    ) -> Rows<'s, A> {
-        let width = view.shape[3];
-        let full = padded(width);
-        self.starts.clear();
-        if let (Some(data), true) = (T::as_acc(view.data), width == full) {
-            let base = view.start(batch, head, 0) as isize;
-            self.starts.extend(rows.map(|r| (base + r as isize * view.strides[2]) as usize));
-            return Rows { data, starts: &self.starts, width };
-        }
-        let mut used = 0;
-        for row in rows {
-            if self.data.len() < used + full {
-                self.data.resize(used + full, A::default());
-            }
-            let (row_out, pad) = self.data[used..used + full].split_at_mut(width);
-            T::widen(view.row(batch, head, row), row_out);
-            pad.fill(A::default());
-            self.starts.push(used);
-            used += full;
-        }
-        Rows { data: &self.data, starts: &self.starts, width: full }
-    }
-}
-
 /// The row keys of a tile's lanes.
 #[derive(Debug, Default)]
 pub(crate) struct LaneKeys {
     /// Keys of all lanes, one lane after the other.
-    pub(crate) keys: Vec<u32>,
+    keys: Vec<u32>,
     /// Where each lane's keys begin, and the end.
-    pub(crate) ptr: Vec<usize>,
+    ptr: Vec<usize>,
     /// Pair number of each lane's first key.
-    pub(crate) pairs: Vec<usize>,
+    pairs: Vec<usize>,
+    longest: usize,
     buffer: Vec<u32>,
 }
 
 impl LaneKeys {
-    pub(crate) fn fill(&mut self, plan: &crate::plan::Plan, tile: usize) {
+    pub(crate) fn fill(&mut self, plan: &Plan, tile: usize) {
         self.keys.clear();
         self.ptr.clear();
         self.pairs.clear();
+        self.longest = 0;
         self.ptr.push(0);
         for lane in 0..plan.lanes(tile) {
             let (keys, first) = plan.row_keys(tile, lane, &mut self.buffer);
+            self.longest = self.longest.max(keys.len());
             self.keys.extend_from_slice(keys);
             self.pairs.push(first);
             self.ptr.push(self.keys.len());
         }
     }
 
-    #[inline]
+    /// Number of lanes.
+    #[inline(always)]
+    pub(crate) fn count(&self) -> usize {
+        self.pairs.len()
+    }
+
+    #[inline(always)]
     pub(crate) fn lane(&self, lane: usize) -> &[u32] {
         &self.keys[self.ptr[lane]..self.ptr[lane + 1]]
     }
 
+    /// Up to `N` keys of a lane from the given one on, if there are any.
+    #[inline(always)]
+    pub(crate) fn part<const N: usize>(&self, lane: usize, at: usize) -> Option<&[u32]> {
+        let (first, end) = (self.ptr[lane] + at, self.ptr[lane + 1]);
+        (first < end).then(|| &self.keys[first..end.min(first + N)])
+    }
+
+    /// Pair number of a lane's key.
+    #[inline(always)]
+    pub(crate) fn pair(&self, lane: usize, at: usize) -> usize {
+        self.pairs[lane] + at
+    }
+
+    #[inline(always)]
     pub(crate) fn longest(&self) -> usize {
-        self.ptr.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0)
+        self.longest
     }
 }
 
 /// For each group of four lanes, the keys of a block that any of them uses: `[first, last)`.
+#[inline(always)]
 pub(crate) fn group_ranges(block: &TileKeys) -> [std::ops::Range<usize>; TILE / 4] {
-    std::array::from_fn(|group| {
+    let mut ranges = [const { 0..0 }; TILE / 4];
+    for (group, range) in ranges.iter_mut().enumerate() {
         let used = |m: &u16| m >> (4 * group) & 0xf != 0;
-        let first = block.masks.iter().position(used).unwrap_or(block.masks.len());
-        let last = block.masks.iter().rposition(used).map_or(first, |i| i + 1);
-        first..last
-    })
+        range.start = block.masks.iter().position(used).unwrap_or(block.masks.len());
+        range.end = block.masks.iter().rposition(used).map_or(range.start, |i| i + 1);
+    }
+    ranges
 }
 
-/// Lanes where a mask's bit is off become −∞.
+/// Adds the biases of one key of a block.
 #[inline(always)]
-pub(crate) fn hide<S: Simd, T: Real, const NQ: usize>(simd: S, s: [T::V<S>; NQ], mask: u16) -> [T::V<S>; NQ] {
-    if mask == u16::MAX {
-        return s;
+pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
+    simd: S,
+    head: &HeadContext<T::Acc>,
+    block: &TileKeys,
+    at: usize,
+    pair: &mut usize,
+    s: &mut [<T::Acc as Real>::V<S>; NQ],
+) {
+    let mut lanes = [head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[block.keys[at] as usize]); TILE];
+    if let Some(bias) = &head.pair_bias {
+        for (lane, x) in lanes.iter_mut().enumerate() {
+            if block.masks[at] >> lane & 1 == 1 {
+                *x += bias[*pair];
+                *pair += 1;
+            }
+        }
     }
-    let lanes = TILE / NQ;
-    let hidden = T::V::<S>::splat(simd, T::NEG_INFINITY);
-    std::array::from_fn(|n| {
-        let bits = u64::from(mask) >> (n * lanes) & ((1 << lanes) - 1);
-        <T::V<S> as SimdBase<S>>::Mask::from_bitmask(simd, bits).select(s[n], hidden)
-    })
+    let bias = load_lanes::<S, T::Acc, NQ>(simd, &lanes);
+    for n in 0..NQ {
+        s[n] += bias[n];
+    }
+}
+
+/// Adds the biases of row keys, the first of which is the plan's row pair `first`.
+#[inline(always)]
+pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], first: usize, s: &mut [T::Acc]) {
+    if let Some(bias) = &head.key_bias {
+        for (s, &key) in s.iter_mut().zip(keys) {
+            *s += bias[key as usize];
+        }
+    }
+    if let Some(bias) = &head.pair_bias {
+        for (s, &bias) in s.iter_mut().zip(&bias[head.tile_pairs + first..][..keys.len()]) {
+            *s += bias;
+        }
+    }
+}
+
+/// What lies past a list becomes −∞.
+#[inline(always)]
+pub(crate) fn hide_rest<A: Real>(keys: usize, s: &mut [A]) {
+    if keys < s.len() {
+        s[keys..].fill(A::NEG_INFINITY);
+    }
 }

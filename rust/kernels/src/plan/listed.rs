@@ -1,6 +1,6 @@
 //! The plan of listed rows.
 
-use super::{Cursor, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
+use super::{Cursor, FEW, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use std::ops::Range;
@@ -119,8 +119,10 @@ impl Planner {
         }
         self.touched.sort_unstable();
         self.pairs.clear();
-        let shared = |mask: u16| mask.count_ones() >= THRESHOLD;
         let users = &self.users;
+        let alone = self.touched.iter().filter(|&&k| users[k as usize].count_ones() < THRESHOLD).count();
+        let least = if alone <= FEW { 1 } else { THRESHOLD };
+        let shared = |mask: u16| mask.count_ones() >= least;
         self.pairs.extend(self.touched.iter().map(|&k| (i64::from(k), users[k as usize])).filter(|&(_, m)| shared(m)));
         push_entries(&self.pairs, |k| k as u32, &mut plan.keys, &mut plan.masks);
         plan.tile_ptr.push(plan.keys.len());

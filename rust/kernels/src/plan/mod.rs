@@ -25,6 +25,9 @@ pub const TILE: usize = 16;
 /// A key enters a tile's list when this many of its queries use it.
 pub const THRESHOLD: u32 = 5;
 
+/// Where no more keys than this are left for a tile's rows, they join its list too: rows have a cost of their own.
+const FEW: usize = 8;
+
 /// Consecutive full-mask keys become one entry from this length on.
 const RUN: usize = 16;
 
@@ -80,6 +83,14 @@ pub(crate) struct Cursor {
 }
 
 impl TileKeys {
+    /// Repeats the last key, used by nobody, until the number of keys is a multiple of `step`.
+    #[inline]
+    pub(crate) fn pad(&mut self, step: usize) {
+        let (key, keys) = (self.keys.last().copied().unwrap_or(0), self.keys.len().next_multiple_of(step));
+        self.keys.resize(keys, key);
+        self.masks.resize(keys, 0);
+    }
+
     /// Empties both lists and fills them with up to `max` keys; `false` when the tile is exhausted.
     #[inline]
     fn fill(
@@ -225,6 +236,12 @@ impl Plan {
             PlanForm::Listed(p) => p.row_keys(tile * TILE + lane),
             PlanForm::Shifted(p) => p.row_keys(tile, lane, self.n_keys, buffer),
         }
+    }
+
+    /// Some queries have row keys.
+    #[inline]
+    pub(crate) fn has_rows(&self) -> bool {
+        self.row_pairs() > 0
     }
 
     /// Upper bound of row pair numbers.

@@ -1,6 +1,6 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
-use super::{Cursor, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
+use super::{Cursor, FEW, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -31,10 +31,13 @@ impl Shifted {
                 *users.entry(lane as i64 - o).or_default() |= 1 << lane;
             }
         }
-        let in_tile = |key: i64, mask: u16| {
+        let shared = |key: i64, mask: u16| {
             let threshold = if key.abs() <= NEAR { THRESHOLD } else { FAR_THRESHOLD };
             mask.count_ones() >= threshold && i32::try_from(key).is_ok()
         };
+        let rest: Vec<i64> = users.iter().filter(|&(&k, &m)| !shared(k, m)).map(|(&k, _)| k).collect();
+        let few = rest.len() <= FEW && rest.iter().all(|k| k.abs() <= NEAR);
+        let in_tile = |key: i64, mask: u16| few || shared(key, mask);
         let tile: Vec<(i64, u16)> = users.iter().map(|(&k, &m)| (k, m)).filter(|&(k, m)| in_tile(k, m)).collect();
         let (mut keys, mut masks) = (Vec::new(), Vec::new());
         push_entries(&tile, |k| k as i32, &mut keys, &mut masks);

@@ -5,16 +5,24 @@
 //! chunks of keys: halos are added in order, and row pairs are gathered through the transposed plan. Nothing is added
 //! by two tasks at once, so sums have one order whatever the executor.
 
+mod key_sweep;
+mod query_sweep;
+mod row_part;
+mod task;
+mod tile_part;
+
 use super::element::Storage;
 use super::head::HeadContext;
-use super::key_sweep::sweep_keys;
 use super::problem::{Problem, View};
-use super::query_sweep::{Halo, KeyGradients, QueryTask};
+use super::rows::{TaskRows, deal};
 use super::scratch::padded;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::{Chunks, Plan, TILE};
 use fearless_simd::{Level, dispatch};
+use key_sweep::sweep_keys;
+use query_sweep::sweep_queries;
+use task::{Halo, KeyGradients, QueryTask};
 use std::sync::{Mutex, PoisonError};
 
 /// Tasks that one wave aims for; bounds what is held between the sweeps.
@@ -48,7 +56,7 @@ pub struct Gradients<'a, T: Storage> {
     pub edge_bias: Option<&'a mut [T::Acc]>,
 }
 
-/// Fills the gradients. `k` and `v` must be zero before the call where they are computed in place.
+/// Fills the gradients.
 pub fn backward<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
@@ -185,7 +193,9 @@ impl<T: Storage> Wave<'_, '_, T> {
             self.executor.run(tasks.len(), &|i| {
                 let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
                 let heads = &self.heads[i / count * self.group..][..self.group];
-                dispatch!(self.level, simd => task.run(simd, self.problem, self.plan, self.saved, self.chunks, heads));
+                dispatch!(self.level, simd => sweep_queries(
+                    simd, &mut task, self.problem, self.plan, self.saved, self.chunks, heads,
+                ));
             });
             tasks.into_iter().map(|t| t.into_inner().unwrap_or_else(PoisonError::into_inner).halo).collect()
         };
@@ -281,7 +291,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         by_pair: &'o mut [T::Acc],
     ) -> Vec<Mutex<QueryTask<'o, T>>> {
         let (plan, count) = (self.plan, self.chunks.own.len());
-        let (n, d) = (plan.n_queries(), self.problem.widths().0);
+        let d = self.problem.widths().0;
         let tiles = |c: usize| c * self.chunks.tiles..((c + 1) * self.chunks.tiles).min(plan.tiles());
         let pair_start = |c: usize| {
             let tile = tiles(c).end;
@@ -292,21 +302,17 @@ impl<T: Storage> Wave<'_, '_, T> {
         let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
         let mut pairs: Vec<_> = self.split(row_pairs, self.heads.len(), |c| pair_range(c).len()).map(Some).collect();
         let mut edges: Vec<_> = self.split(by_pair, self.heads.len(), |c| tile_pairs(c).len()).map(Some).collect();
-        let mut rows: Vec<Option<&mut [T]>> = q.chunks_exact_mut(d).map(Some).collect();
+        let mut rows: Vec<Option<TaskRows<'_, T>>> = deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
         let own = self.own_slices(k, v, by_key);
         own.into_iter()
             .enumerate()
             .map(|(i, own)| {
                 let (pair, chunk) = (i / count, i % count);
                 let heads = pair * self.group..(pair + 1) * self.group;
-                let dq = heads.clone().flat_map(|h| {
-                    let positions = tiles(chunk).start * TILE..(tiles(chunk).end * TILE).min(n);
-                    positions.map(move |p| h * n + plan.query(p / TILE, p % TILE))
-                });
                 Mutex::new(QueryTask {
                     chunk,
                     tiles: tiles(chunk),
-                    dq: dq.filter_map(|row| rows[row].take()).collect(),
+                    dq: heads.clone().filter_map(|h| rows[h * count + chunk].take()).collect(),
                     own: own.into_inner().unwrap_or_else(PoisonError::into_inner),
                     halo: Halo::new(self.chunks.halo[chunk].len(), self.problem, self.group),
                     row_pairs: heads.clone().filter_map(|h| pairs[h * count + chunk].take()).collect(),

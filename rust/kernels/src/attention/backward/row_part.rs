@@ -1,0 +1,65 @@
+//! The keys that few of a tile's queries use, by query: dQ, and a (p, ds) pair of each for the sweep by keys.
+
+use super::query_sweep::Sweep;
+use super::task::QueryTask;
+use crate::attention::element::{Real, Storage};
+use crate::attention::head::HeadContext;
+use crate::attention::micro::{add_rows, dots};
+use crate::attention::scratch::{hide_rest, row_biased};
+use fearless_simd::{Simd, prelude::*};
+
+impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'_, T, NQ, NK, ND, NC> {
+    #[inline(always)]
+    pub(super) fn row_part<S: Simd>(
+        &mut self,
+        simd: S,
+        task: &mut QueryTask<'_, T>,
+        g: usize,
+        head: &HeadContext<T::Acc>,
+        tile: usize,
+    ) {
+        let (d, dv) = (self.qt.len(), self.dot.len());
+        let scale = T::Acc::from_f64(self.problem.scale);
+        let scale2 = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
+        for at in (0..self.lanes.longest()).step_by(ND) {
+            for lane in 0..self.lanes.count() {
+                let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
+                let all = || (0..ND).map(|i| list[i.min(list.len() - 1)] as usize);
+                let (keys, values) = (self.keys.gather(all()), self.values.gather(all()));
+                let (Some(k), Some(v)) = (keys.starts.first_chunk::<ND>(), values.starts.first_chunk::<ND>()) else {
+                    continue;
+                };
+                let first = self.lanes.pair(lane, at);
+                let mut s = [T::Acc::default(); ND];
+                (dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys.data, k) * scale2).store_slice(&mut s);
+                row_biased::<T>(head, list, first, &mut s);
+                hide_rest(list.len(), &mut s);
+                let lse = <T::Acc as Real>::N::<S>::splat(simd, self.lse[lane]);
+                let weight = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, &s) - lse);
+                let mut dp = dots::<S, T::Acc, ND>(simd, &self.dout_rows[lane * dv..][..dv], values.data, v);
+                let mut p = weight;
+                if let Some(draw) = &head.draw {
+                    let query = self.plan.query(tile, lane);
+                    let mut factor = [T::Acc::ONE; ND];
+                    for (x, &key) in factor.iter_mut().zip(list) {
+                        *x = draw.factor(query, key as usize);
+                    }
+                    let factor = <T::Acc as Real>::N::<S>::from_slice(simd, &factor);
+                    p *= factor;
+                    dp *= factor;
+                }
+                let ds = weight * (dp - <T::Acc as Real>::N::<S>::splat(simd, self.delta[lane]));
+                let (mut p_lanes, mut ds_lanes) = ([T::Acc::default(); ND], [T::Acc::default(); ND]);
+                p.store_slice(&mut p_lanes);
+                ds.store_slice(&mut ds_lanes);
+                let out = &mut task.row_pairs[g][first - task.first_pair..][..list.len()];
+                for (out, (&p, &ds)) in out.iter_mut().zip(p_lanes.iter().zip(&ds_lanes)) {
+                    *out = [p, ds];
+                }
+                (ds * scale).store_slice(&mut ds_lanes);
+                let dq = &mut self.dq[lane * d..][..d];
+                add_rows::<S, T::Acc, NC>(simd, dq, &ds_lanes[..list.len()], keys.data, &k[..list.len()]);
+            }
+        }
+    }
+}
