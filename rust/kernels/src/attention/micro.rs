@@ -163,18 +163,17 @@ pub(crate) fn dots<S: Simd, T: Real, const N: usize>(
     data: &[T],
     starts: &[usize; N],
 ) -> T::N<S> {
-    let lanes = T::N::<S>::LEN;
-    debug_assert_eq!(lanes, N);
+    debug_assert_eq!(T::N::<S>::LEN, N);
     let mut acc = [T::N::<S>::splat(simd, T::default()); N];
     let width = q.len();
-    let mut rows: [&[T]; N] = [&[]; N];
-    for n in 0..N {
-        rows[n] = &data[starts[n]..][..width];
+    // Eight rows at a time: their addresses stay in registers.
+    for (part, starts) in starts.as_chunks::<8>().0.iter().enumerate().take(N / 8) {
+        let sums = dots_of::<S, T, 8>(simd, q, data, starts, width);
+        acc[part * 8..part * 8 + 8].copy_from_slice(&sums);
     }
-    for (step, x) in q.chunks_exact(lanes).enumerate() {
-        let x = T::N::<S>::from_slice(simd, x);
+    if N < 8 {
         for n in 0..N {
-            acc[n] = x.mul_add(T::N::<S>::from_slice(simd, &rows[n][step * lanes..(step + 1) * lanes]), acc[n]);
+            acc[n] = dots_of::<S, T, 1>(simd, q, data, &[starts[n]], width)[0];
         }
     }
     // The sum of each of N vectors of N lanes: log2 N rounds of interleaving row i with row i + half.
@@ -189,6 +188,30 @@ pub(crate) fn dots<S: Simd, T: Real, const N: usize>(
     }
     fold::<S, T, N, 1>(&mut acc);
     acc[0]
+}
+
+/// `q ∘ data[starts[n]..]`, summed lane by lane.
+#[inline(always)]
+fn dots_of<S: Simd, T: Real, const N: usize>(
+    simd: S,
+    q: &[T],
+    data: &[T],
+    starts: &[usize; N],
+    width: usize,
+) -> [T::N<S>; N] {
+    let lanes = T::N::<S>::LEN;
+    let mut rows: [&[T]; N] = [&[]; N];
+    for n in 0..N {
+        rows[n] = &data[starts[n]..][..width];
+    }
+    let mut sums = [T::N::<S>::splat(simd, T::default()); N];
+    for at in (0..width).step_by(lanes) {
+        let x = T::N::<S>::from_slice(simd, &q[at..at + lanes]);
+        for n in 0..N {
+            sums[n] = x.mul_add(T::N::<S>::from_slice(simd, &rows[n][at..at + lanes]), sums[n]);
+        }
+    }
+    sums
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::element::Storage;
 use super::problem::View;
-use super::scratch::padded;
+use super::scratch::{Aligned, padded};
 use crate::plan::{Plan, TILE};
 
 /// Equally wide rows inside of one slice, by their first elements.
@@ -27,7 +27,7 @@ pub(crate) struct Panel<'p, T: Storage> {
     in_place: bool,
     base: isize,
     head: (usize, usize),
-    data: Vec<T::Acc>,
+    data: Aligned<T::Acc>,
     starts: Vec<usize>,
 }
 
@@ -35,7 +35,7 @@ impl<'p, T: Storage> Panel<'p, T> {
     pub(crate) fn new(view: View<'p, T>) -> Self {
         let width = view.shape[3];
         let in_place = T::as_acc(view.data).is_some() && width == padded(width);
-        Self { view, in_place, base: 0, head: (0, 0), data: Vec::new(), starts: Vec::new() }
+        Self { view, in_place, base: 0, head: (0, 0), data: Aligned::zeros(0), starts: Vec::new() }
     }
 
     /// Chooses the head to read.
@@ -57,12 +57,38 @@ impl<'p, T: Storage> Panel<'p, T> {
         Rows { data: &self.data, starts: &self.starts }
     }
 
+    /// Some of `N` rows, by their keys; the last one is repeated to fill up the starts.
+    #[inline(always)]
+    pub(crate) fn fetch<const N: usize>(&mut self, keys: &[u32], starts: &mut [usize; N]) -> &[T::Acc] {
+        if let (true, Some(data)) = (self.in_place, T::as_acc(self.view.data)) {
+            let (base, stride) = (self.base, self.view.strides[2]);
+            let at = |key: u32| (base + key as isize * stride) as usize;
+            if let Ok(keys) = <&[u32; N]>::try_from(keys) {
+                for i in 0..N {
+                    starts[i] = at(keys[i]);
+                }
+            } else {
+                let last = keys.len() - 1;
+                for i in 0..N {
+                    starts[i] = at(keys[i.min(last)]);
+                }
+            }
+            return data;
+        }
+        self.starts.clear();
+        self.convert(keys.iter().map(|&key| key as usize));
+        for i in 0..N {
+            starts[i] = self.starts[i.min(keys.len() - 1)];
+        }
+        &self.data
+    }
+
     #[inline(never)]
     fn convert(&mut self, rows: impl ExactSizeIterator<Item = usize>) {
         let width = self.view.shape[3];
         let full = padded(width);
         if self.data.len() < rows.len() * full {
-            self.data.resize(rows.len() * full, T::Acc::default());
+            self.data = Aligned::zeros(rows.len() * full);
         }
         for (i, (row, out)) in rows.zip(self.data.chunks_exact_mut(full)).enumerate() {
             let (out, pad) = out.split_at_mut(width);

@@ -5,6 +5,7 @@ use super::head::HeadContext;
 use super::micro::load_lanes;
 use crate::plan::{Plan, TILE, TileKeys};
 use fearless_simd::Simd;
+use std::ops::Range;
 
 /// Keys of a tile that are scored before their softmax: their scores stay in L1.
 pub(crate) const KEY_BLOCK: usize = 256;
@@ -15,6 +16,51 @@ pub(crate) const ROW_BLOCK: usize = 64;
 /// A width rounded up to whole vectors.
 pub(crate) fn padded(width: usize) -> usize {
     width.next_multiple_of(TILE)
+}
+
+/// Values that start at a cache line, so that no vector of them lies across two.
+#[derive(Debug)]
+pub(crate) struct Aligned<A> {
+    data: Vec<A>,
+    span: Range<usize>,
+}
+
+impl<A: Real> Aligned<A> {
+    pub(crate) fn zeros(n: usize) -> Self {
+        const LINE: usize = 64;
+        let data = vec![A::default(); n + LINE / size_of::<A>()];
+        // Where the address cannot be told, any start serves.
+        let start = data.as_ptr().align_offset(LINE).min(LINE / size_of::<A>());
+        Self { data, span: start..start + n }
+    }
+
+    /// The values by tile: one array of 16 lanes after the other.
+    #[inline(always)]
+    pub(crate) fn lanes(&self) -> &[[A; TILE]] {
+        self.as_chunks().0
+    }
+
+    /// [`Self::lanes`], to write.
+    #[inline(always)]
+    pub(crate) fn lanes_mut(&mut self) -> &mut [[A; TILE]] {
+        self.as_chunks_mut().0
+    }
+}
+
+impl<A> std::ops::Deref for Aligned<A> {
+    type Target = [A];
+
+    #[inline(always)]
+    fn deref(&self) -> &[A] {
+        &self.data[self.span.clone()]
+    }
+}
+
+impl<A> std::ops::DerefMut for Aligned<A> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [A] {
+        &mut self.data[self.span.clone()]
+    }
 }
 
 /// The row keys of a tile's lanes.
@@ -78,7 +124,7 @@ impl LaneKeys {
 
 /// For each group of four lanes, the keys of a block that any of them uses: `[first, last)`.
 #[inline(always)]
-pub(crate) fn group_ranges(block: &TileKeys) -> [std::ops::Range<usize>; TILE / 4] {
+pub(crate) fn group_ranges(block: &TileKeys) -> [Range<usize>; TILE / 4] {
     let mut ranges = [const { 0..0 }; TILE / 4];
     for (group, range) in ranges.iter_mut().enumerate() {
         let used = |m: &u16| m >> (4 * group) & 0xf != 0;

@@ -32,7 +32,7 @@ impl Shifted {
             }
         }
         let shared = |key: i64, mask: u16| {
-            let threshold = if key.abs() <= NEAR { THRESHOLD } else { FAR_THRESHOLD };
+            let threshold = std::env::var("FT").ok().map_or(if key.abs() <= NEAR { THRESHOLD } else { FAR_THRESHOLD }, |x| x.parse().unwrap());
             mask.count_ones() >= threshold && i32::try_from(key).is_ok()
         };
         let rest: Vec<i64> = users.iter().filter(|&(&k, &m)| !shared(k, m)).map(|(&k, _)| k).collect();

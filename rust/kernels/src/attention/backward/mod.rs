@@ -94,7 +94,7 @@ pub fn backward<T: Storage>(
 
     let group = heads / kv_heads;
     let total = batch * kv_heads;
-    let chunk_tiles = (n * total / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
+    let chunk_tiles = if std::env::var("WHOLE").is_ok() { plan.tiles() } else { (n * total / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE) };
     let chunks = plan.chunks(chunk_tiles);
     let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
     let mut waves = q

@@ -7,7 +7,7 @@ use crate::attention::head::HeadContext;
 use crate::attention::micro::{dot, transpose};
 use crate::attention::problem::Problem;
 use crate::attention::rows::{Panel, Rows};
-use crate::attention::scratch::{KEY_BLOCK, LaneKeys, padded};
+use crate::attention::scratch::{Aligned, KEY_BLOCK, LaneKeys, padded};
 use crate::plan::{Chunks, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
@@ -49,15 +49,15 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) keys: Panel<'p, T>,
     pub(super) values: Panel<'p, T>,
     /// The tile's queries, scaled for base-2 exponentials, and output gradients: as columns and as rows.
-    pub(super) qt: Vec<[T::Acc; TILE]>,
-    pub(super) dot: Vec<[T::Acc; TILE]>,
-    pub(super) q_rows: Vec<T::Acc>,
-    pub(super) dout_rows: Vec<T::Acc>,
-    pub(super) dq: Vec<T::Acc>,
+    pub(super) qt: Aligned<T::Acc>,
+    pub(super) dot: Aligned<T::Acc>,
+    pub(super) q_rows: Aligned<T::Acc>,
+    pub(super) dout_rows: Aligned<T::Acc>,
+    pub(super) dq: Aligned<T::Acc>,
     /// `dq` holds nothing yet.
     pub(super) fresh: bool,
     /// ds of a block of the tile's keys.
-    pub(super) ds: Vec<[T::Acc; TILE]>,
+    pub(super) ds: Aligned<T::Acc>,
     /// lse in base 2, +∞ where there is none; delta − dlse.
     pub(super) lse: [T::Acc; TILE],
     pub(super) delta: [T::Acc; TILE],
@@ -90,13 +90,13 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             outs: Panel::new(saved.out),
             keys: Panel::new(problem.k),
             values: Panel::new(problem.v),
-            qt: vec![[zero; TILE]; d],
-            dot: vec![[zero; TILE]; dv],
-            q_rows: vec![zero; TILE * d],
-            dout_rows: vec![zero; TILE * dv],
-            dq: vec![zero; TILE * d],
+            qt: Aligned::zeros(TILE * d),
+            dot: Aligned::zeros(TILE * dv),
+            q_rows: Aligned::zeros(TILE * d),
+            dout_rows: Aligned::zeros(TILE * dv),
+            dq: Aligned::zeros(TILE * d),
             fresh: true,
-            ds: vec![[zero; TILE]; KEY_BLOCK],
+            ds: Aligned::zeros(TILE * KEY_BLOCK),
             lse: [zero; TILE],
             delta: [zero; TILE],
             block: TileKeys::default(),
@@ -106,7 +106,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
 
     #[inline(always)]
     fn run<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, heads: &[HeadContext<T::Acc>]) {
-        let width = self.qt.len();
+        let width = self.qt.len() / TILE;
         task.own.clear();
         for (g, head) in heads.iter().enumerate() {
             for panel in [&mut self.queries, &mut self.douts, &mut self.outs] {
@@ -148,16 +148,16 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         let (plan, saved, n) = (self.plan, self.saved, self.plan.lanes(tile));
         let rows = || (0..n).map(|lane| plan.query(tile, lane));
         let queries = self.queries.gather(rows());
-        transpose(simd, queries, self.problem.scale2(), &mut self.qt);
+        transpose(simd, queries, self.problem.scale2(), self.qt.lanes_mut());
         copy_tile(queries, &mut self.q_rows);
         let douts = self.douts.gather(rows());
-        transpose(simd, douts, T::Acc::ONE, &mut self.dot);
+        transpose(simd, douts, T::Acc::ONE, self.dot.lanes_mut());
         copy_tile(douts, &mut self.dout_rows);
         let outs = self.outs.gather(rows());
         let first = (head.batch * self.problem.heads().1 + head.query_head) * plan.n_queries();
         self.lse = [T::Acc::default() - T::Acc::NEG_INFINITY; TILE];
         self.delta = [T::Acc::default(); TILE];
-        let width = self.dot.len();
+        let width = self.dot.len() / TILE;
         for lane in 0..n {
             let at = first + plan.query(tile, lane);
             let lse = saved.lse[at];

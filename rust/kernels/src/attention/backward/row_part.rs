@@ -6,6 +6,7 @@ use crate::attention::element::{Real, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::micro::{add_rows, dots};
 use crate::attention::scratch::{hide_rest, row_biased};
+use crate::plan::TILE;
 use fearless_simd::{Simd, prelude::*};
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'_, T, NQ, NK, ND, NC> {
@@ -18,25 +19,22 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         head: &HeadContext<T::Acc>,
         tile: usize,
     ) {
-        let (d, dv) = (self.qt.len(), self.dot.len());
+        let (d, dv) = (self.qt.len() / TILE, self.dot.len() / TILE);
         let scale = T::Acc::from_f64(self.problem.scale);
         let scale2 = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
+        let (mut k, mut v) = ([0; ND], [0; ND]);
         for at in (0..self.lanes.longest()).step_by(ND) {
             for lane in 0..self.lanes.count() {
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
-                let all = || (0..ND).map(|i| list[i.min(list.len() - 1)] as usize);
-                let (keys, values) = (self.keys.gather(all()), self.values.gather(all()));
-                let (Some(k), Some(v)) = (keys.starts.first_chunk::<ND>(), values.starts.first_chunk::<ND>()) else {
-                    continue;
-                };
+                let (keys, values) = (self.keys.fetch(list, &mut k), self.values.fetch(list, &mut v));
                 let first = self.lanes.pair(lane, at);
                 let mut s = [T::Acc::default(); ND];
-                (dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys.data, k) * scale2).store_slice(&mut s);
+                (dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * scale2).store_slice(&mut s);
                 row_biased::<T>(head, list, first, &mut s);
                 hide_rest(list.len(), &mut s);
                 let lse = <T::Acc as Real>::N::<S>::splat(simd, self.lse[lane]);
                 let weight = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, &s) - lse);
-                let mut dp = dots::<S, T::Acc, ND>(simd, &self.dout_rows[lane * dv..][..dv], values.data, v);
+                let mut dp = dots::<S, T::Acc, ND>(simd, &self.dout_rows[lane * dv..][..dv], values, &v);
                 let mut p = weight;
                 if let Some(draw) = &head.draw {
                     let query = self.plan.query(tile, lane);
@@ -58,7 +56,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 }
                 (ds * scale).store_slice(&mut ds_lanes);
                 let dq = &mut self.dq[lane * d..][..d];
-                add_rows::<S, T::Acc, NC>(simd, dq, &ds_lanes[..list.len()], keys.data, &k[..list.len()]);
+                add_rows::<S, T::Acc, NC>(simd, dq, &ds_lanes[..list.len()], keys, &k[..list.len()]);
             }
         }
     }

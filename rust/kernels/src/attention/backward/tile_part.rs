@@ -30,13 +30,14 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
             let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
             for first in (0..count).step_by(NK) {
-                let mut p = [[T::Acc::default(); TILE]; NK];
+                let mut weights = Weights([[T::Acc::default(); TILE]; NK]);
+                let p = &mut weights.0;
                 let pair_before = pair;
                 // Scores, then weights.
-                let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, first, &self.qt);
+                let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, first, self.qt.lanes());
                 let lse = load_lanes::<S, T::Acc, NQ>(simd, &self.lse);
                 for i in 0..NK {
-                    if head.key_bias.is_some() || head.pair_bias.is_some() {
+                    if head.biased() {
                         biased::<S, T, NQ>(simd, head, &self.block, first + i, &mut pair, &mut s[i]);
                     }
                     hide::<S, T::Acc, NQ>(simd, &mut s[i], self.block.masks[first + i]);
@@ -45,10 +46,10 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     }
                     store_lanes::<S, T::Acc, NQ>(&mut p[i], s[i]);
                 }
-                let dp = scores::<S, T::Acc, NK, NQ>(simd, values, first, &self.dot);
+                let dp = scores::<S, T::Acc, NK, NQ>(simd, values, first, self.dot.lanes());
                 let delta = load_lanes::<S, T::Acc, NQ>(simd, &self.delta);
                 let scale = <T::Acc as Real>::V::<S>::splat(simd, T::Acc::from_f64(self.problem.scale));
-                let ds = &mut self.ds[first..first + NK];
+                let ds = &mut self.ds.lanes_mut()[first..first + NK];
                 if let Some(draw) = &head.draw {
                     for i in 0..NK {
                         let mut lanes = [T::Acc::ONE; TILE];
@@ -78,10 +79,10 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     pair = pair_before;
                     for i in 0..NK.min(count - first) {
                         let (key, mask) = (self.block.keys[first + i] as usize, self.block.masks[first + i]);
-                        task.add_bias(g, place(&self.own, &self.slots, key), mask, &self.ds[first + i], &mut pair);
+                        task.add_bias(g, place(&self.own, &self.slots, key), mask, &self.ds.lanes()[first + i], &mut pair);
                     }
                 }
-                let ds = &mut self.ds[first..first + NK];
+                let ds = &mut self.ds.lanes_mut()[first..first + NK];
                 for d in ds.iter_mut() {
                     let mut x = load_lanes::<S, T::Acc, NQ>(simd, d);
                     for n in 0..NQ {
@@ -89,7 +90,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     }
                     store_lanes::<S, T::Acc, NQ>(d, x);
                 }
-                for (four, (p, ds)) in p.as_chunks::<4>().0.iter().zip(self.ds[first..].as_chunks::<4>().0).enumerate() {
+                for (four, (p, ds)) in p.as_chunks::<4>().0.iter().zip(self.ds.lanes()[first..].as_chunks::<4>().0).enumerate() {
                     let at = first + 4 * four;
                     let masks = &self.block.masks[at..at + 4];
                     let union = masks[0] | masks[1] | masks[2] | masks[3];
@@ -108,16 +109,20 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     add_to_keys::<S, T::Acc, NC>(simd, target, places, ds, lanes, &self.q_rows);
                 }
             }
-            let width = self.qt.len();
+            let width = self.qt.len() / TILE;
             for (group, range) in group_ranges(&self.block).into_iter().enumerate() {
                 let dq = &mut self.dq[4 * group * width..][..4 * width];
                 let rows = Rows { data: keys.data, starts: keys.starts }.range(range.clone());
-                add_terms::<S, T::Acc, NC>(simd, dq, self.fresh, &self.ds[range], group, rows);
+                add_terms::<S, T::Acc, NC>(simd, dq, self.fresh, &self.ds.lanes()[range], group, rows);
             }
             self.fresh = false;
         }
     }
 }
+
+/// The weights of a few keys, at a cache line.
+#[repr(align(64))]
+struct Weights<A, const NK: usize>([[A; TILE]; NK]);
 
 /// Where a key's gradient goes.
 #[inline(always)]

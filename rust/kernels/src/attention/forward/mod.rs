@@ -9,7 +9,7 @@ use super::head::HeadContext;
 use super::micro::transpose;
 use super::problem::Problem;
 use super::rows::{Panel, TaskRows, deal};
-use super::scratch::{KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
+use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::{Plan, TILE, TileKeys};
@@ -85,11 +85,11 @@ struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, c
     keys: Panel<'p, T>,
     values: Panel<'p, T>,
     /// The tile's queries as columns, scaled for base-2 exponentials.
-    qt: Vec<[T::Acc; TILE]>,
+    qt: Aligned<T::Acc>,
     /// Scores, then weights, of a block of the tile's keys.
-    scores: Vec<[T::Acc; TILE]>,
+    scores: Aligned<T::Acc>,
     /// The same of row keys, lane by lane.
-    row_scores: Vec<[T::Acc; ROW_BLOCK]>,
+    row_scores: Aligned<T::Acc>,
     softmax: Softmax<T::Acc>,
     block: TileKeys,
     lanes: LaneKeys,
@@ -98,7 +98,6 @@ struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, c
 impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'p, T, NQ, NK, ND, NC> {
     fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, head: &'p HeadContext<T::Acc>) -> Self {
         let (d, dv) = problem.widths();
-        let zero = T::Acc::default();
         let mut task = Self {
             problem,
             plan,
@@ -106,9 +105,9 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             queries: Panel::new(problem.q),
             keys: Panel::new(problem.k),
             values: Panel::new(problem.v),
-            qt: vec![[zero; TILE]; padded(d)],
-            scores: vec![[zero; TILE]; KEY_BLOCK],
-            row_scores: vec![[zero; ROW_BLOCK]; if plan.has_rows() { TILE } else { 0 }],
+            qt: Aligned::zeros(TILE * padded(d)),
+            scores: Aligned::zeros(TILE * KEY_BLOCK),
+            row_scores: Aligned::zeros(if plan.has_rows() { TILE * ROW_BLOCK } else { 0 }),
             softmax: Softmax::new(padded(dv)),
             block: TileKeys::default(),
             lanes: LaneKeys::default(),
@@ -147,7 +146,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
     fn prepare<S: Simd>(&mut self, simd: S, tile: usize) {
         let (plan, scale) = (self.plan, self.problem.scale2());
         let rows = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
-        transpose(simd, rows, scale, &mut self.qt);
+        transpose(simd, rows, scale, self.qt.lanes_mut());
     }
 
     #[inline(always)]

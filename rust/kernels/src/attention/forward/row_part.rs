@@ -29,28 +29,28 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     #[inline(always)]
     fn score_rows<S: Simd>(&mut self, simd: S, tile: usize, from: usize) -> [T::Acc; TILE] {
         let (plan, head) = (self.plan, self.head);
-        let lanes = plan.lanes(tile);
-        let width = self.qt.len();
+        let width = self.qt.len() / TILE;
         let scale = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
-        let queries = self.queries.gather((0..lanes).map(|lane| plan.query(tile, lane)));
+        let queries = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
         let mut tops = [<T::Acc as Real>::N::<S>::splat(simd, T::Acc::NEG_INFINITY); TILE];
         let last = self.lanes.longest().min(from + ROW_BLOCK);
+        let mut starts = [0; ND];
         for at in (from..last).step_by(ND) {
-            for lane in 0..lanes {
+            for (lane, &start) in queries.starts.iter().enumerate() {
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
-                let q = &queries.data[queries.starts[lane]..][..width];
-                let keys = self.keys.gather((0..ND).map(|i| list[i.min(list.len() - 1)] as usize));
-                let Some(starts) = keys.starts.first_chunk::<ND>() else { continue };
-                let s = dots::<S, T::Acc, ND>(simd, q, keys.data, starts) * scale;
-                let out = &mut self.row_scores[lane][at - from..][..ND];
+                let keys = self.keys.fetch(list, &mut starts);
+                let s = dots::<S, T::Acc, ND>(simd, &queries.data[start..][..width], keys, &starts) * scale;
+                let out = &mut self.row_scores[lane * ROW_BLOCK + at - from..][..ND];
                 s.store_slice(out);
-                row_biased::<T>(head, list, self.lanes.pair(lane, at), out);
-                hide_rest(list.len(), out);
+                if head.biased() || list.len() < ND {
+                    row_biased::<T>(head, list, self.lanes.pair(lane, at), out);
+                    hide_rest(list.len(), out);
+                }
                 tops[lane] = tops[lane].max(<T::Acc as Real>::N::<S>::from_slice(simd, out));
             }
         }
         let mut top = [T::Acc::NEG_INFINITY; TILE];
-        for lane in 0..lanes {
+        for lane in 0..TILE {
             top[lane] = tops[lane].reduce_max();
         }
         top
@@ -60,11 +60,11 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     #[inline(always)]
     fn weigh_rows<S: Simd>(&mut self, simd: S, tile: usize, from: usize, base: &[T::Acc; TILE]) {
         for lane in 0..self.plan.lanes(tile) {
-            let list = self.lanes.lane(lane);
-            let list = &list[from.min(list.len())..(from + ROW_BLOCK).min(list.len())];
+            let Some(list) = self.lanes.part::<ROW_BLOCK>(lane, from) else { continue };
+            let scores = &mut self.row_scores[lane * ROW_BLOCK..][..ROW_BLOCK];
             let minus = <T::Acc as Real>::N::<S>::splat(simd, base[lane]);
             let mut sum = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::default());
-            for p in self.row_scores[lane][..list.len().next_multiple_of(ND)].chunks_exact_mut(ND) {
+            for p in scores[..list.len().next_multiple_of(ND)].chunks_exact_mut(ND) {
                 let e = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, p) - minus);
                 sum += e;
                 e.store_slice(p);
@@ -72,7 +72,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             self.softmax.sum[lane] += sum.reduce_sum();
             if let Some(draw) = &self.head.draw {
                 let query = self.plan.query(tile, lane);
-                for (p, &key) in self.row_scores[lane].iter_mut().zip(list) {
+                for (p, &key) in scores.iter_mut().zip(list) {
                     *p *= draw.factor(query, key as usize);
                 }
             }
@@ -83,13 +83,14 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     #[inline(always)]
     fn sum_rows<S: Simd>(&mut self, simd: S, from: usize) {
         let last = self.lanes.longest().min(from + ROW_BLOCK);
+        let mut starts = [0; ND];
         for at in (from..last).step_by(ND) {
             for lane in 0..self.lanes.count() {
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
-                let values = self.values.gather(list.iter().map(|&j| j as usize));
+                let values = self.values.fetch(list, &mut starts);
                 let out = &mut self.softmax.out[lane * self.softmax.width..][..self.softmax.width];
-                let weights = &self.row_scores[lane][at - from..][..list.len()];
-                add_rows::<S, T::Acc, NC>(simd, out, weights, values.data, values.starts);
+                let weights = &self.row_scores[lane * ROW_BLOCK + at - from..][..list.len()];
+                add_rows::<S, T::Acc, NC>(simd, out, weights, values, &starts[..list.len()]);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::attention::element::{Real, Storage};
 use crate::attention::micro::{load_lanes, scale_row, store_lanes};
+use crate::attention::scratch::Aligned;
 use crate::plan::TILE;
 use fearless_simd::{Simd, prelude::*};
 use std::f64::consts::LN_2;
@@ -12,7 +13,7 @@ pub(super) struct Softmax<A> {
     pub(super) max: [A; TILE],
     pub(super) sum: [A; TILE],
     /// Rows of `width` values, one a lane.
-    pub(super) out: Vec<A>,
+    pub(super) out: Aligned<A>,
     pub(super) width: usize,
     fresh: bool,
 }
@@ -20,7 +21,7 @@ pub(super) struct Softmax<A> {
 impl<A: Real> Softmax<A> {
     pub(super) fn new(width: usize) -> Self {
         let zero = A::default();
-        Self { max: [zero; TILE], sum: [zero; TILE], out: vec![zero; TILE * width], width, fresh: true }
+        Self { max: [zero; TILE], sum: [zero; TILE], out: Aligned::zeros(TILE * width), width, fresh: true }
     }
 
     #[inline(always)]

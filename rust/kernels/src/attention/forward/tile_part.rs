@@ -23,7 +23,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             let top = self.score_block(simd, &mut pair);
             self.weigh_block(simd, top);
             if let Some(draw) = &self.head.draw {
-                for (p, &key) in self.scores.iter_mut().zip(&self.block.keys) {
+                for (p, &key) in self.scores.lanes_mut().iter_mut().zip(&self.block.keys) {
                     for (lane, p) in p.iter_mut().enumerate().take(self.plan.lanes(tile)) {
                         *p *= draw.factor(self.plan.query(tile, lane), key as usize);
                     }
@@ -34,7 +34,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             self.softmax.begun();
             for (group, range) in group_ranges(&self.block).into_iter().enumerate() {
                 let out = &mut self.softmax.out[4 * group * self.softmax.width..][..4 * self.softmax.width];
-                add_terms::<S, T::Acc, NC>(simd, out, fresh, &self.scores[range.clone()], group, values.range(range));
+                add_terms::<S, T::Acc, NC>(simd, out, fresh, &self.scores.lanes()[range.clone()], group, values.range(range));
             }
         }
     }
@@ -45,11 +45,11 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         let block = &self.block;
         let keys = self.keys.gather(block.keys.iter().map(|&j| j as usize));
         let mut top = [<T::Acc as Real>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
-        let plain = self.head.key_bias.is_none() && self.head.pair_bias.is_none();
-        let (out, _) = self.scores[..block.keys.len()].as_chunks_mut::<NK>();
+        let plain = !self.head.biased();
+        let (out, _) = self.scores.lanes_mut()[..block.keys.len()].as_chunks_mut::<NK>();
         let (masks, _) = block.masks.as_chunks::<NK>();
         for (step, (out, masks)) in out.iter_mut().zip(masks).enumerate() {
-            let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, &self.qt);
+            let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, self.qt.lanes());
             for i in 0..NK {
                 if !plain {
                     biased::<S, T, NQ>(simd, self.head, block, step * NK + i, pair, &mut s[i]);
@@ -69,7 +69,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     fn weigh_block<S: Simd>(&mut self, simd: S, top: [<T::Acc as Real>::V<S>; NQ]) {
         let base = self.softmax.raise(simd, top);
         let mut sums = load_lanes::<S, T::Acc, NQ>(simd, &self.softmax.sum);
-        for p in &mut self.scores[..self.block.keys.len()] {
+        for p in &mut self.scores.lanes_mut()[..self.block.keys.len()] {
             let mut s = load_lanes::<S, T::Acc, NQ>(simd, p);
             for n in 0..NQ {
                 s[n] = T::Acc::exp2(simd, s[n] - base[n]);
