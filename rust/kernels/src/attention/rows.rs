@@ -57,7 +57,7 @@ impl<'p, T: Storage> Panel<'p, T> {
         Rows { data: &self.data, starts: &self.starts }
     }
 
-    /// Some of `N` rows, by their keys; the last one is repeated to fill up the starts.
+    /// Up to `N` rows, by their keys; the last one is repeated to fill up the starts.
     #[inline(always)]
     pub(crate) fn fetch<const N: usize>(&mut self, keys: &[u32], starts: &mut [usize; N]) -> &[T::Acc] {
         if let (true, Some(data)) = (self.in_place, T::as_acc(self.view.data)) {

@@ -3,7 +3,7 @@
 use super::element::{Real, Storage};
 use super::head::HeadContext;
 use super::micro::load_lanes;
-use crate::plan::{Plan, TILE, TileKeys};
+use crate::plan::{Plan, RowPairs, TILE, TileKeys, Transposed};
 use fearless_simd::Simd;
 use std::ops::Range;
 
@@ -70,24 +70,44 @@ pub(crate) struct LaneKeys {
     keys: Vec<u32>,
     /// Where each lane's keys begin, and the end.
     ptr: Vec<usize>,
-    /// Pair number of each lane's first key.
+    /// Pair number of each key; empty unless asked for.
     pairs: Vec<usize>,
     longest: usize,
     buffer: Vec<u32>,
 }
 
 impl LaneKeys {
-    pub(crate) fn fill(&mut self, plan: &Plan, tile: usize) {
+    /// Reads a tile's row keys, with their pair numbers if `pairs`.
+    pub(crate) fn fill(&mut self, plan: &Plan, tile: usize, pairs: bool) {
         self.keys.clear();
         self.ptr.clear();
         self.pairs.clear();
         self.longest = 0;
         self.ptr.push(0);
         for lane in 0..plan.lanes(tile) {
-            let (keys, first) = plan.row_keys(tile, lane, &mut self.buffer);
+            let (keys, numbers) = plan.row_keys(tile, lane, &mut self.buffer);
             self.longest = self.longest.max(keys.len());
             self.keys.extend_from_slice(keys);
-            self.pairs.push(first);
+            self.ptr.push(self.keys.len());
+            match numbers {
+                _ if !pairs => {}
+                RowPairs::From(first) => self.pairs.extend(first..first + keys.len()),
+                RowPairs::Slots(base, slots) => self.pairs.extend(slots.iter().map(|&slot| base + slot as usize)),
+            }
+        }
+    }
+
+    /// Reads the queries of some keys' row pairs, the keys as lanes.
+    pub(crate) fn fill_transposed(&mut self, transposed: &Transposed, keys: Range<usize>) {
+        self.keys.clear();
+        self.ptr.clear();
+        self.pairs.clear();
+        self.longest = 0;
+        self.ptr.push(0);
+        for key in keys {
+            let before = self.keys.len();
+            transposed.of_key(key, &mut self.keys, &mut self.pairs);
+            self.longest = self.longest.max(self.keys.len() - before);
             self.ptr.push(self.keys.len());
         }
     }
@@ -95,12 +115,7 @@ impl LaneKeys {
     /// Number of lanes.
     #[inline(always)]
     pub(crate) fn count(&self) -> usize {
-        self.pairs.len()
-    }
-
-    #[inline(always)]
-    pub(crate) fn lane(&self, lane: usize) -> &[u32] {
-        &self.keys[self.ptr[lane]..self.ptr[lane + 1]]
+        self.ptr.len() - 1
     }
 
     /// Up to `N` keys of a lane from the given one on, if there are any.
@@ -110,10 +125,10 @@ impl LaneKeys {
         (first < end).then(|| &self.keys[first..end.min(first + N)])
     }
 
-    /// Pair number of a lane's key.
+    /// Pair numbers of as many keys of a lane, if they were asked for.
     #[inline(always)]
-    pub(crate) fn pair(&self, lane: usize, at: usize) -> usize {
-        self.pairs[lane] + at
+    pub(crate) fn pairs(&self, lane: usize, at: usize, count: usize) -> &[usize] {
+        self.pairs.get(self.ptr[lane] + at..self.ptr[lane] + at + count).unwrap_or(&[])
     }
 
     #[inline(always)]
@@ -159,17 +174,17 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
     }
 }
 
-/// Adds the biases of row keys, the first of which is the plan's row pair `first`.
+/// Adds the biases of row keys and of their pairs.
 #[inline(always)]
-pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], first: usize, s: &mut [T::Acc]) {
+pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], pairs: &[usize], s: &mut [T::Acc]) {
     if let Some(bias) = &head.key_bias {
         for (s, &key) in s.iter_mut().zip(keys) {
             *s += bias[key as usize];
         }
     }
     if let Some(bias) = &head.pair_bias {
-        for (s, &bias) in s.iter_mut().zip(&bias[head.tile_pairs + first..][..keys.len()]) {
-            *s += bias;
+        for (s, &pair) in s.iter_mut().zip(pairs) {
+            *s += bias[head.tile_pairs + pair];
         }
     }
 }

@@ -75,6 +75,15 @@ pub(crate) struct TileKeys {
     pub(crate) masks: Vec<u16>,
 }
 
+/// The pair numbers of a lane's row keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowPairs<'a> {
+    /// One after the other.
+    From(usize),
+    /// A base plus what is listed.
+    Slots(usize, &'a [u32]),
+}
+
 /// Where in a tile's entries the next block begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cursor {
@@ -220,18 +229,22 @@ impl Plan {
         }
     }
 
-    /// Where the row pairs of a tile's lane begin and how many there can be; pair numbers are unique in the plan.
-    #[inline]
-    pub(crate) fn row_span(&self, tile: usize, lane: usize) -> Range<usize> {
+    /// The first row pair of a tile; pair numbers are unique in the plan, and those of a tile are consecutive.
+    pub(crate) fn first_pair(&self, tile: usize) -> usize {
         match &self.form {
-            PlanForm::Listed(p) => p.row_span(tile * TILE + lane),
-            PlanForm::Shifted(p) => p.row_span(tile, lane),
+            PlanForm::Listed(p) => p.first_pair((tile * TILE).min(self.n_queries)),
+            PlanForm::Shifted(p) => p.first_pair(tile),
         }
     }
 
-    /// The row keys of a lane, increasing, and the pair number of the first.
+    /// The row keys of a lane, increasing, and their pairs.
     #[inline]
-    pub(crate) fn row_keys<'a>(&'a self, tile: usize, lane: usize, buffer: &'a mut Vec<u32>) -> (&'a [u32], usize) {
+    pub(crate) fn row_keys<'a>(
+        &'a self,
+        tile: usize,
+        lane: usize,
+        buffer: &'a mut Vec<u32>,
+    ) -> (&'a [u32], RowPairs<'a>) {
         match &self.form {
             PlanForm::Listed(p) => p.row_keys(tile * TILE + lane),
             PlanForm::Shifted(p) => p.row_keys(tile, lane, self.n_keys, buffer),

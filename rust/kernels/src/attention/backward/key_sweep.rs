@@ -7,12 +7,16 @@ use crate::attention::head::HeadContext;
 use crate::attention::micro::add_rows;
 use crate::attention::problem::Problem;
 use crate::attention::rows::Panel;
-use crate::attention::scratch::ROW_BLOCK;
-use crate::plan::Transposed;
+use crate::attention::scratch::LaneKeys;
+use crate::plan::{TILE, Transposed};
 use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
 
-/// Adds the row pairs of a range of keys to its gradients, head after head.
+/// Pairs of each key that are added together.
+const STEP: usize = 16;
+
+/// Adds the row pairs of a range of keys to its gradients, head after head, 16 keys at a time: neighbouring keys often
+/// have neighbouring queries, whose rows are then still in L1.
 #[inline(always)]
 pub(super) fn sweep_keys<S: Simd, T: Storage>(
     simd: S,
@@ -25,39 +29,55 @@ pub(super) fn sweep_keys<S: Simd, T: Storage>(
     own: &mut KeyGradients<'_, T::Acc>,
 ) {
     let pairs = row_pairs.len() / heads.len();
-    let scale = T::Acc::from_f64(problem.scale);
     let (mut queries, mut douts) = (Panel::new(problem.q), Panel::new(saved.dout));
-    let mut list: Vec<(usize, usize)> = Vec::new();
-    for (g, head) in heads.iter().enumerate() {
-        queries.select(head.batch, head.query_head);
-        douts.select(head.batch, head.query_head);
-        let row_pairs = &row_pairs[g * pairs..(g + 1) * pairs];
-        for key in keys.clone() {
-            list.clear();
-            transposed.of_key(key, |query, pair| list.push((query, pair)));
-            for list in list.chunks(ROW_BLOCK) {
-                simd.vectorize(
-                    #[inline(always)]
-                    || {
-                        let (mut p, mut ds) = ([T::Acc::default(); ROW_BLOCK], [T::Acc::default(); ROW_BLOCK]);
-                        for (i, &(_, pair)) in list.iter().enumerate() {
-                            [p[i], ds[i]] = row_pairs[pair];
-                        }
-                        let row = key - own.first;
-                        if let Some(bias) = own.bias.get_mut(g) {
-                            ds[..list.len()].iter().for_each(|&x| bias[row] += x);
-                        }
-                        ds.iter_mut().for_each(|x| *x = *x * scale);
-                        let (d, dv) = own.widths;
-                        let dout = douts.gather(list.iter().map(|l| l.0));
-                        let out = &mut own.v[row * dv..][..dv];
-                        add::<S, T::Acc>(simd, out, &p[..list.len()], dout.data, dout.starts);
-                        let q = queries.gather(list.iter().map(|l| l.0));
-                        let out = &mut own.k[row * d..][..d];
-                        add::<S, T::Acc>(simd, out, &ds[..list.len()], q.data, q.starts);
-                    },
-                );
+    let mut lanes = LaneKeys::default();
+    for first in keys.clone().step_by(TILE) {
+        lanes.fill_transposed(transposed, first..(first + TILE).min(keys.end));
+        for (g, head) in heads.iter().enumerate() {
+            queries.select(head.batch, head.query_head);
+            douts.select(head.batch, head.query_head);
+            let row_pairs = &row_pairs[g * pairs..(g + 1) * pairs];
+            simd.vectorize(
+                #[inline(always)]
+                || {
+                    let scale = T::Acc::from_f64(problem.scale);
+                    add_pairs(simd, scale, [&mut queries, &mut douts], &lanes, row_pairs, own, g, first);
+                },
+            );
+        }
+    }
+}
+
+/// Adds the row pairs of up to 16 keys and one head.
+#[inline(always)]
+fn add_pairs<S: Simd, T: Storage>(
+    simd: S,
+    scale: T::Acc,
+    [queries, douts]: [&mut Panel<'_, T>; 2],
+    lanes: &LaneKeys,
+    row_pairs: &[[T::Acc; 2]],
+    own: &mut KeyGradients<'_, T::Acc>,
+    g: usize,
+    first: usize,
+) {
+    let (d, dv) = own.widths;
+    let mut starts = [0; STEP];
+    let (mut p, mut ds) = ([T::Acc::default(); STEP], [T::Acc::default(); STEP]);
+    for at in (0..lanes.longest()).step_by(STEP) {
+        for lane in 0..lanes.count() {
+            let Some(list) = lanes.part::<STEP>(lane, at) else { continue };
+            let row = first + lane - own.first;
+            for (i, &pair) in lanes.pairs(lane, at, list.len()).iter().enumerate() {
+                [p[i], ds[i]] = row_pairs[pair];
             }
+            if let Some(bias) = own.bias.get_mut(g) {
+                ds[..list.len()].iter().for_each(|&x| bias[row] += x);
+            }
+            ds.iter_mut().for_each(|x| *x = *x * scale);
+            let dout = douts.fetch(list, &mut starts);
+            add::<S, T::Acc>(simd, &mut own.v[row * dv..][..dv], &p[..list.len()], dout, &starts[..list.len()]);
+            let q = queries.fetch(list, &mut starts);
+            add::<S, T::Acc>(simd, &mut own.k[row * d..][..d], &ds[..list.len()], q, &starts[..list.len()]);
         }
     }
 }

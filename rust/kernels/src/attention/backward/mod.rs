@@ -94,7 +94,9 @@ pub fn backward<T: Storage>(
 
     let group = heads / kv_heads;
     let total = batch * kv_heads;
-    let chunk_tiles = if std::env::var("WHOLE").is_ok() { plan.tiles() } else { (n * total / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE) };
+    // What rows leave between the sweeps is as large as their pairs: with rows, few heads make up a wave.
+    let heads_at_once = if plan.has_rows() { 1 } else { total };
+    let chunk_tiles = (n * heads_at_once / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
     let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
     let mut waves = q
@@ -102,13 +104,14 @@ pub fn backward<T: Storage>(
         .zip(k.chunks_mut(wave_pairs * n_keys * d))
         .zip(v.chunks_mut(wave_pairs * n_keys * dv))
         .enumerate();
+    let mut row_pairs = vec![[T::Acc::default(); 2]; plan.row_pairs() * wave_pairs.min(total) * group];
     waves.try_for_each(|(wave, ((q, k), v))| {
         let first = wave * wave_pairs;
         let contexts: Vec<HeadContext<T::Acc>> = (first * group..(first + wave_pairs).min(total) * group)
             .map(|i| HeadContext::new(problem, i / heads, i % heads))
             .collect();
         let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, level, executor };
-        let biases = run.run(q, k, v);
+        let biases = run.run(q, k, v, &mut row_pairs[..plan.row_pairs() * contexts.len()]);
         for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
                 let row = head.batch.min(bias.batch - 1) * bias.heads + head.query_head.min(bias.heads - 1);
@@ -176,20 +179,25 @@ type BiasGradients<A> = (Vec<A>, Vec<A>);
 
 impl<T: Storage> Wave<'_, '_, T> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by pair in the plan's order.
-    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T]) -> Vec<BiasGradients<T::Acc>> {
+    fn run(
+        &self,
+        q: &mut [T],
+        k: &mut [T],
+        v: &mut [T],
+        row_pairs: &mut [[T::Acc; 2]],
+    ) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = self.problem.widths();
         let count = self.chunks.own.len();
         let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
         let wants_keys = self.problem.key_bias.is_some();
         let zero = T::Acc::default();
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
-        let mut row_pairs = vec![[zero; 2]; pairs * self.heads.len()];
         let mut by_key = vec![zero; if wants_keys { n_keys * self.heads.len() } else { 0 }];
         let tile_pairs = self.problem.edge_bias.map_or(0, |b| b.map.tile_pairs());
         let mut by_pair = vec![zero; tile_pairs * self.heads.len()];
 
         let halos: Vec<Halo<T::Acc>> = {
-            let tasks = self.query_tasks(q, k.values(), v.values(), &mut row_pairs, &mut by_key, &mut by_pair);
+            let tasks = self.query_tasks(q, k.values(), v.values(), row_pairs, &mut by_key, &mut by_pair);
             self.executor.run(tasks.len(), &|i| {
                 let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
                 let heads = &self.heads[i / count * self.group..][..self.group];
@@ -293,11 +301,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         let (plan, count) = (self.plan, self.chunks.own.len());
         let d = self.problem.widths().0;
         let tiles = |c: usize| c * self.chunks.tiles..((c + 1) * self.chunks.tiles).min(plan.tiles());
-        let pair_start = |c: usize| {
-            let tile = tiles(c).end;
-            if tile >= plan.tiles() { plan.row_pairs() } else { plan.row_span(tile, 0).start }
-        };
-        let pair_range = |c: usize| if c == 0 { 0..pair_start(0) } else { pair_start(c - 1)..pair_start(c) };
+        let pair_range = |c: usize| plan.first_pair(tiles(c).start)..plan.first_pair(tiles(c).end);
         let starts = self.problem.edge_bias.map(|b| &b.map.tile_starts);
         let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
         let mut pairs: Vec<_> = self.split(row_pairs, self.heads.len(), |c| pair_range(c).len()).map(Some).collect();

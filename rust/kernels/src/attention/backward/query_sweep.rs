@@ -127,7 +127,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
                     self.dq.fill(T::Acc::default());
                 }
                 if self.plan.has_rows() {
-                    self.lanes.fill(self.plan, tile);
+                    self.lanes.fill(self.plan, tile, true);
                     simd.vectorize(
                         #[inline(always)]
                         || self.row_part(simd, task, g, head, tile),

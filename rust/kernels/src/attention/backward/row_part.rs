@@ -27,10 +27,10 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             for lane in 0..self.lanes.count() {
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
                 let (keys, values) = (self.keys.fetch(list, &mut k), self.values.fetch(list, &mut v));
-                let first = self.lanes.pair(lane, at);
+                let pairs = self.lanes.pairs(lane, at, list.len());
                 let mut s = [T::Acc::default(); ND];
                 (dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * scale2).store_slice(&mut s);
-                row_biased::<T>(head, list, first, &mut s);
+                row_biased::<T>(head, list, pairs, &mut s);
                 hide_rest(list.len(), &mut s);
                 let lse = <T::Acc as Real>::N::<S>::splat(simd, self.lse[lane]);
                 let weight = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, &s) - lse);
@@ -50,9 +50,9 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let (mut p_lanes, mut ds_lanes) = ([T::Acc::default(); ND], [T::Acc::default(); ND]);
                 p.store_slice(&mut p_lanes);
                 ds.store_slice(&mut ds_lanes);
-                let out = &mut task.row_pairs[g][first - task.first_pair..][..list.len()];
-                for (out, (&p, &ds)) in out.iter_mut().zip(p_lanes.iter().zip(&ds_lanes)) {
-                    *out = [p, ds];
+                let out = &mut *task.row_pairs[g];
+                for (&pair, (&p, &ds)) in pairs.iter().zip(p_lanes.iter().zip(&ds_lanes)) {
+                    out[pair - task.first_pair] = [p, ds];
                 }
                 (ds * scale).store_slice(&mut ds_lanes);
                 let dq = &mut self.dq[lane * d..][..d];

@@ -128,7 +128,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
                 || self.tile_part(simd, tile),
             );
             if self.plan.has_rows() {
-                self.lanes.fill(self.plan, tile);
+                self.lanes.fill(self.plan, tile, self.head.pair_bias.is_some());
                 simd.vectorize(
                     #[inline(always)]
                     || self.row_part(simd, tile),

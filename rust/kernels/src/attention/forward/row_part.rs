@@ -43,7 +43,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let out = &mut self.row_scores[lane * ROW_BLOCK + at - from..][..ND];
                 s.store_slice(out);
                 if head.biased() || list.len() < ND {
-                    row_biased::<T>(head, list, self.lanes.pair(lane, at), out);
+                    row_biased::<T>(head, list, self.lanes.pairs(lane, at, list.len()), out);
                     hide_rest(list.len(), out);
                 }
                 tops[lane] = tops[lane].max(<T::Acc as Real>::N::<S>::from_slice(simd, out));
