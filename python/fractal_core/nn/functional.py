@@ -20,7 +20,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet,
+    index_set: IndexSet | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -37,7 +37,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet,
+    index_set: IndexSet | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -53,7 +53,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet,
+    index_set: IndexSet | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -74,7 +74,9 @@ def sparse_attention(
         q: (B, H, Nq, D), float32, float64, bfloat16 or float16, last dimension contiguous.
         k: (B, Hkv, Nk, D), the dtype of q, last dimension contiguous; H is a multiple of Hkv.
         v: (B, Hkv, Nk, Dv), the dtype of q, last dimension contiguous.
-        index_set: which keys each query attends to; n_keys is Nk, n_queries is at least Nq.
+        index_set: which keys each query attends to; n_keys is Nk, n_queries is at least Nq. In its place (B|1, Hkv|1,
+            Nq, K) int32 or int64 lists of keys, -1 a pad, that may change at every call: they run as they are, without
+            a plan. Their keys may stand in any order; one that is listed twice counts twice.
         bias: added to the scores of each key: (Nk,), (H|1, Nk) or (B|1, H|1, Nk), any float dtype.
         edge_bias: added to the score of each edge: (E,) or (H|1, E), E = index_set.nnz edges in row order.
         key_padding_mask: (B, Nk) bool, True where a key is to be ignored.
@@ -101,24 +103,21 @@ def sparse_attention(
     _check_inputs(q, k, v)
     batch, heads, n_queries, head_dim = q.shape
     n_keys = k.shape[2]
-    if not isinstance(index_set, IndexSet):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DTypeError("index_set", type(index_set).__name__, "a fractal_core.IndexSet")
-    if index_set.n_keys != n_keys:
-        raise ShapeError("index_set", f"n_keys {index_set.n_keys}", f"the length of k, {n_keys}")
     scale = head_dim**-0.5 if scale is None else _checks.finite("scale", scale)
     dropout_p = _checks.fraction("dropout_p", dropout_p)
-    if edge_bias is not None:
-        edge_bias = _edge_bias(edge_bias, heads, index_set.nnz)
     if bias is not None:
         bias = _key_bias(bias, batch, heads, n_keys).to(accumulation_dtype(q.dtype))
     if key_padding_mask is not None:
         key_padding_mask = _checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
-    index_set, edge_bias = _rows(index_set, edge_bias, n_queries, q_offset)
+    if isinstance(index_set, Tensor):
+        keys = _lists(index_set, edge_bias, q_offset, (batch, k.shape[1], n_queries))
+    else:
+        index_set, edge_bias = _set(index_set, edge_bias, q_offset, (heads, n_queries, n_keys))
+        keys = torch.from_numpy(index_set.handle)
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
-    handle = torch.from_numpy(index_set.handle)
-    out, lse = attention(q, k, v, handle, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+    out, lse = attention(q, k, v, keys, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
     return (out, lse) if return_lse else out
 
 
@@ -158,6 +157,43 @@ def _edge_bias(edge_bias: Tensor, heads: int, n_edges: int) -> Tensor:
     edge_bias = _checks.tensor("edge_bias", edge_bias)
     _checks.shaped("edge_bias", edge_bias, (n_edges,), (1, n_edges), (heads, n_edges))
     return edge_bias.reshape(-1, n_edges)
+
+
+def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]) -> Tensor:
+    """Lists of keys in the place of an index set, checked but for their values, which the kernel reads once."""
+    batch, kv_heads, n_queries = sizes
+    if index_set.dtype not in {torch.int32, torch.int64}:
+        raise DTypeError("index_set", index_set.dtype, "torch.int32 or torch.int64")
+    if index_set.device.type != "cpu":
+        raise InvalidArgumentError("index_set", f"a tensor on {index_set.device}", "a tensor on the CPU")
+    shape = tuple(index_set.shape)
+    if (
+        len(shape) != 4
+        or shape[0] not in {1, batch}
+        or shape[1] not in {1, kv_heads}
+        or shape[2] != n_queries
+        or shape[3] == 0
+    ):
+        raise ShapeError("index_set", shape, f"({batch}|1, {kv_heads}|1, {n_queries}, at least 1)")
+    if edge_bias is not None:
+        raise InvalidArgumentError("edge_bias", "a tensor", "None where index_set holds lists of keys")
+    if q_offset is not None:
+        raise InvalidArgumentError("q_offset", q_offset, "None where index_set holds lists of keys")
+    return index_set
+
+
+def _set(
+    index_set: IndexSet, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]
+) -> tuple[IndexSet, Tensor | None]:
+    """The rows of an index set that the queries take, and their share of the edge bias."""
+    heads, n_queries, n_keys = sizes
+    if not isinstance(index_set, IndexSet):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("index_set", type(index_set).__name__, "a fractal_core.IndexSet or a tensor of keys")
+    if index_set.n_keys != n_keys:
+        raise ShapeError("index_set", f"n_keys {index_set.n_keys}", f"the length of k, {n_keys}")
+    if edge_bias is not None:
+        edge_bias = _edge_bias(edge_bias, heads, index_set.nnz)
+    return _rows(index_set, edge_bias, n_queries, q_offset)
 
 
 def _rows(

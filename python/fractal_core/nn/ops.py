@@ -46,6 +46,10 @@ def _maybe(tensor: Tensor | None) -> NDArray[Any] | None:
     return None if tensor is None else _array(tensor.contiguous())
 
 
+def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
+    return int(index_set) if index_set.ndim == 1 else _array(index_set.contiguous())
+
+
 def _outputs(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Where `attention` writes: torch's own memory, which starts at a cache line."""
     out = q.new_empty((*q.shape[:3], v.shape[3]))
@@ -85,7 +89,8 @@ def attention(
         q: (B, H, Nq, D), float32, float64, bfloat16 or float16.
         k: (B, Hkv, Nk, D), the dtype of q.
         v: (B, Hkv, Nk, Dv), the dtype of q.
-        index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass.
+        index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or
+            (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys in which -1 is a pad.
         key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
         edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.
         key_padding_mask: (B, Nk) bool, True where a key is to be ignored, or None.
@@ -104,7 +109,7 @@ def attention(
         _array(q),
         _array(k),
         _array(v),
-        int(index_set),
+        _keys(index_set),
         _NAMES[q.dtype],
         scale,
         key_bias=_maybe(key_bias),
@@ -187,7 +192,7 @@ def attention_backward(
         _array(v),
         _array(out),
         _array(lse),
-        int(index_set),
+        _keys(index_set),
         _NAMES[q.dtype],
         scale,
         key_bias=_maybe(key_bias),

@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::index_sets::lookup;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
-    Dropout, EdgeBias, Gradients, KeyBias, Level, Problem, Saved, Storage, View, backward, forward,
+    Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Level, Problem, Saved, Storage, View, backward, backward_lists,
+    forward, forward_lists,
 };
 use fractal_kernels::executor::Executor;
 use fractal_kernels::plan::Plan;
@@ -107,7 +108,42 @@ struct Call<'a, T: Boundary> {
     problem: Problem<'a, T>,
     /// Values and heads of a bias per pair.
     edge_bias: Option<(&'a [T::Acc], usize)>,
-    set: &'a PlannedSet,
+}
+
+/// Which keys the queries attend to: an index set with its plans, or lists that hold for this call.
+enum Keys<'py> {
+    Set(Arc<PlannedSet>),
+    Lists32(PyReadonlyArrayDyn<'py, i32>),
+    Lists64(PyReadonlyArrayDyn<'py, i64>),
+}
+
+impl<'py> Keys<'py> {
+    /// From a set's handle, or from an array.
+    fn new(index_set: &Bound<'py, PyAny>) -> Result<Self> {
+        if let Ok(handle) = index_set.extract::<i64>() {
+            let living = || KernelError::value("index_set", format!("handle {handle}"), "a living IndexSet");
+            return Ok(Self::Set(lookup(handle).ok_or_else(living)?));
+        }
+        if index_set.is_instance_of::<PyArrayDyn<i32>>() {
+            return Ok(Self::Lists32(typed(index_set, "index_set")?));
+        }
+        Ok(Self::Lists64(typed(index_set, "index_set")?))
+    }
+
+    /// Multiply-adds of one pass, about.
+    fn work(&self, q: &[usize]) -> usize {
+        let heads = q.first().unwrap_or(&0) * q.get(1).unwrap_or(&0);
+        let edges = match self {
+            Self::Set(set) => set.set().nnz(),
+            Self::Lists32(lists) => lists.shape().iter().rev().take(2).product(),
+            Self::Lists64(lists) => lists.shape().iter().rev().take(2).product(),
+        };
+        edges.saturating_mul(heads).saturating_mul(2 * q.last().unwrap_or(&0))
+    }
+}
+
+fn key_lists<'a, I: Element>(lists: &'a PyReadonlyArrayDyn<'_, I>) -> Result<KeyLists<'a, I>> {
+    Ok(KeyLists { values: flat(lists, "index_set")?, shape: shape_of(lists, "index_set")? })
 }
 
 /// Values of a contiguous array.
@@ -133,12 +169,7 @@ impl<'py, T: Boundary> Inputs<'py, T> {
         })
     }
 
-    fn call<'a>(
-        &'a self,
-        set: &'a PlannedSet,
-        scale: f64,
-        dropout: Dropout,
-    ) -> Result<Call<'a, T>> {
+    fn call(&self, scale: f64, dropout: Dropout) -> Result<Call<'_, T>> {
         let key_bias = match &self.key_bias {
             Some(bias) => {
                 let [batch, heads, _] = shape_of(bias, "bias")?;
@@ -163,43 +194,41 @@ impl<'py, T: Boundary> Inputs<'py, T> {
             edge_bias: None,
             dropout: Some(dropout),
         };
-        Ok(Call { problem, edge_bias, set })
+        Ok(Call { problem, edge_bias })
     }
 }
 
-impl<T: Boundary> Call<'_, T> {
+impl<'a, T: Boundary> Call<'a, T> {
     fn out_shape(&self) -> [usize; 4] {
         let [b, h, n, _] = self.problem.q.shape;
         [b, h, n, self.problem.v.shape[3]]
     }
 
-    /// Calls a kernel with the plan of the set.
+    /// Calls a kernel with the plan of a set.
     fn run(
         mut self,
+        set: &'a PlannedSet,
         executor: &dyn Executor,
         kernel: impl FnOnce(&Problem<'_, T>, &Plan) -> fractal_kernels::error::Result<()>,
     ) -> fractal_kernels::error::Result<()> {
         let plan = match self.edge_bias {
             Some((values, heads)) => {
-                let (plan, map) = self.set.edge_plan(executor)?;
+                let (plan, map) = set.edge_plan(executor)?;
                 self.problem.edge_bias = Some(EdgeBias { values, heads, map });
                 plan
             }
-            None => self.set.plan(executor)?,
+            None => set.plan(executor)?,
         };
         kernel(&self.problem, plan)
     }
-}
 
-/// The planned set of a key.
-fn planned(key: i64) -> Result<Arc<PlannedSet>> {
-    lookup(key).ok_or_else(|| KernelError::value("index_set", format!("handle {key}"), "a living IndexSet").into())
-}
-
-/// Multiply-adds of one pass, about.
-fn work(set: &PlannedSet, shape: &[usize]) -> usize {
-    let heads = shape.first().unwrap_or(&0) * shape.get(1).unwrap_or(&0);
-    set.set().nnz().saturating_mul(heads).saturating_mul(2 * shape.last().unwrap_or(&0))
+    /// The problem of a call that has no pairs to add a bias to.
+    fn without_pairs(self) -> Result<Problem<'a, T>> {
+        if self.edge_bias.is_some() {
+            return Err(KernelError::value("edge_bias", "a bias per pair", "None with lists of keys").into());
+        }
+        Ok(self.problem)
+    }
 }
 
 /// A contiguous array of the given shape, to be written.
@@ -253,7 +282,7 @@ macro_rules! with_storage {
 
 /// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp.
 #[pyfunction]
-#[pyo3(signature = (out, lse, q, k, v, key, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
+#[pyo3(signature = (out, lse, q, k, v, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
 pub(crate) fn attention_forward<'py>(
     py: Python<'py>,
     out: &Bound<'py, PyAny>,
@@ -261,7 +290,7 @@ pub(crate) fn attention_forward<'py>(
     q: &Bound<'py, PyAny>,
     k: &Bound<'py, PyAny>,
     v: &Bound<'py, PyAny>,
-    key: i64,
+    index_set: &Bound<'py, PyAny>,
     dtype: &str,
     scale: f64,
     key_bias: Option<&Bound<'py, PyAny>>,
@@ -272,25 +301,37 @@ pub(crate) fn attention_forward<'py>(
     executor: &str,
     threads: usize,
 ) -> Result<()> {
-    let set = planned(key)?;
+    let keys = Keys::new(index_set)?;
     let dropout = Dropout { p: dropout_p, seed };
     with_storage!(dtype, T => {
         let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
-        let call = inputs.call(&set, scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, work(&set, inputs.q.shape()))?;
+        let call = inputs.call(scale, dropout)?;
+        let executor = &*crate::threads::executor(executor, threads, keys.work(inputs.q.shape()))?;
         let shape = call.out_shape();
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
         let (out, lse) = (T::write(values(&mut out, "out")?), values(&mut lse, "lse")?);
-        Ok(py.detach(|| {
-            call.run(executor, |problem, plan| forward(problem, plan, Level::new(), executor, out, lse))
-        })?)
+        let level = Level::new();
+        match &keys {
+            Keys::Set(set) => py.detach(|| {
+                call.run(set, executor, |problem, plan| forward(problem, plan, level, executor, out, lse))
+            })?,
+            Keys::Lists32(lists) => {
+                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
+                py.detach(|| forward_lists(&problem, lists, level, executor, out, lse))?;
+            }
+            Keys::Lists64(lists) => {
+                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
+                py.detach(|| forward_lists(&problem, lists, level, executor, out, lse))?;
+            }
+        }
+        Ok(())
     })
 }
 
 /// Fills the gradients of q, k and v, and adds to those of the key bias and the edge bias, each in the shape of its
 /// input.
 #[pyfunction]
-#[pyo3(signature = (dq, dk, dv, dkey_bias, dedge_bias, dout, dlse, q, k, v, out, lse, key, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
+#[pyo3(signature = (dq, dk, dv, dkey_bias, dedge_bias, dout, dlse, q, k, v, out, lse, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
 pub(crate) fn attention_backward<'py>(
     py: Python<'py>,
     dq: &Bound<'py, PyAny>,
@@ -305,7 +346,7 @@ pub(crate) fn attention_backward<'py>(
     v: &Bound<'py, PyAny>,
     out: &Bound<'py, PyAny>,
     lse: &Bound<'py, PyAny>,
-    key: i64,
+    index_set: &Bound<'py, PyAny>,
     dtype: &str,
     scale: f64,
     key_bias: Option<&Bound<'py, PyAny>>,
@@ -316,12 +357,12 @@ pub(crate) fn attention_backward<'py>(
     executor: &str,
     threads: usize,
 ) -> Result<()> {
-    let set = planned(key)?;
+    let keys = Keys::new(index_set)?;
     let dropout = Dropout { p: dropout_p, seed };
     with_storage!(dtype, T => {
         let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
-        let call = inputs.call(&set, scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, work(&set, inputs.q.shape()))?;
+        let call = inputs.call(scale, dropout)?;
+        let executor = &*crate::threads::executor(executor, threads, keys.work(inputs.q.shape()))?;
         let (out, dout) = (typed(out, "out")?, typed(dout, "dout")?);
         let (lse, dlse) = (typed(lse, "lse")?, dlse.map(|a| typed(a, "dlse")).transpose()?);
         let saved = Saved {
@@ -344,9 +385,21 @@ pub(crate) fn attention_backward<'py>(
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
-        Ok(py.detach(|| {
-            call.run(executor, |problem, plan| backward(problem, plan, Level::new(), executor, saved, gradients))
-        })?)
+        let level = Level::new();
+        match &keys {
+            Keys::Set(set) => py.detach(|| {
+                call.run(set, executor, |problem, plan| backward(problem, plan, level, executor, saved, gradients))
+            })?,
+            Keys::Lists32(lists) => {
+                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
+                py.detach(|| backward_lists(&problem, lists, level, executor, saved, gradients))?;
+            }
+            Keys::Lists64(lists) => {
+                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
+                py.detach(|| backward_lists(&problem, lists, level, executor, saved, gradients))?;
+            }
+        }
+        Ok(())
     })
 }
 

@@ -10,6 +10,7 @@ mod edges;
 mod element;
 mod forward;
 mod head;
+mod lists;
 mod micro;
 mod problem;
 pub mod reference;
@@ -21,6 +22,7 @@ pub use edges::EdgeMap;
 pub use element::{Real, Storage};
 pub use fearless_simd::Level;
 pub use forward::forward;
+pub use lists::{KeyLists, backward_lists, forward_lists};
 pub use problem::{Dropout, EdgeBias, KeyBias, Problem, View};
 
 /// The SIMD levels that this machine can run, best first, each with its name.

@@ -2,8 +2,10 @@
 
 use super::edges::EdgeMap;
 use super::element::{Real, Storage};
+use super::head::HeadContext;
 use crate::error::{KernelError, Result};
 use crate::plan::Plan;
+use std::ops::Range;
 
 /// A `(batch, heads, n, width)` tensor with any strides and contiguous rows.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +117,18 @@ impl<T: Storage> Problem<'_, T> {
     /// Batch, query heads, key heads.
     pub(crate) fn heads(&self) -> (usize, usize, usize) {
         (self.q.shape[0], self.q.shape[1], self.k.shape[1])
+    }
+
+    /// Every (batch, key head) pair, counted through.
+    pub(crate) fn pairs(&self) -> Range<usize> {
+        0..self.k.shape[0] * self.k.shape[1]
+    }
+
+    /// What the query heads of some pairs need, head after head.
+    pub(crate) fn contexts(&self, pairs: Range<usize>) -> impl Iterator<Item = HeadContext<T::Acc>> {
+        let (_, heads, kv_heads) = self.heads();
+        let group = heads / kv_heads;
+        (pairs.start * group..pairs.end * group).map(move |i| HeadContext::new(self, i / heads, i % heads))
     }
 
     /// Width of a key and of a value.

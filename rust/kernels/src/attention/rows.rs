@@ -12,7 +12,7 @@ pub(crate) struct Rows<'a, T> {
     pub(crate) starts: &'a [usize],
 }
 
-impl<'a, T> Rows<'a, T> {
+impl<T> Rows<'_, T> {
     /// Some of the rows.
     #[inline(always)]
     pub(crate) fn range(self, range: std::ops::Range<usize>) -> Self {
@@ -137,9 +137,11 @@ pub(crate) fn deal<'a, T>(plan: &Plan, out: &'a mut [T], width: usize, tiles: us
             continue;
         };
         let mut rows: Vec<Option<&mut [T]>> = out.chunks_exact_mut(width).map(Some).collect();
-        tasks.extend(order.chunks(tiles * TILE).map(|part| {
-            TaskRows::Apart(part.iter().filter_map(|&query| rows[query as usize].take()).collect())
-        }));
+        tasks.extend(
+            order
+                .chunks(tiles * TILE)
+                .map(|part| TaskRows::Apart(part.iter().filter_map(|&query| rows[query as usize].take()).collect())),
+        );
     }
     tasks
 }

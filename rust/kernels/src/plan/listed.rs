@@ -54,10 +54,60 @@ impl Listed {
             whole.masks.extend(part.masks);
             whole.row_keys.extend(part.row_keys);
         }
-        if whole.row_keys.len() > u32::MAX as usize {
-            return Err(KernelError::value("index_set", format!("{} row pairs", whole.row_keys.len()), "at most 2^32"));
-        }
+        whole.check_size()?;
         Ok(whole)
+    }
+
+    pub(crate) fn from_lists<I: Copy + Into<i64> + Sync>(
+        lists: &[I],
+        n_queries: usize,
+        n_keys: usize,
+        executor: &dyn Executor,
+    ) -> Result<Self> {
+        let width = lists.len() / n_queries;
+        let rows = CHUNK * TILE;
+        let parts: Vec<Mutex<Result<Self>>> =
+            (0..n_queries.div_ceil(rows)).map(|_| Mutex::new(Ok(Self::default()))).collect();
+        executor.run(parts.len(), &|part| {
+            let lists = &lists[part * rows * width..((part + 1) * rows).min(n_queries) * width];
+            let made = Self::compacted(lists, width, n_keys);
+            *parts[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = made;
+        });
+        let tiles = n_queries.div_ceil(TILE);
+        let mut whole = Self { tile_ptr: vec![0; tiles + 1], row_ptr: vec![0], ..Self::default() };
+        for part in parts {
+            let part = part.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
+            let pairs = whole.row_keys.len();
+            whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + pairs));
+            whole.row_keys.extend(part.row_keys);
+        }
+        whole.check_size()?;
+        Ok(whole)
+    }
+
+    /// Lists without their pads.
+    fn compacted<I: Copy + Into<i64>>(lists: &[I], width: usize, n_keys: usize) -> Result<Self> {
+        let mut rows = Self { row_keys: Vec::with_capacity(lists.len()), ..Self::default() };
+        for list in lists.chunks_exact(width) {
+            for &key in list {
+                let key: i64 = key.into();
+                if !(-1..n_keys as i64).contains(&key) {
+                    return Err(KernelError::index("index_set", format!("key {key}"), format!("-1 <= key < {n_keys}")));
+                }
+                if key >= 0 {
+                    rows.row_keys.push(key as u32);
+                }
+            }
+            rows.row_ptr.push(rows.row_keys.len());
+        }
+        Ok(rows)
+    }
+
+    fn check_size(&self) -> Result<()> {
+        if self.row_keys.len() > u32::MAX as usize {
+            return Err(KernelError::value("index_set", format!("{} row pairs", self.row_keys.len()), "at most 2^32"));
+        }
+        Ok(())
     }
 
     #[inline]

@@ -187,6 +187,17 @@ impl Plan {
         })
     }
 
+    /// Rows alone, of equally long lists in which −1 is a pad.
+    pub fn from_lists<I: Copy + Into<i64> + Sync>(
+        lists: &[I],
+        n_queries: usize,
+        n_keys: usize,
+        executor: &dyn Executor,
+    ) -> Result<Self> {
+        let form = PlanForm::Listed(Listed::from_lists(lists, n_queries, n_keys, executor)?);
+        Ok(Self { n_queries, n_keys, order: None, form, transposed: OnceLock::new(), chunks: Mutex::new(None) })
+    }
+
     /// Number of queries.
     pub fn n_queries(&self) -> usize {
         self.n_queries

@@ -73,7 +73,9 @@ fn add_pairs<S: Simd, T: Storage>(
             if let Some(bias) = own.bias.get_mut(g) {
                 ds[..list.len()].iter().for_each(|&x| bias[row] += x);
             }
-            ds.iter_mut().for_each(|x| *x = *x * scale);
+            for x in &mut ds {
+                *x *= scale;
+            }
             let dout = douts.fetch(list, &mut starts);
             add::<S, T::Acc>(simd, &mut own.v[row * dv..][..dv], &p[..list.len()], dout, &starts[..list.len()]);
             let q = queries.fetch(list, &mut starts);

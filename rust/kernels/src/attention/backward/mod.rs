@@ -22,8 +22,9 @@ use crate::plan::{Chunks, Plan, TILE};
 use fearless_simd::{Level, dispatch};
 use key_sweep::sweep_keys;
 use query_sweep::sweep_queries;
-use task::{Halo, KeyGradients, QueryTask};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+use task::{Halo, KeyGradients, QueryTask};
 
 /// Tasks that one wave aims for; bounds what is held between the sweeps.
 const WAVE_TASKS: usize = 32;
@@ -68,25 +69,31 @@ pub fn backward<T: Storage>(
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
-    problem.check(plan)?;
-    let (batch, heads, kv_heads) = problem.heads();
-    let (d, dv) = problem.widths();
-    let (n, n_keys) = (plan.n_queries(), plan.n_keys());
-    let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
-    let expected = [batch * heads * n * d, batch * kv_heads * n_keys * d, batch * kv_heads * n_keys * dv];
-    for (name, got, want) in [("dq", q.len(), expected[0]), ("dk", k.len(), expected[1]), ("dv", v.len(), expected[2])]
-    {
+    check(problem, &saved, &gradients)?;
+    backward_pairs(problem, plan, problem.pairs(), level, executor, saved, gradients)
+}
+
+/// Refuses arrays of other sizes than the problem's.
+pub(super) fn check<T: Storage>(
+    problem: &Problem<'_, T>,
+    saved: &Saved<'_, T>,
+    gradients: &Gradients<'_, T>,
+) -> Result<()> {
+    let [batch, heads, n, _] = problem.q.shape;
+    let size = |view: &View<'_, T>| view.shape.iter().product::<usize>();
+    for (name, got, want) in [
+        ("dq", gradients.q.len(), size(&problem.q)),
+        ("dk", gradients.k.len(), size(&problem.k)),
+        ("dv", gradients.v.len(), size(&problem.v)),
+    ] {
         if got != want {
             return Err(KernelError::shape(name, format!("{got} values"), want));
         }
     }
+    let shape = [batch, heads, n, problem.widths().1];
     for (name, view) in [("out", &saved.out), ("dout", &saved.dout)] {
-        if view.shape != [batch, heads, n, dv] || !view.fits() {
-            return Err(KernelError::shape(
-                name,
-                format!("shape {:?}", view.shape),
-                format!("{:?}", [batch, heads, n, dv]),
-            ));
+        if view.shape != shape || !view.fits() {
+            return Err(KernelError::shape(name, format!("shape {:?}", view.shape), format!("{shape:?}")));
         }
     }
     for (name, given) in [("lse", Some(saved.lse)), ("dlse", saved.dlse)] {
@@ -94,9 +101,27 @@ pub fn backward<T: Storage>(
             return Err(KernelError::shape(name, "another length", format!("{:?}", [batch, heads, n])));
         }
     }
+    Ok(())
+}
 
+/// [`backward`] of some (batch, key head) pairs: the gradients of q, k and v are those of the pairs alone, those of the
+/// biases are whole.
+pub(super) fn backward_pairs<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    pairs: Range<usize>,
+    level: Level,
+    executor: &dyn Executor,
+    saved: Saved<'_, T>,
+    gradients: Gradients<'_, T>,
+) -> Result<()> {
+    problem.check(plan)?;
+    let (_, heads, kv_heads) = problem.heads();
+    let (d, dv) = problem.widths();
+    let (n, n_keys) = (plan.n_queries(), plan.n_keys());
+    let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
     let group = heads / kv_heads;
-    let total = batch * kv_heads;
+    let total = pairs.len();
     // What rows leave between the sweeps should stay in a cache.
     let pair_bytes = plan.row_pairs() * group * size_of::<[T::Acc; 2]>();
     let together = (WAVE_BYTES / pair_bytes.max(1)).clamp(1, total);
@@ -110,10 +135,8 @@ pub fn backward<T: Storage>(
         .enumerate();
     let mut row_pairs = vec![[T::Acc::default(); 2]; plan.row_pairs() * wave_pairs.min(total) * group];
     waves.try_for_each(|(wave, ((q, k), v))| {
-        let first = wave * wave_pairs;
-        let contexts: Vec<HeadContext<T::Acc>> = (first * group..(first + wave_pairs).min(total) * group)
-            .map(|i| HeadContext::new(problem, i / heads, i % heads))
-            .collect();
+        let first = pairs.start + wave * wave_pairs;
+        let contexts: Vec<_> = problem.contexts(first..(first + wave_pairs).min(pairs.end)).collect();
         let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, level, executor };
         let biases = run.run(q, k, v, &mut row_pairs[..plan.row_pairs() * contexts.len()]);
         for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
@@ -183,13 +206,7 @@ type BiasGradients<A> = (Vec<A>, Vec<A>);
 
 impl<T: Storage> Wave<'_, '_, T> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by pair in the plan's order.
-    fn run(
-        &self,
-        q: &mut [T],
-        k: &mut [T],
-        v: &mut [T],
-        row_pairs: &mut [[T::Acc; 2]],
-    ) -> Vec<BiasGradients<T::Acc>> {
+    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], row_pairs: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = self.problem.widths();
         let count = self.chunks.own.len();
         let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
@@ -310,7 +327,8 @@ impl<T: Storage> Wave<'_, '_, T> {
         let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
         let mut pairs: Vec<_> = self.split(row_pairs, self.heads.len(), |c| pair_range(c).len()).map(Some).collect();
         let mut edges: Vec<_> = self.split(by_pair, self.heads.len(), |c| tile_pairs(c).len()).map(Some).collect();
-        let mut rows: Vec<Option<TaskRows<'_, T>>> = deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
+        let mut rows: Vec<Option<TaskRows<'_, T>>> =
+            deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
         let own = self.own_slices(k, v, by_key);
         own.into_iter()
             .enumerate()

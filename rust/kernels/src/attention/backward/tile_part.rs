@@ -6,9 +6,8 @@ use crate::attention::element::{Real, Storage};
 use crate::attention::forward::add_terms;
 use crate::attention::head::HeadContext;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
-use crate::attention::rows::Rows;
 use crate::attention::scratch::{KEY_BLOCK, biased, group_ranges};
-use crate::plan::{Cursor, TILE};
+use crate::plan::{Cursor, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'_, T, NQ, NK, ND, NC> {
@@ -31,67 +30,23 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
             for first in (0..count).step_by(NK) {
                 self.inputs.touch_next(self.plan, tile, first / NK);
-                let mut weights = Weights([[T::Acc::default(); TILE]; NK]);
-                let p = &mut weights.0;
-                let pair_before = pair;
-                // Scores, then weights.
-                let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, first, self.qt.lanes());
-                let lse = load_lanes::<S, T::Acc, NQ>(simd, &self.lse);
-                for i in 0..NK {
-                    if head.biased() {
-                        biased::<S, T, NQ>(simd, head, &self.block, first + i, &mut pair, &mut s[i]);
-                    }
-                    hide::<S, T::Acc, NQ>(simd, &mut s[i], self.block.masks[first + i]);
-                    for n in 0..NQ {
-                        s[i][n] = T::Acc::exp2(simd, s[i][n] - lse[n]);
-                    }
-                    store_lanes::<S, T::Acc, NQ>(&mut p[i], s[i]);
-                }
+                let mut p = Weights([[T::Acc::default(); TILE]; NK]);
+                let s = scores::<S, T::Acc, NK, NQ>(simd, keys, first, self.qt.lanes());
                 let dp = scores::<S, T::Acc, NK, NQ>(simd, values, first, self.dot.lanes());
-                let delta = load_lanes::<S, T::Acc, NQ>(simd, &self.delta);
-                let scale = <T::Acc as Real>::V::<S>::splat(simd, T::Acc::from_f64(self.problem.scale));
                 let ds = &mut self.ds.lanes_mut()[first..first + NK];
-                if let Some(draw) = &head.draw {
-                    for i in 0..NK {
-                        let mut lanes = [T::Acc::ONE; TILE];
-                        for (lane, x) in lanes.iter_mut().enumerate().take(self.plan.lanes(tile)) {
-                            *x = draw.factor(self.plan.query(tile, lane), self.block.keys[first + i] as usize);
-                        }
-                        let factor = load_lanes::<S, T::Acc, NQ>(simd, &lanes);
-                        let mut weight = load_lanes::<S, T::Acc, NQ>(simd, &p[i]);
-                        let mut d = weight;
-                        for n in 0..NQ {
-                            d[n] = weight[n] * (dp[i][n] * factor[n] - delta[n]);
-                            weight[n] *= factor[n];
-                        }
-                        store_lanes::<S, T::Acc, NQ>(&mut p[i], weight);
-                        store_lanes::<S, T::Acc, NQ>(&mut ds[i], d);
-                    }
-                } else {
-                    for i in 0..NK {
-                        let mut d = load_lanes::<S, T::Acc, NQ>(simd, &p[i]);
-                        for n in 0..NQ {
-                            d[n] *= dp[i][n] - delta[n];
-                        }
-                        store_lanes::<S, T::Acc, NQ>(&mut ds[i], d);
-                    }
-                }
+                let known =
+                    Known { plan: self.plan, tile, head, block: &self.block, lse: &self.lse, delta: &self.delta };
+                let pair_before = pair;
+                known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, &mut p.0, ds, &mut pair);
                 if task.wants_biases() {
                     pair = pair_before;
                     for i in 0..NK.min(count - first) {
                         let (key, mask) = (self.block.keys[first + i] as usize, self.block.masks[first + i]);
-                        task.add_bias(g, place(&self.own, &self.slots, key), mask, &self.ds.lanes()[first + i], &mut pair);
+                        task.add_bias(g, place(&self.own, &self.slots, key), mask, &ds[i], &mut pair);
                     }
                 }
-                let ds = &mut self.ds.lanes_mut()[first..first + NK];
-                for d in ds.iter_mut() {
-                    let mut x = load_lanes::<S, T::Acc, NQ>(simd, d);
-                    for n in 0..NQ {
-                        x[n] *= scale;
-                    }
-                    store_lanes::<S, T::Acc, NQ>(d, x);
-                }
-                for (four, (p, ds)) in p.as_chunks::<4>().0.iter().zip(self.ds.lanes()[first..].as_chunks::<4>().0).enumerate() {
+                scale_lanes::<S, T::Acc, NQ>(simd, ds, T::Acc::from_f64(self.problem.scale));
+                for (four, (p, ds)) in p.0.as_chunks::<4>().0.iter().zip(ds.as_chunks::<4>().0).enumerate() {
                     let at = first + 4 * four;
                     let masks = &self.block.masks[at..at + 4];
                     let union = masks[0] | masks[1] | masks[2] | masks[3];
@@ -113,11 +68,79 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             let width = self.qt.len() / TILE;
             for (group, range) in group_ranges(&self.block).into_iter().enumerate() {
                 let dq = &mut self.dq[4 * group * width..][..4 * width];
-                let rows = Rows { data: keys.data, starts: keys.starts }.range(range.clone());
-                add_terms::<S, T::Acc, NC>(simd, dq, self.fresh, &self.ds.lanes()[range], group, rows);
+                let ds = &self.ds.lanes()[range.clone()];
+                add_terms::<S, T::Acc, NC>(simd, dq, self.fresh, ds, group, keys.range(range));
             }
             self.fresh = false;
         }
+    }
+}
+
+/// What turns a tile's scores and dP into weights and ds.
+struct Known<'a, A> {
+    plan: &'a Plan,
+    tile: usize,
+    head: &'a HeadContext<A>,
+    block: &'a TileKeys,
+    lse: &'a [A; TILE],
+    delta: &'a [A; TILE],
+}
+
+impl<A: Real> Known<'_, A> {
+    /// `p = exp2(s − lse)` and `ds = p (dp − delta)`, of `NK` keys from `first` on.
+    #[inline(always)]
+    fn differentiate<S: Simd, T: Storage<Acc = A>, const NK: usize, const NQ: usize>(
+        &self,
+        simd: S,
+        first: usize,
+        mut s: [[A::V<S>; NQ]; NK],
+        mut dp: [[A::V<S>; NQ]; NK],
+        p: &mut [[A; TILE]; NK],
+        ds: &mut [[A; TILE]],
+        pair: &mut usize,
+    ) {
+        let lse = load_lanes::<S, A, NQ>(simd, self.lse);
+        let delta = load_lanes::<S, A, NQ>(simd, self.delta);
+        for i in 0..NK {
+            if self.head.biased() {
+                biased::<S, T, NQ>(simd, self.head, self.block, first + i, pair, &mut s[i]);
+            }
+            hide::<S, A, NQ>(simd, &mut s[i], self.block.masks[first + i]);
+            for n in 0..NQ {
+                s[i][n] = A::exp2(simd, s[i][n] - lse[n]);
+            }
+            let mut weight = s[i];
+            if let Some(draw) = &self.head.draw {
+                let mut lanes = [A::ONE; TILE];
+                for (lane, x) in lanes.iter_mut().enumerate().take(self.plan.lanes(self.tile)) {
+                    *x = draw.factor(self.plan.query(self.tile, lane), self.block.keys[first + i] as usize);
+                }
+                let factor = load_lanes::<S, A, NQ>(simd, &lanes);
+                for n in 0..NQ {
+                    weight[n] *= factor[n];
+                    dp[i][n] *= factor[n];
+                }
+            }
+            let mut d = s[i];
+            for n in 0..NQ {
+                d[n] *= dp[i][n] - delta[n];
+            }
+            store_lanes::<S, A, NQ>(&mut p[i], weight);
+            store_lanes::<S, A, NQ>(&mut ds[i], d);
+        }
+    }
+}
+
+/// Multiplies every lane.
+#[inline(always)]
+fn scale_lanes<S: Simd, A: Real, const NQ: usize>(simd: S, rows: &mut [[A; TILE]], factor: A) {
+    let factor = A::V::<S>::splat(simd, factor);
+    for row in rows {
+        let mut x = load_lanes::<S, A, NQ>(simd, row);
+        for n in 0..NQ {
+            x[n] *= factor;
+        }
+        store_lanes::<S, A, NQ>(row, x);
     }
 }
 

@@ -15,9 +15,9 @@ use crate::executor::Executor;
 use crate::plan::{Plan, TILE, TileKeys};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use softmax::Softmax;
-pub(super) use tile_part::add_terms;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+pub(super) use tile_part::add_terms;
 
 /// Tiles of one task.
 const TASK_TILES: usize = 16;
@@ -31,16 +31,33 @@ pub fn forward<T: Storage>(
     out: &mut [T],
     lse: &mut [T::Acc],
 ) -> Result<()> {
-    problem.check(plan)?;
-    let (batch, heads, _) = problem.heads();
-    let (n, dv) = (plan.n_queries(), problem.widths().1);
-    if out.len() != batch * heads * n * dv || lse.len() != batch * heads * n {
-        return Err(KernelError::shape("out", format!("{} values", out.len()), batch * heads * n * dv));
+    check_outputs(problem, out, lse)?;
+    forward_pairs(problem, plan, problem.pairs(), level, executor, out, lse)
+}
+
+/// Refuses outputs of another size than the problem's.
+pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], lse: &[T::Acc]) -> Result<()> {
+    let rows = problem.q.shape[..3].iter().product::<usize>();
+    if out.len() != rows * problem.widths().1 || lse.len() != rows {
+        return Err(KernelError::shape("out", format!("{} values", out.len()), rows * problem.widths().1));
     }
-    let contexts: Vec<HeadContext<T::Acc>> =
-        (0..batch * heads).map(|i| HeadContext::new(problem, i / heads, i % heads)).collect();
+    Ok(())
+}
+
+/// [`forward`] of some (batch, key head) pairs, whose outputs alone are given.
+pub(super) fn forward_pairs<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    pairs: Range<usize>,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) -> Result<()> {
+    problem.check(plan)?;
+    let contexts: Vec<HeadContext<T::Acc>> = problem.contexts(pairs).collect();
     let per_head = plan.tiles().div_ceil(TASK_TILES);
-    let out = deal(plan, out, dv, TASK_TILES);
+    let out = deal(plan, out, problem.widths().1, TASK_TILES);
     let lse = deal(plan, lse, 1, TASK_TILES);
     let slots: Vec<_> = out.into_iter().zip(lse).map(Mutex::new).collect();
     executor.run(slots.len(), &|task| {

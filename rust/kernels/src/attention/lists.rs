@@ -1,0 +1,105 @@
+//! Attention over lists of keys that change at every call: rows, without a plan of tiles.
+
+use super::backward::{Gradients, Saved, backward_pairs, check};
+use super::element::Storage;
+use super::forward::{check_outputs, forward_pairs};
+use super::problem::Problem;
+use crate::error::{KernelError, Result};
+use crate::executor::Executor;
+use crate::plan::Plan;
+use fearless_simd::Level;
+use std::ops::Range;
+
+/// Lists of keys by batch, key head and query: `(B or 1, Hkv or 1, Nq, K)`, contiguous; −1 is a pad.
+///
+/// A key may stand anywhere in its list; one that is listed twice counts twice.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyLists<'a, I> {
+    /// Keys.
+    pub values: &'a [I],
+    /// Batches, key heads, queries, keys in a list.
+    pub shape: [usize; 4],
+}
+
+impl<I: Copy + Into<i64> + Sync> KeyLists<'_, I> {
+    fn check<T: Storage>(&self, problem: &Problem<'_, T>) -> Result<()> {
+        let [batch, kv_heads, ..] = problem.k.shape;
+        let [b, h, n, width] = self.shape;
+        if ![1, batch].contains(&b) || ![1, kv_heads].contains(&h) || n != problem.q.shape[2] || width == 0 {
+            let allowed = format!("({batch} or 1, {kv_heads} or 1, {}, at least 1)", problem.q.shape[2]);
+            return Err(KernelError::shape("index_set", format!("shape {:?}", self.shape), allowed));
+        }
+        if self.values.len() != self.shape.iter().product::<usize>() {
+            return Err(KernelError::shape("index_set", format!("{} values", self.values.len()), "as its shape says"));
+        }
+        Ok(())
+    }
+
+    /// For each list set, the (batch, key head) pairs that use it and the rows that run them.
+    fn plans<T: Storage>(
+        &self,
+        problem: &Problem<'_, T>,
+        executor: &dyn Executor,
+    ) -> Result<Vec<(Range<usize>, Plan)>> {
+        self.check(problem)?;
+        let [b, h, n, width] = self.shape;
+        let pairs = problem.pairs().len();
+        // One set for all, one a batch, or one a pair.
+        let sets = if h > 1 { pairs } else { b };
+        let step = pairs / sets;
+        (0..sets)
+            .map(|set| {
+                let first = set * step;
+                let kv_heads = problem.k.shape[1];
+                let list = (first / kv_heads).min(b - 1) * h + (first % kv_heads).min(h - 1);
+                let values = &self.values[list * n * width..(list + 1) * n * width];
+                Ok((first..first + step, Plan::from_lists(values, n, problem.k.shape[2], executor)?))
+            })
+            .collect()
+    }
+}
+
+/// [`forward`](super::forward) over lists.
+pub fn forward_lists<T: Storage, I: Copy + Into<i64> + Sync>(
+    problem: &Problem<'_, T>,
+    lists: KeyLists<'_, I>,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) -> Result<()> {
+    check_outputs(problem, out, lse)?;
+    let (out_step, lse_step) = (out.len() / problem.pairs().len(), lse.len() / problem.pairs().len());
+    for (pairs, plan) in lists.plans(problem, executor)? {
+        let out = &mut out[pairs.start * out_step..pairs.end * out_step];
+        let lse = &mut lse[pairs.start * lse_step..pairs.end * lse_step];
+        forward_pairs(problem, &plan, pairs, level, executor, out, lse)?;
+    }
+    Ok(())
+}
+
+/// [`backward`](super::backward) over lists.
+pub fn backward_lists<T: Storage, I: Copy + Into<i64> + Sync>(
+    problem: &Problem<'_, T>,
+    lists: KeyLists<'_, I>,
+    level: Level,
+    executor: &dyn Executor,
+    saved: Saved<'_, T>,
+    mut gradients: Gradients<'_, T>,
+) -> Result<()> {
+    check(problem, &saved, &gradients)?;
+    let count = problem.pairs().len();
+    let steps = [gradients.q.len() / count, gradients.k.len() / count, gradients.v.len() / count];
+    for (pairs, plan) in lists.plans(problem, executor)? {
+        let part = |step: usize| pairs.start * step..pairs.end * step;
+        let gradients = Gradients {
+            q: &mut gradients.q[part(steps[0])],
+            k: &mut gradients.k[part(steps[1])],
+            v: &mut gradients.v[part(steps[2])],
+            key_bias: gradients.key_bias.as_deref_mut(),
+            edge_bias: None,
+        };
+        backward_pairs(problem, &plan, pairs, level, executor, saved, gradients)?;
+    }
+    Ok(())
+}
