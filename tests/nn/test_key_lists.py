@@ -5,7 +5,7 @@ from __future__ import annotations
 import fractal_core as fc
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from fractal_core.nn import sparse_attention
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

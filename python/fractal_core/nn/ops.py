@@ -17,7 +17,6 @@ from fractal_core import _native
 from fractal_core.nn import _threads
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["accumulation_dtype", "attention", "attention_backward"]
