@@ -17,6 +17,7 @@ __all__ = [
     "dragon_turns",
     "dragon_vertices",
     "grid",
+    "hilbert_box_set",
     "hilbert_decode",
     "hilbert_encode",
     "hilbert_order",
@@ -32,7 +33,7 @@ __all__ = [
     "morton_decode",
     "morton_encode",
     "morton_order",
-    "neighbourhood_set",
+    "neighborhood_set",
     "random_set",
     "sierpinski_set",
     "thread_info",
@@ -136,11 +137,21 @@ def digit_offsets(n: int, base: int, digits: list[int]) -> NDArray[np.int64]: ..
 def cantor_samples_set(n_queries: int, n_keys: int, causal: bool, depth: int) -> IndexSet: ...
 def cantor_set(n_queries: int, n_keys: int, causal: bool, base: int, digits: list[int]) -> IndexSet: ...
 def dragon_set(n_queries: int, n_keys: int, causal: bool, radius: int) -> IndexSet: ...
+def hilbert_box_set(n_queries: int, n_keys: int, causal: bool, shape: list[int], radius: int) -> IndexSet: ...
 def hilbert_set(n_queries: int, n_keys: int, causal: bool, radius: int) -> IndexSet: ...
 def julia_set(
     n_queries: int, n_keys: int, causal: bool, c: complex, window: int, neighbours: int, max_iter: int
 ) -> IndexSet: ...
-def neighbourhood_set(n_queries: int, n_keys: int, causal: bool, shape: list[int], radius: int) -> IndexSet: ...
+def neighborhood_set(
+    n_queries: int,
+    n_keys: int,
+    causal: bool,
+    shape: list[int],
+    kernel_size: list[int],
+    stride: list[int],
+    dilation: list[int],
+    is_causal: list[bool],
+) -> IndexSet: ...
 def random_set(n_queries: int, n_keys: int, causal: bool, k: int, seed: int) -> IndexSet: ...
 def sierpinski_set(n_queries: int, n_keys: int, causal: bool) -> IndexSet: ...
 def window_set(n_queries: int, n_keys: int, causal: bool, radius: int) -> IndexSet: ...
