@@ -157,12 +157,7 @@ pub(crate) fn hide<S: Simd, T: Real, const NQ: usize>(simd: S, s: &mut [T::V<S>;
 
 /// Dot products of `q` with `N` rows, one a lane: partial sums by lane, then one tree of interleaves.
 #[inline(always)]
-pub(crate) fn dots<S: Simd, T: Real, const N: usize>(
-    simd: S,
-    q: &[T],
-    data: &[T],
-    starts: &[usize; N],
-) -> T::N<S> {
+pub(crate) fn dots<S: Simd, T: Real, const N: usize>(simd: S, q: &[T], data: &[T], starts: &[usize; N]) -> T::N<S> {
     debug_assert_eq!(T::N::<S>::LEN, N);
     let mut acc = [T::N::<S>::splat(simd, T::default()); N];
     let width = q.len();
@@ -297,12 +292,7 @@ pub(crate) fn dot<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
 
 /// Writes the first `lanes` rows, scaled, as columns: `out[c][r] = rows[r][c] · factor`; missing rows repeat the last.
 #[inline(always)]
-pub(crate) fn transpose<S: Simd, T: Real>(
-    simd: S,
-    rows: Rows<'_, T>,
-    factor: T,
-    out: &mut [[T; TILE]],
-) {
+pub(crate) fn transpose<S: Simd, T: Real>(simd: S, rows: Rows<'_, T>, factor: T, out: &mut [[T; TILE]]) {
     let last = rows.starts.len() - 1;
     let mut source: [&[T]; TILE] = [&[]; TILE];
     for r in 0..TILE {

@@ -127,9 +127,11 @@ pub(crate) fn deal<'a, T>(plan: &Plan, out: &'a mut [T], width: usize, tiles: us
             continue;
         };
         let mut rows: Vec<Option<&mut [T]>> = out.chunks_exact_mut(width).map(Some).collect();
-        tasks.extend(order.chunks(tiles * TILE).map(|part| {
-            TaskRows::Apart(part.iter().filter_map(|&query| rows[query as usize].take()).collect())
-        }));
+        tasks.extend(
+            order
+                .chunks(tiles * TILE)
+                .map(|part| TaskRows::Apart(part.iter().filter_map(|&query| rows[query as usize].take()).collect())),
+        );
     }
     tasks
 }

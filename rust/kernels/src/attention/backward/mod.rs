@@ -22,8 +22,8 @@ use crate::plan::{Chunks, Plan, TILE};
 use fearless_simd::{Level, dispatch};
 use key_sweep::sweep_keys;
 use query_sweep::sweep_queries;
-use task::{Halo, KeyGradients, QueryTask};
 use std::sync::{Mutex, PoisonError};
+use task::{Halo, KeyGradients, QueryTask};
 
 /// Tasks that one wave aims for; bounds what is held between the sweeps.
 const WAVE_TASKS: usize = 32;
@@ -179,13 +179,7 @@ type BiasGradients<A> = (Vec<A>, Vec<A>);
 
 impl<T: Storage> Wave<'_, '_, T> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by pair in the plan's order.
-    fn run(
-        &self,
-        q: &mut [T],
-        k: &mut [T],
-        v: &mut [T],
-        row_pairs: &mut [[T::Acc; 2]],
-    ) -> Vec<BiasGradients<T::Acc>> {
+    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], row_pairs: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = self.problem.widths();
         let count = self.chunks.own.len();
         let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
@@ -306,7 +300,8 @@ impl<T: Storage> Wave<'_, '_, T> {
         let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
         let mut pairs: Vec<_> = self.split(row_pairs, self.heads.len(), |c| pair_range(c).len()).map(Some).collect();
         let mut edges: Vec<_> = self.split(by_pair, self.heads.len(), |c| tile_pairs(c).len()).map(Some).collect();
-        let mut rows: Vec<Option<TaskRows<'_, T>>> = deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
+        let mut rows: Vec<Option<TaskRows<'_, T>>> =
+            deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
         let own = self.own_slices(k, v, by_key);
         own.into_iter()
             .enumerate()

@@ -79,7 +79,13 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     pair = pair_before;
                     for i in 0..NK.min(count - first) {
                         let (key, mask) = (self.block.keys[first + i] as usize, self.block.masks[first + i]);
-                        task.add_bias(g, place(&self.own, &self.slots, key), mask, &self.ds.lanes()[first + i], &mut pair);
+                        task.add_bias(
+                            g,
+                            place(&self.own, &self.slots, key),
+                            mask,
+                            &self.ds.lanes()[first + i],
+                            &mut pair,
+                        );
                     }
                 }
                 let ds = &mut self.ds.lanes_mut()[first..first + NK];
@@ -90,7 +96,9 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     }
                     store_lanes::<S, T::Acc, NQ>(d, x);
                 }
-                for (four, (p, ds)) in p.as_chunks::<4>().0.iter().zip(self.ds.lanes()[first..].as_chunks::<4>().0).enumerate() {
+                for (four, (p, ds)) in
+                    p.as_chunks::<4>().0.iter().zip(self.ds.lanes()[first..].as_chunks::<4>().0).enumerate()
+                {
                     let at = first + 4 * four;
                     let masks = &self.block.masks[at..at + 4];
                     let union = masks[0] | masks[1] | masks[2] | masks[3];

@@ -15,9 +15,9 @@ use crate::executor::Executor;
 use crate::plan::{Plan, TILE, TileKeys};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use softmax::Softmax;
-pub(super) use tile_part::add_terms;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+pub(super) use tile_part::add_terms;
 
 /// Tiles of one task.
 const TASK_TILES: usize = 16;

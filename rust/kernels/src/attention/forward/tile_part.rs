@@ -34,7 +34,14 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             self.softmax.begun();
             for (group, range) in group_ranges(&self.block).into_iter().enumerate() {
                 let out = &mut self.softmax.out[4 * group * self.softmax.width..][..4 * self.softmax.width];
-                add_terms::<S, T::Acc, NC>(simd, out, fresh, &self.scores.lanes()[range.clone()], group, values.range(range));
+                add_terms::<S, T::Acc, NC>(
+                    simd,
+                    out,
+                    fresh,
+                    &self.scores.lanes()[range.clone()],
+                    group,
+                    values.range(range),
+                );
             }
         }
     }
