@@ -7,6 +7,7 @@ use fractal_kernels::builders::{self, Axis, Span};
 use fractal_kernels::error::Result;
 use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::{Blocks, Form, IndexSet};
+use fractal_kernels::plan::Plan;
 use naive::index_set::{Mask, mask, mask_of, reach, transposed};
 use num_complex::Complex64;
 use proptest::prelude::*;
@@ -210,10 +211,35 @@ proptest! {
             pattern[row][column] && {
                 let before = kept[indptr[row] as usize..].iter().position(|&c| c as usize == column).unwrap();
                 let number = indptr[row] as usize + before;
-                full[number] || inside(number, i % size.0, j % size.1)
+                let among_partial = full[..number].iter().filter(|&&f| !f).count();
+                full[number] || inside(among_partial, i % size.0, j % size.1)
             }
         });
         prop_assert_eq!(mask_of(&set), expected);
+    }
+
+    #[test]
+    fn occupied_blocks((one, _) in pairs_of_masks(), size in (1_usize..7, 1_usize..7), step in offsets()) {
+        let (rows, columns) = (one.len(), one[0].len());
+        let shifted = IndexSet::from_offsets(step, rows, columns, 3).unwrap();
+        for set in [listed(&one), as_runs(&one), shifted] {
+            let dense = mask_of(&set);
+            let found = set.occupied([size.0, size.1], &Rayon(&pool())).unwrap();
+            prop_assert_eq!(found.indptr.len(), rows.div_ceil(size.0) + 1);
+            for row in 0..rows.div_ceil(size.0) {
+                let pairs = |column: usize| {
+                    let inside = |i: usize, j: usize| i / size.0 == row && j / size.1 == column && dense[i][j];
+                    (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).filter(|&(i, j)| inside(i, j)).count()
+                };
+                let expected: Vec<(i32, bool)> = (0..columns.div_ceil(size.1))
+                    .filter(|&column| pairs(column) > 0)
+                    .map(|column| (column as i32, pairs(column) == size.0 * size.1))
+                    .collect();
+                let span = found.indptr[row] as usize..found.indptr[row + 1] as usize;
+                let got: Vec<_> = span.map(|at| (found.columns[at], found.full[at])).collect();
+                prop_assert_eq!(got, expected);
+            }
+        }
     }
 
     #[test]
@@ -333,6 +359,19 @@ fn many_blocks_of_rows_and_columns() {
 }
 
 #[test]
+fn long_segments_are_planned_without_a_list() {
+    let n = 20_000;
+    let set = IndexSet::from_segments(&[0, 7, 12_007, n], &[0, 7, 12_007, n], true, &Rayon(&pool())).unwrap();
+    assert_eq!(set.nnz(), [7, 12_000, 7_993].iter().map(|n| n * (n + 1) / 2).sum());
+    let plan = Plan::new(&set, &Serial).unwrap();
+    let report = plan.report();
+    assert_eq!(report.tile_edges + report.row_edges, set.nnz());
+    assert!(report.index_bytes < 30 * n as usize, "{report:?}");
+    assert!(report.tile_lanes < set.nnz() * 102 / 100, "{report:?}");
+    assert!(plan.work() >= set.nnz());
+}
+
+#[test]
 fn order_is_a_permutation_and_survives_joins() {
     let set = builders::window(Span::new(4, 4, true).unwrap(), 1).unwrap();
     let ordered = set.with_order(vec![3, 1, 0, 2]).unwrap();
@@ -417,6 +456,7 @@ fn refusals_name_the_argument() {
         (set(3, 3).union(&set(3, 4), &Serial).unwrap_err(), "other", ErrorKind::Shape),
         (set(3, 4).reach(1, 1, &Serial).unwrap_err(), "index_set", ErrorKind::Shape),
         (set(3, 3).reach(0, 1, &Serial).unwrap_err(), "layers", ErrorKind::Value),
+        (set(3, 3).occupied([1, 0], &Serial).unwrap_err(), "block_size", ErrorKind::Value),
         (set(3, 3).rows(2, 4).unwrap_err(), "rows", ErrorKind::Index),
         (set(3, 3).prefix(4, 3, &Serial).unwrap_err(), "prefix", ErrorKind::Index),
         (Span::new(0, 4, true).unwrap_err(), "n_queries", ErrorKind::Value),

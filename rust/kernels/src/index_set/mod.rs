@@ -2,11 +2,13 @@
 
 mod algebra;
 mod convert;
+mod occupied;
 mod reach;
 mod runs;
 
 use crate::error::{KernelError, Result};
 use convert::check_n_keys;
+pub use occupied::Occupied;
 pub use reach::Reach;
 pub use runs::{Blocks, Run};
 use std::sync::Arc;

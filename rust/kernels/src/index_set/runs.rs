@@ -172,7 +172,7 @@ impl IndexSet {
     }
 
     /// From blocks, row of blocks after row of blocks. `allowed(number, query, key)` says which pairs are in the block of
-    /// that number, counted from its first query and key; it is asked where the block is not full.
+    /// that number among those that are not full, counted from the block's first query and key.
     ///
     /// Rows become runs, or lists where those are shorter.
     pub fn from_blocks(
@@ -184,15 +184,18 @@ impl IndexSet {
     ) -> Result<Self> {
         blocks.check(n_queries, n_keys)?;
         let [queries, keys] = blocks.size;
+        let among_partial: Vec<usize> = (blocks.full.iter())
+            .scan(0, |partial, &full| Some(std::mem::replace(partial, *partial + usize::from(!full))))
+            .collect();
         let set = Self::from_run_rows(n_queries, n_keys, executor, |query, push| {
-            for number in blocks.row(query / queries) {
-                let first = blocks.columns[number] as usize * keys;
+            for block in blocks.row(query / queries) {
+                let first = blocks.columns[block] as usize * keys;
                 let last = (first + keys).min(n_keys);
-                if blocks.full[number] {
+                if blocks.full[block] {
                     push([first as i32, last as i32]);
                     continue;
                 }
-                for key in (first..last).filter(|key| allowed(number, query % queries, key - first)) {
+                for key in (first..last).filter(|key| allowed(among_partial[block], query % queries, key - first)) {
                     push([key as i32, key as i32 + 1]);
                 }
             }
