@@ -77,8 +77,7 @@ class IndexSet(FrontEnds):
 
     @property
     def indptr(self) -> npt.NDArray[np.int64]:
-        """(Nq + 1,) int64: where each row starts in `indices`. A read-only view; offsets and runs are written
-        out once."""
+        """(Nq + 1,) int64: where each row starts in `indices`, read-only. Offsets and runs are written out once."""
         return self._native.indptr
 
     @property

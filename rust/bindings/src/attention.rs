@@ -133,12 +133,7 @@ impl<'py, T: Boundary> Inputs<'py, T> {
         })
     }
 
-    fn call<'a>(
-        &'a self,
-        set: &'a PlannedSet,
-        scale: f64,
-        dropout: Dropout,
-    ) -> Result<Call<'a, T>> {
+    fn call<'a>(&'a self, set: &'a PlannedSet, scale: f64, dropout: Dropout) -> Result<Call<'a, T>> {
         let key_bias = match &self.key_bias {
             Some(bias) => {
                 let [batch, heads, _] = shape_of(bias, "bias")?;
