@@ -60,7 +60,8 @@ def pair(argument: str, value: SupportsIndex | tuple[int, int], high: int) -> tu
         if len(value) != 2:
             raise ShapeError(argument, value, "an integer, or one for queries and one for keys")
         return integer(argument, value[0], 1, high), integer(argument, value[1], 1, high)
-    return (integer(argument, value, 1, high),) * 2
+    number = integer(argument, value, 1, high)
+    return number, number
 
 
 def last_axis(argument: str, shape: tuple[int, ...], allowed: str) -> int:

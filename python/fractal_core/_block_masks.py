@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -48,7 +48,8 @@ def _listed(
     behind = np.ones(shape, dtype=bool)
     behind[rows, columns] = False
     order = np.argsort(behind, axis=1, kind="stable")
-    return tuple(torch.from_numpy(array.astype(np.int32))[None, None].to(device) for array in (counts, order))
+    numbers, blocks = (torch.from_numpy(array.astype(np.int32))[None, None].to(device) for array in (counts, order))
+    return numbers, blocks
 
 
 def _mask_mod(native: _native.IndexSet, device: str) -> Callable[..., Tensor]:
@@ -125,8 +126,7 @@ def _pairs(counts: Tensor | None, columns: Tensor | None) -> npt.NDArray[np.int6
     """(blocks, 2) int64: row and column of each listed block."""
     if counts is None or columns is None:
         return np.zeros((0, 2), dtype=np.int64)
-    numbers = counts[0, 0].cpu().numpy().astype(np.int64)
-    listed = columns[0, 0].cpu().numpy()
+    numbers, listed = (cast("npt.NDArray[np.int32]", part[0, 0].cpu().numpy()) for part in (counts, columns))
     rows, places = np.nonzero(np.arange(listed.shape[1]) < numbers[:, None])
     return np.stack([rows, listed[rows, places].astype(np.int64)], axis=1)
 

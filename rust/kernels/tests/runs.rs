@@ -89,7 +89,7 @@ proptest! {
         let kept: Vec<i64> = kept.iter().map(|&c| i64::from(c)).collect();
         let row_of = |number: usize| indptr.partition_point(|&start| start as usize <= number) - 1;
         let full: Vec<bool> = (0..kept.len()).map(|n| !partial[row_of(n)][kept[n] as usize]).collect();
-        let inside = |number: usize, i: usize, j: usize| (number + i + 2 * j) % 3 == 0;
+        let inside = |number: usize, i: usize, j: usize| (number + i + 2 * j).is_multiple_of(3);
         let blocks = Blocks { size: [size.0, size.1], indptr: &indptr, columns: &kept, full: &full };
         let set = IndexSet::from_blocks(&blocks, rows, columns, &Rayon(&pool()), inside).unwrap();
         let expected = mask(rows, columns, |i, j| {

@@ -60,8 +60,8 @@ fn check_starts(argument: &'static str, starts: &[i64]) -> Result<()> {
     if starts.first() != Some(&0) {
         return Err(KernelError::value(argument, format!("{:?}", starts.first()), "a first entry of 0"));
     }
-    if let Some(w) = starts.windows(2).find(|w| w[1] < w[0]) {
-        return Err(KernelError::value(argument, format!("{} after {}", w[1], w[0]), "entries that do not decrease"));
+    if let Some([before, after, ..]) = starts.windows(2).find(|w| w[1] < w[0]) {
+        return Err(KernelError::value(argument, format!("{after} after {before}"), "entries that do not decrease"));
     }
     Ok(())
 }

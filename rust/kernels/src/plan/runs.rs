@@ -1,13 +1,17 @@
 //! The plan of rows of runs, made without writing the rows out.
 //!
-//! The runs of a tile's queries begin and end at a few places; between two of them every key has the same users. Such a
-//! piece becomes one entry of the tile if it is long, whoever uses it; keys of shorter pieces go where listed keys go.
+//! The runs of a tile's queries begin and end at a few places; between two of them every key has the same users. The keys
+//! of such a piece go where listed keys with these users go, and a piece in the tile is one entry, unless it is short. Only
+//! a piece of [`LONG`] keys or more joins the tile whoever uses it, for lists of it would cost more than the idle lanes.
 
 use super::listed::Listed;
 use super::{FEW, RUN, THRESHOLD, push_run};
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::Run;
+
+/// Keys of a piece that is not written out for the few queries that use it: 4 KiB for each of them.
+const LONG: usize = 1024;
 
 /// Scratch of one task.
 #[derive(Default)]
@@ -52,7 +56,7 @@ impl Pieces {
 
     fn tile(&self, lanes: usize, plan: &mut Listed) {
         let length = |run: &Run| (run[1] - run[0]) as usize;
-        let alone = |(run, users): &(Run, u16)| length(run) < RUN && users.count_ones() < THRESHOLD;
+        let alone = |(run, users): &(Run, u16)| length(run) < LONG && users.count_ones() < THRESHOLD;
         let left: usize = self.pieces.iter().filter(|piece| alone(piece)).map(|(run, _)| length(run)).sum();
         let in_rows = |piece: &(Run, u16)| left > FEW && alone(piece);
         for &(run, users) in self.pieces.iter().filter(|piece| !in_rows(piece)) {
