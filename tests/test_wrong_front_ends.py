@@ -93,4 +93,15 @@ def test_wrong_block_masks():
     counts, columns = torch.full((1, 1, 1), 2, dtype=torch.int32), torch.zeros(1, 1, 1, 2, dtype=torch.int32)
     twice = BlockMask.from_kv_blocks(counts, columns, BLOCK_SIZE=4, mask_mod=all_pairs, seq_lengths=(4, 8))
     check("block_mask", InvalidArgumentError, lambda: IndexSet.from_block_mask(twice))
+    beyond = BlockMask.from_kv_blocks(
+        counts,
+        columns + torch.tensor([0, 7], dtype=torch.int32),
+        BLOCK_SIZE=4,
+        mask_mod=all_pairs,
+        seq_lengths=(4, 8),
+        compute_q_blocks=False,
+    )
+    check("block_mask", KeyIndexError, lambda: IndexSet.from_block_mask(beyond))
+    longer = BlockMask.from_kv_blocks(counts // 2, columns, BLOCK_SIZE=4, mask_mod=all_pairs, seq_lengths=(9, 8))
+    check("block_mask", ShapeError, lambda: IndexSet.from_block_mask(longer))
     check("block_size", ShapeError, lambda: IndexSet.from_segments([0, 4]).to_block_mask((4,)))

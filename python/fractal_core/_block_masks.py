@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fractal_core import _native
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +106,10 @@ def native_from_block_mask(block_mask: BlockMask) -> _native.IndexSet:
         raise ShapeError("block_mask", f"batch and heads {batch_and_heads}", "(1, 1): an index set has neither")
     size = (int(block_mask.BLOCK_SIZE[0]), int(block_mask.BLOCK_SIZE[1]))
     n_queries, n_keys = (int(length) for length in block_mask.seq_lengths)
+    rows, columns = -(-n_queries // size[0]), -(-n_keys // size[1])
+    if block_mask.kv_num_blocks.shape[-1] != rows:
+        given = f"{block_mask.kv_num_blocks.shape[-1]} rows of blocks"
+        raise ShapeError("block_mask", given, f"{rows}, blocks of {size} for {n_queries} queries")
     partial = _pairs(block_mask.kv_num_blocks, block_mask.kv_indices)
     full = _pairs(block_mask.full_kv_num_blocks, block_mask.full_kv_indices)
     blocks = np.concatenate([partial, full])
@@ -115,8 +119,11 @@ def native_from_block_mask(block_mask: BlockMask) -> _native.IndexSet:
     twice = np.flatnonzero((blocks[1:] == blocks[:-1]).all(axis=1))
     if twice.size:
         raise InvalidArgumentError("block_mask", f"block {tuple(blocks[twice[0]].tolist())} twice", "each block once")
+    outside = blocks[:, 1][(blocks[:, 1] < 0) | (blocks[:, 1] >= columns)]
+    if outside.size:
+        raise KeyIndexError("block_mask", f"block {outside[0]} of keys", f"0 <= block < {columns}")
     inside = _evaluated(block_mask, blocks[~is_full], size, (n_queries, n_keys))
-    indptr = np.searchsorted(blocks[:, 0], np.arange(-(-n_queries // size[0]) + 1))
+    indptr = np.searchsorted(blocks[:, 0], np.arange(rows + 1))
     return _native.IndexSet.from_blocks(
         size, indptr, np.ascontiguousarray(blocks[:, 1]), is_full, inside, (n_queries, n_keys)
     )
@@ -126,9 +133,12 @@ def _pairs(counts: Tensor | None, columns: Tensor | None) -> npt.NDArray[np.int6
     """(blocks, 2) int64: row and column of each listed block."""
     if counts is None or columns is None:
         return np.zeros((0, 2), dtype=np.int64)
-    numbers, listed = (cast("npt.NDArray[np.int32]", part[0, 0].cpu().numpy()) for part in (counts, columns))
-    rows, places = np.nonzero(np.arange(listed.shape[1]) < numbers[:, None])
-    return np.stack([rows, listed[rows, places].astype(np.int64)], axis=1)
+    import torch
+
+    listed = columns[0, 0].cpu()
+    held = torch.arange(listed.shape[1]) < counts[0, 0, :, None].cpu()
+    rows, places = held.nonzero(as_tuple=True)
+    return torch.stack([rows, listed[rows, places].long()], dim=1).numpy()
 
 
 def _evaluated(

@@ -229,7 +229,8 @@ class FrontEnds:
 
         Raises:
             DTypeError: not a `BlockMask`.
-            ShapeError: more than one batch or head: take one index set for each.
+            ShapeError: more than one batch or head (take one index set for each), or too few or many rows of blocks.
+            KeyIndexError: a block beyond the keys.
             InvalidArgumentError: a block listed twice.
         """
         return cls(native_from_block_mask(block_mask))
