@@ -57,6 +57,16 @@ impl<'p, T: Storage> Panel<'p, T> {
         Rows { data: &self.data, starts: &self.starts }
     }
 
+    /// Brings a row into the cache: there is no safe prefetch, but a load that nothing waits for does as well.
+    #[inline(always)]
+    pub(crate) fn touch(&self, row: usize) {
+        let Some(data) = T::as_acc(self.view.data).filter(|_| self.in_place) else { return };
+        let start = (self.base + row as isize * self.view.strides[2]) as usize;
+        let row = &data[start..start + self.view.shape[3]];
+        let sum = row.iter().step_by(64 / size_of::<T::Acc>()).fold(T::Acc::default(), |sum, &x| sum + x);
+        std::hint::black_box(sum);
+    }
+
     /// Up to `N` rows, by their keys; the last one is repeated to fill up the starts.
     #[inline(always)]
     pub(crate) fn fetch<const N: usize>(&mut self, keys: &[u32], starts: &mut [usize; N]) -> &[T::Acc] {

@@ -236,6 +236,14 @@ impl Plan {
         self.order.as_ref().map_or(at, |o| o[at] as usize)
     }
 
+    /// Two queries of the next tile for each of its first eight steps.
+    #[inline(always)]
+    pub(crate) fn next_queries(&self, tile: usize, step: usize) -> impl Iterator<Item = usize> {
+        let first = (tile + 1) * TILE + 2 * step;
+        let end = if step < TILE / 2 { (first + 2).min(self.n_queries) } else { first };
+        (first..end).map(|at| self.query(at / TILE, at % TILE))
+    }
+
     /// Number of queries in a tile: 16 but for the last one.
     #[inline]
     pub(crate) fn lanes(&self, tile: usize) -> usize {

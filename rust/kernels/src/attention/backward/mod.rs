@@ -28,6 +28,9 @@ use task::{Halo, KeyGradients, QueryTask};
 /// Tasks that one wave aims for; bounds what is held between the sweeps.
 const WAVE_TASKS: usize = 32;
 
+/// Bytes of row pairs that one wave aims for.
+const WAVE_BYTES: usize = 8 << 20;
+
 /// What the forward pass left, and the incoming gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a, T: Storage> {
@@ -94,9 +97,10 @@ pub fn backward<T: Storage>(
 
     let group = heads / kv_heads;
     let total = batch * kv_heads;
-    // What rows leave between the sweeps is as large as their pairs: with rows, few heads make up a wave.
-    let heads_at_once = if plan.has_rows() { 1 } else { total };
-    let chunk_tiles = (n * heads_at_once / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
+    // What rows leave between the sweeps should stay in a cache.
+    let pair_bytes = plan.row_pairs() * group * size_of::<[T::Acc; 2]>();
+    let together = (WAVE_BYTES / pair_bytes.max(1)).clamp(1, total);
+    let chunk_tiles = (n * together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
     let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
     let mut waves = q

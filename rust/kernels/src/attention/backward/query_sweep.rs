@@ -35,6 +35,31 @@ pub(super) fn sweep_queries<S: Simd, T: Storage>(
     }
 }
 
+/// The rows that a tile's queries read.
+pub(super) struct Inputs<'p, T: Storage> {
+    queries: Panel<'p, T>,
+    douts: Panel<'p, T>,
+    outs: Panel<'p, T>,
+}
+
+impl<T: Storage> Inputs<'_, T> {
+    fn select(&mut self, batch: usize, head: usize) {
+        for panel in [&mut self.queries, &mut self.douts, &mut self.outs] {
+            panel.select(batch, head);
+        }
+    }
+
+    /// The next tile's rows come from memory, two queries a step, while this tile's keys are worked on.
+    #[inline(always)]
+    pub(super) fn touch_next(&self, plan: &Plan, tile: usize, step: usize) {
+        for query in plan.next_queries(tile, step) {
+            for panel in [&self.queries, &self.douts, &self.outs] {
+                panel.touch(query);
+            }
+        }
+    }
+}
+
 /// Scratch of a sweep: `NQ` vectors a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
 pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     pub(super) problem: &'p Problem<'p, T>,
@@ -43,9 +68,7 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) own: Range<usize>,
     /// Halo slot of each foreign key.
     pub(super) slots: Vec<u32>,
-    queries: Panel<'p, T>,
-    douts: Panel<'p, T>,
-    outs: Panel<'p, T>,
+    pub(super) inputs: Inputs<'p, T>,
     pub(super) keys: Panel<'p, T>,
     pub(super) values: Panel<'p, T>,
     /// The tile's queries, scaled for base-2 exponentials, and output gradients: as columns and as rows.
@@ -85,9 +108,11 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             saved,
             own: own.clone(),
             slots,
-            queries: Panel::new(problem.q),
-            douts: Panel::new(saved.dout),
-            outs: Panel::new(saved.out),
+            inputs: Inputs {
+                queries: Panel::new(problem.q),
+                douts: Panel::new(saved.dout),
+                outs: Panel::new(saved.out),
+            },
             keys: Panel::new(problem.k),
             values: Panel::new(problem.v),
             qt: Aligned::zeros(TILE * d),
@@ -109,9 +134,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         let width = self.qt.len() / TILE;
         task.own.clear();
         for (g, head) in heads.iter().enumerate() {
-            for panel in [&mut self.queries, &mut self.douts, &mut self.outs] {
-                panel.select(head.batch, head.query_head);
-            }
+            self.inputs.select(head.batch, head.query_head);
             self.keys.select(head.batch, head.key_head);
             self.values.select(head.batch, head.key_head);
             for tile in task.tiles.clone() {
@@ -147,13 +170,13 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
     fn prepare<S: Simd>(&mut self, simd: S, head: &HeadContext<T::Acc>, tile: usize) {
         let (plan, saved, n) = (self.plan, self.saved, self.plan.lanes(tile));
         let rows = || (0..n).map(|lane| plan.query(tile, lane));
-        let queries = self.queries.gather(rows());
+        let queries = self.inputs.queries.gather(rows());
         transpose(simd, queries, self.problem.scale2(), self.qt.lanes_mut());
         copy_tile(queries, &mut self.q_rows);
-        let douts = self.douts.gather(rows());
+        let douts = self.inputs.douts.gather(rows());
         transpose(simd, douts, T::Acc::ONE, self.dot.lanes_mut());
         copy_tile(douts, &mut self.dout_rows);
-        let outs = self.outs.gather(rows());
+        let outs = self.inputs.outs.gather(rows());
         let first = (head.batch * self.problem.heads().1 + head.query_head) * plan.n_queries();
         self.lse = [T::Acc::default() - T::Acc::NEG_INFINITY; TILE];
         self.delta = [T::Acc::default(); TILE];

@@ -30,6 +30,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
             let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
             for first in (0..count).step_by(NK) {
+                self.inputs.touch_next(self.plan, tile, first / NK);
                 let mut weights = Weights([[T::Acc::default(); TILE]; NK]);
                 let p = &mut weights.0;
                 let pair_before = pair;

@@ -20,7 +20,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 prepared = true;
             }
             self.block.pad(NK);
-            let top = self.score_block(simd, &mut pair);
+            let top = self.score_block(simd, tile, &mut pair);
             self.weigh_block(simd, top);
             if let Some(draw) = &self.head.draw {
                 for (p, &key) in self.scores.lanes_mut().iter_mut().zip(&self.block.keys) {
@@ -48,7 +48,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
 
     /// Base-2 scores of the block's keys, biased and masked; returns their maximum by lane.
     #[inline(always)]
-    fn score_block<S: Simd>(&mut self, simd: S, pair: &mut usize) -> [<T::Acc as Real>::V<S>; NQ] {
+    fn score_block<S: Simd>(&mut self, simd: S, tile: usize, pair: &mut usize) -> [<T::Acc as Real>::V<S>; NQ] {
         let block = &self.block;
         let keys = self.keys.gather(block.keys.iter().map(|&j| j as usize));
         let mut top = [<T::Acc as Real>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
@@ -66,6 +66,10 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     top[n] = top[n].max(s[i][n]);
                 }
                 store_lanes::<S, T::Acc, NQ>(&mut out[i], s[i]);
+            }
+            // The next tile's queries come from memory while this tile's scores are computed.
+            for query in self.plan.next_queries(tile, step) {
+                self.queries.touch(query);
             }
         }
         top
