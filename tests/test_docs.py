@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(p for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-TORCH_NAMES = ("fc.nn.", "fc.IndexSet.to_block_mask")
+TORCH_NAMES = ("fc.nn.", "fc.IndexSet.to_block_mask", "fc.IndexSet.from_block_mask")
 
 
 def read(path: str | Path) -> str:

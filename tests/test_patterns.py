@@ -6,7 +6,7 @@ import pytest
 from fractal_core import curves
 from fractal_core.errors import FractalError, InvalidArgumentError, PluginError
 
-BUILTIN = ["cantor", "cantor_samples", "dragon", "hilbert", "julia", "random", "sierpinski", "window"]
+BUILTIN = ["cantor", "cantor_samples", "dragon", "hilbert", "julia", "neighborhood", "random", "sierpinski", "window"]
 
 
 def indices_of(n):

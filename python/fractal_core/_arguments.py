@@ -42,6 +42,28 @@ def integers(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return array if array.dtype == np.uint64 else array.astype(np.int64, copy=False)
 
 
+def vector(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """`value` as a vector of int64."""
+    array = integers(argument, value)
+    if array.ndim != 1:
+        raise ShapeError(argument, array.shape, "one dimension")
+    if array.dtype == np.uint64:
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise InvalidArgumentError(argument, array.max(), "values that fit into int64")
+        array = array.astype(np.int64)
+    return array
+
+
+def pair(argument: str, value: SupportsIndex | tuple[int, int], high: int) -> tuple[int, int]:
+    """Two integers in `1 ..= high`, from one for both or two."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ShapeError(argument, value, "an integer, or one for queries and one for keys")
+        return integer(argument, value[0], 1, high), integer(argument, value[1], 1, high)
+    number = integer(argument, value, 1, high)
+    return number, number
+
+
 def last_axis(argument: str, shape: tuple[int, ...], allowed: str) -> int:
     """Length of the last axis, of which there must be one."""
     if not shape:

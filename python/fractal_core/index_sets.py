@@ -1,24 +1,24 @@
 """Which keys each query attends to: the one currency of the package.
 
-Letters: Nq queries, Nk keys, E edges (query, key), K keys in a row.
+Letters: Nq queries, Nk keys, E edges (query, key), K keys in a row, R runs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fractal_core import _native
-from fractal_core._arguments import integer, integers
+from fractal_core._arguments import integer, pair, vector
+from fractal_core._block_masks import to_block_mask
+from fractal_core._front_ends import FrontEnds
 from fractal_core._reports import Reach, Report
-from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
+from fractal_core.errors import DTypeError, KeyIndexError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    from torch import Tensor
     from torch.nn.attention.flex_attention import BlockMask
 
 __all__ = ["IndexSet"]
@@ -28,111 +28,15 @@ _REPORT_WORDS = 2**28
 """Words of 64 keys that a report's reach may touch a layer: a fraction of a second."""
 
 
-class IndexSet:
-    """Sorted unique keys for each query, listed or given by offsets that all queries share.
+class IndexSet(FrontEnds):
+    """Sorted unique keys for each query: listed, in runs, or given by offsets that all queries share.
 
-    Make one with `from_csr`, `from_offsets`, `from_mask` or `from_padded`, or take it from a pattern. It never changes.
-    Two of them are equal where their rows are; `|` and `&` join and cut them row by row.
+    Make one with `from_csr`, `from_offsets`, `from_mask`, `from_padded`, `from_runs`, `from_segments`, `from_blocks` or
+    `from_block_mask`, or take it from a pattern. It never changes. Two of them are equal where their rows are; `|` and
+    `&` join and cut them row by row.
     """
 
-    __slots__ = ("__weakref__", "_native")
-
-    def __init__(self, native: _native.IndexSet) -> None:
-        if not isinstance(native, _native.IndexSet):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DTypeError("native", type(native).__name__, "an IndexSet of the extension; see the from_ methods")
-        self._native = native
-
-    # --- made from -----------------------------------------------------------------------------------------------
-
-    @classmethod
-    def from_csr(cls, indptr: npt.ArrayLike, indices: npt.ArrayLike, n_keys: int) -> IndexSet:
-        """Listed rows.
-
-        Args:
-            indptr: (Nq + 1,) integers, not decreasing, from 0 to E: row i is `indices[indptr[i]:indptr[i + 1]]`.
-            indices: (E,) integers in 0 .. n_keys - 1, strictly increasing within a row.
-            n_keys: Nk, 1 to 2^31 - 1.
-
-        Raises:
-            InvalidArgumentError: row starts that decrease, rows that are unsorted or repeat a key.
-            KeyIndexError: a key outside of 0 .. n_keys - 1.
-            ShapeError: arrays that are not one-dimensional, or whose lengths do not fit together.
-            DTypeError: arrays that hold no integers.
-        """
-        starts = _vector("indptr", indptr)
-        if starts.size < 2:
-            raise ShapeError("indptr", f"{starts.size} entries", "n_queries + 1 of them, at least 2")
-        keys = _vector("indices", indices)
-        n_keys = integer("n_keys", n_keys, 1, _MAX)
-        if keys.dtype != np.int32:
-            outside = (keys < 0) | (keys >= n_keys)
-            if outside.any():
-                raise KeyIndexError("indices", f"key {keys[outside][0]}", f"0 <= key < n_keys = {n_keys}")
-        return cls(_native.IndexSet.from_csr(starts, keys.astype(np.int32, copy=False), n_keys))
-
-    @classmethod
-    def from_offsets(
-        cls,
-        offsets: npt.ArrayLike,
-        n: int,
-        n_keys: int | None = None,
-        q_offset: int | None = None,
-    ) -> IndexSet:
-        """The same offsets at every query: key = query + q_offset - offset, left out where it is no key.
-
-        Args:
-            offsets: (K,) integers, each once; a positive one looks back.
-            n: Nq, at least 1.
-            n_keys: Nk; as many as queries unless said.
-            q_offset: position of query 0 among the keys; n_keys - n unless said, so that the last query is at the
-                last key.
-
-        Raises:
-            InvalidArgumentError: a repeated offset, or a length out of range.
-            ShapeError: offsets that are not one-dimensional.
-            DTypeError: offsets that are no integers.
-        """
-        n = integer("n", n, 1, _MAX)
-        n_keys = n if n_keys is None else integer("n_keys", n_keys, 1, _MAX)
-        q_offset = n_keys - n if q_offset is None else integer("q_offset", q_offset, -(2**40), 2**40)
-        return cls(_native.IndexSet.from_offsets(_vector("offsets", offsets), n, n_keys, q_offset))
-
-    @classmethod
-    def from_mask(cls, mask: npt.ArrayLike) -> IndexSet:
-        """The true entries of a dense mask.
-
-        Args:
-            mask: (Nq, Nk) bool, True where the query attends to the key.
-
-        Raises:
-            ShapeError: a mask that is not a matrix, or is empty.
-            DTypeError: a mask that is not bool.
-        """
-        array: npt.NDArray[Any] = np.asarray(mask)
-        if array.dtype != np.bool_:
-            raise DTypeError("mask", array.dtype, "bool")
-        _matrix("mask", array)
-        return cls(_native.IndexSet.from_mask(array))
-
-    @classmethod
-    def from_padded(cls, indices: npt.ArrayLike, n_keys: int) -> IndexSet:
-        """Rows of equal width, filled up with -1.
-
-        Args:
-            indices: (Nq, K) integers in -1 .. n_keys - 1, in any order, each key once in a row; -1 is a pad.
-            n_keys: Nk, 1 to 2^31 - 1.
-
-        Raises:
-            KeyIndexError: an entry outside of -1 .. n_keys - 1.
-            InvalidArgumentError: a key twice in one row.
-            ShapeError: lists that are not a matrix, or are empty.
-            DTypeError: lists that hold no integers.
-        """
-        array = integers("indices", indices)
-        _matrix("indices", array)
-        if array.dtype != np.int64:
-            array = array.astype(np.int64)
-        return cls(_native.IndexSet.from_padded(array, integer("n_keys", n_keys, 1, _MAX)))
+    __slots__ = ()
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -167,8 +71,13 @@ class IndexSet:
         return self._native.offsets
 
     @property
+    def runs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]] | None:
+        """(Nq + 1,) int64 row starts and (R, 2) int32 runs [first, end), read-only; None where rows are not runs."""
+        return self._native.runs
+
+    @property
     def indptr(self) -> npt.NDArray[np.int64]:
-        """(Nq + 1,) int64: where each row starts in `indices`. A read-only view; offsets are written out once."""
+        """(Nq + 1,) int64: where each row starts in `indices`, read-only. Offsets and runs are written out once."""
         return self._native.indptr
 
     @property
@@ -201,27 +110,20 @@ class IndexSet:
         """(Nq, K) int32: rows filled up with -1 to the longest."""
         return self._native.to_padded()
 
-    def to_block_mask(self, block_size: int = 128, device: str = "cpu") -> BlockMask:
-        """The same set for `torch.nn.attention.flex_attention`. Needs torch; the dense mask goes to `device`.
+    def to_block_mask(self, block_size: int | tuple[int, int] = 128, device: str = "cpu") -> BlockMask:
+        """The same set for `torch.nn.attention.flex_attention`. Needs torch; makes no dense mask.
+
+        Blocks that are wholly in are listed as full; inside of the others `mask_mod` searches the set's rows, offsets
+        or runs, which go to `device`.
 
         Args:
-            block_size: side of a block in queries and keys.
+            block_size: queries and keys of a block; one number for both.
             device: where FlexAttention is to run.
+
+        Raises:
+            InvalidArgumentError, DTypeError, ShapeError: a block_size that is neither.
         """
-        import torch
-        from torch.nn.attention import flex_attention
-
-        size = integer("block_size", block_size, 1, _MAX)
-        mask = torch.from_numpy(self.to_mask()).to(device)
-        last_query, last_key = self.n_queries - 1, self.n_keys - 1
-
-        def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            inside = (query <= last_query) & (key <= last_key)
-            return mask[query.clamp(max=last_query), key.clamp(max=last_key)] & inside
-
-        return flex_attention.create_block_mask(
-            attends, None, None, self.n_queries, self.n_keys, device=device, BLOCK_SIZE=size
-        )
+        return to_block_mask(self._native, pair("block_size", block_size, _MAX), device)
 
     # --- what it costs and reaches --------------------------------------------------------------------------------
 
@@ -320,7 +222,7 @@ class IndexSet:
         Raises:
             ShapeError, KeyIndexError, InvalidArgumentError: an order that is no permutation.
         """
-        array = _vector("order", order)
+        array = vector("order", order)
         if array.size and (array.min() < 0 or array.max() >= self.n_queries):
             bad = array.max() if array.max() >= self.n_queries else array.min()
             raise KeyIndexError("order", f"query {bad}", f"0 <= query < n_queries = {self.n_queries}")
@@ -339,34 +241,17 @@ class IndexSet:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, IndexSet):
             return NotImplemented
-        return (
-            self.shape == other.shape
-            and self.nnz == other.nnz
-            and bool(np.array_equal(self.indptr, other.indptr))
-            and bool(np.array_equal(self.indices, other.indices))
-        )
+        return self._native.same_rows(other._native)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __repr__(self) -> str:
-        kind = "listed" if self.offsets is None else f"{self.offsets.size} offsets"
+        kind = "listed"
+        if self.offsets is not None:
+            kind = f"{self.offsets.size} offsets"
+        elif self.runs is not None:
+            kind = f"{len(self.runs[1])} runs"
         return f"IndexSet(n_queries={self.n_queries}, n_keys={self.n_keys}, nnz={self.nnz}, {kind})"
-
-
-def _vector(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    array = integers(argument, value)
-    if array.ndim != 1:
-        raise ShapeError(argument, array.shape, "one dimension")
-    if array.dtype == np.uint64:
-        if array.size and array.max() > np.iinfo(np.int64).max:
-            raise InvalidArgumentError(argument, array.max(), "values that fit into int64")
-        array = array.astype(np.int64)
-    return array
-
-
-def _matrix(argument: str, array: npt.NDArray[Any]) -> None:
-    if array.ndim != 2 or 0 in array.shape:
-        raise ShapeError(argument, array.shape, "two dimensions, n_queries by n_keys or keys in a row, none of them 0")
 
 
 def _check_other(one: IndexSet, other: IndexSet) -> None:

@@ -13,6 +13,7 @@ del _torch
 
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
+from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
 from fractal_core.nn.tutorial import (  # noqa: E402
     CantorSetAttention,
     DragonCurveAttention,
@@ -33,5 +34,8 @@ __all__ = [
     "KeyValueCache",
     "NumericalStability",
     "UnifiedFractalAttention",
+    "na1d",
+    "na2d",
+    "na3d",
     "sparse_attention",
 ]

@@ -156,7 +156,7 @@ def _key_bias(bias: Tensor, batch: int, heads: int, n_keys: int) -> Tensor:
 def _edge_bias(edge_bias: Tensor, heads: int, n_edges: int) -> Tensor:
     edge_bias = _checks.tensor("edge_bias", edge_bias)
     _checks.shaped("edge_bias", edge_bias, (n_edges,), (1, n_edges), (heads, n_edges))
-    return edge_bias.reshape(-1, n_edges)
+    return edge_bias.unsqueeze(0) if edge_bias.ndim == 1 else edge_bias
 
 
 def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]) -> Tensor:

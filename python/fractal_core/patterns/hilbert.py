@@ -60,4 +60,4 @@ class Hilbert(PatternBase):
         radius = self.window // 2
         if self.shape is None:
             return IndexSet(_native.hilbert_set(n_queries, n_keys, causal, radius))
-        return IndexSet(_native.neighbourhood_set(n_queries, n_keys, causal, list(self.shape), radius))
+        return IndexSet(_native.hilbert_box_set(n_queries, n_keys, causal, list(self.shape), radius))

@@ -20,7 +20,17 @@ __all__ = ["BUILTIN", "GROUP", "PatternInfo", "PatternRegistry", "installed"]
 GROUP = "fractal_core.patterns"
 BUILTIN = tuple(
     EntryPoint(name, f"fractal_core.patterns.{name}:{name.title().replace('_', '')}", GROUP)
-    for name in ("cantor", "cantor_samples", "dragon", "hilbert", "julia", "random", "sierpinski", "window")
+    for name in (
+        "cantor",
+        "cantor_samples",
+        "dragon",
+        "hilbert",
+        "julia",
+        "neighborhood",
+        "random",
+        "sierpinski",
+        "window",
+    )
 )
 
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::index_sets::PyIndexSet;
 use crate::threads::default_executor;
-use fractal_kernels::builders::{self, Span};
+use fractal_kernels::builders::{self, Axis, Span};
 use num_complex::Complex64;
 use pyo3::prelude::*;
 
@@ -71,7 +71,7 @@ pub(crate) fn hilbert_set(
 }
 
 #[pyfunction]
-pub(crate) fn neighbourhood_set(
+pub(crate) fn hilbert_box_set(
     py: Python<'_>,
     n_queries: usize,
     n_keys: usize,
@@ -81,7 +81,30 @@ pub(crate) fn neighbourhood_set(
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::neighbourhood(span, &shape, radius, &*executor))?))
+    Ok(PyIndexSet::new(py.detach(|| builders::hilbert_box(span, &shape, radius, &*executor))?))
+}
+
+/// One entry an axis in each list.
+#[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "one list an axis rule")]
+pub(crate) fn neighborhood_set(
+    py: Python<'_>,
+    n_queries: usize,
+    n_keys: usize,
+    causal: bool,
+    shape: Vec<usize>,
+    kernel_size: Vec<usize>,
+    stride: Vec<usize>,
+    dilation: Vec<usize>,
+    is_causal: Vec<bool>,
+) -> Result<PyIndexSet> {
+    let span = Span::new(n_queries, n_keys, causal)?;
+    let sizes = shape.into_iter().zip(kernel_size).zip(stride).zip(dilation).zip(is_causal);
+    let axes: Vec<Axis> = sizes
+        .map(|((((len, kernel), stride), dilation), causal)| Axis { len, kernel, stride, dilation, causal })
+        .collect();
+    let executor = default_executor()?;
+    Ok(PyIndexSet::new(py.detach(|| builders::neighborhood(span, &axes, &*executor))?))
 }
 
 #[pyfunction]

@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::threads::default_executor;
-use fractal_kernels::index_set::{Form, IndexSet};
+use fractal_kernels::KernelError;
+use fractal_kernels::index_set::{Blocks, Form, IndexSet};
 use fractal_kernels::plan::Plan;
 use fractal_kernels::planned::PlannedSet;
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,6 +15,9 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 /// Living index sets by key. Keys are never used twice, so a stale one is an error and not somebody else's set.
 static LIVING: LazyLock<RwLock<HashMap<i64, Weak<PlannedSet>>>> = LazyLock::new(RwLock::default);
 static NEXT_KEY: AtomicI64 = AtomicI64::new(1);
+
+/// Most pairs whose rows are written out: 16 GiB.
+const MOST_LISTED: usize = 1 << 32;
 
 /// The index set of a key.
 pub(crate) fn lookup(key: i64) -> Option<Arc<PlannedSet>> {
@@ -57,6 +61,8 @@ impl Drop for PyIndexSet {
     }
 }
 
+type RunArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray2<i32>>);
+type BlockArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<bool>>);
 type Reached<'py> = (bool, Option<usize>, Bound<'py, PyArray1<f64>>);
 
 #[pymethods]
@@ -100,6 +106,53 @@ impl PyIndexSet {
         Ok(Self::new(set))
     }
 
+    #[staticmethod]
+    fn from_runs(
+        py: Python<'_>,
+        indptr: PyReadonlyArray1<'_, i64>,
+        starts: PyReadonlyArray1<'_, i64>,
+        lengths: PyReadonlyArray1<'_, i64>,
+        n_keys: usize,
+    ) -> Result<Self> {
+        let [indptr, starts, lengths] = [&indptr, &starts, &lengths].map(|array| array.as_array().to_vec());
+        let executor = default_executor()?;
+        Ok(Self::new(py.detach(|| IndexSet::from_runs(&indptr, &starts, &lengths, n_keys, &*executor))?))
+    }
+
+    #[staticmethod]
+    fn from_segments(
+        py: Python<'_>,
+        queries: PyReadonlyArray1<'_, i64>,
+        keys: PyReadonlyArray1<'_, i64>,
+        causal: bool,
+    ) -> Result<Self> {
+        let [queries, keys] = [&queries, &keys].map(|array| array.as_array().to_vec());
+        let executor = default_executor()?;
+        Ok(Self::new(py.detach(|| IndexSet::from_segments(&queries, &keys, causal, &*executor))?))
+    }
+
+    /// Blocks as CSR; `partial` has a table of pairs for each block that is not full, in their order.
+    #[staticmethod]
+    fn from_blocks(
+        py: Python<'_>,
+        block_size: [usize; 2],
+        indptr: PyReadonlyArray1<'_, i64>,
+        columns: PyReadonlyArray1<'_, i64>,
+        full: PyReadonlyArray1<'_, bool>,
+        partial: PyReadonlyArray3<'_, bool>,
+        shape: [usize; 2],
+    ) -> Result<Self> {
+        let (indptr, columns, full) =
+            (indptr.as_array().to_vec(), columns.as_array().to_vec(), full.as_array().to_vec());
+        let blocks = Blocks { size: block_size, indptr: &indptr, columns: &columns, full: &full };
+        let partial = partial.as_array();
+        let allowed = |number: usize, query: usize, key: usize| partial[[number, query, key]];
+        let [n_queries, n_keys] = shape;
+        let executor = default_executor()?;
+        let set = py.detach(|| IndexSet::from_blocks(&blocks, n_queries, n_keys, &*executor, allowed))?;
+        Ok(Self::new(set))
+    }
+
     #[getter]
     fn n_queries(&self) -> usize {
         self.set().n_queries()
@@ -124,8 +177,20 @@ impl PyIndexSet {
     #[getter]
     fn offsets<'py>(this: &Bound<'py, Self>) -> Option<Bound<'py, PyArray1<i64>>> {
         match this.get().set().form() {
-            Form::Csr { .. } => None,
+            Form::Csr { .. } | Form::Runs { .. } => None,
             Form::Offsets { offsets, .. } => Some(view(this, offsets)),
+        }
+    }
+
+    /// Row starts among the runs, and `[first, end)` of each, or None where the rows are not held as runs.
+    #[getter]
+    fn runs<'py>(this: &Bound<'py, Self>) -> PyResult<Option<RunArrays<'py>>> {
+        match this.get().set().form() {
+            Form::Csr { .. } | Form::Offsets { .. } => Ok(None),
+            Form::Runs { indptr, runs } => {
+                let bounds = view(this, runs.as_flattened()).reshape([runs.len(), 2])?;
+                Ok(Some((view(this, indptr), bounds)))
+            }
         }
     }
 
@@ -187,6 +252,17 @@ impl PyIndexSet {
         py.detach(|| self.set().is_causal())
     }
 
+    fn same_rows(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| self.set().same_rows(other.set()))
+    }
+
+    /// Blocks that hold pairs, as CSR, and which of them are full.
+    fn occupied<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<BlockArrays<'py>> {
+        let executor = default_executor()?;
+        let found = py.detach(|| self.set().occupied(block_size, &*executor))?;
+        Ok((found.indptr.into_pyarray(py), found.columns.into_pyarray(py), found.full.into_pyarray(py)))
+    }
+
     fn transpose(&self, py: Python<'_>) -> Self {
         Self::new(py.detach(|| self.set().transpose()))
     }
@@ -232,13 +308,20 @@ impl PyIndexSet {
 }
 
 impl PyIndexSet {
-    /// Row starts and key indices, written out once if the set holds offsets.
+    /// Row starts and key indices, written out once if the set holds offsets or runs.
     fn csr(&self, py: Python<'_>) -> Result<(&[i64], &[i32])> {
         let executor = default_executor()?;
-        let listed = py.detach(|| self.planned.listed(&*executor));
+        let listed = match self.set().form() {
+            Form::Csr { .. } => self.set(),
+            Form::Offsets { .. } | Form::Runs { .. } if self.set().nnz() > MOST_LISTED => {
+                let given = format!("{} pairs", self.set().nnz());
+                return Err(KernelError::value("index_set", given, "at most 2^32 pairs to be listed").into());
+            }
+            Form::Offsets { .. } | Form::Runs { .. } => py.detach(|| self.planned.listed(&*executor)),
+        };
         Ok(match listed.form() {
             Form::Csr { indptr, indices } => (indptr, indices),
-            Form::Offsets { .. } => (&[], &[]),
+            Form::Offsets { .. } | Form::Runs { .. } => (&[], &[]),
         })
     }
 }

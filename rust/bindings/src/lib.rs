@@ -17,8 +17,8 @@ mod _native {
     use crate::attention::{attention_backward, attention_forward};
     #[pymodule_export]
     use crate::builders::{
-        cantor_samples_set, cantor_set, dragon_set, hilbert_set, julia_set, neighbourhood_set, random_set,
-        sierpinski_set, window_set,
+        cantor_samples_set, cantor_set, dragon_set, hilbert_box_set, hilbert_set, julia_set, neighborhood_set,
+        random_set, sierpinski_set, window_set,
     };
     #[pymodule_export]
     use crate::curves::{

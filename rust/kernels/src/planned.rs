@@ -47,7 +47,7 @@ impl PlannedSet {
     pub fn listed(&self, executor: &dyn Executor) -> &IndexSet {
         match self.set.form() {
             Form::Csr { .. } => &self.set,
-            Form::Offsets { .. } => self.listed.get_or_init(|| self.set.listed(executor)),
+            Form::Offsets { .. } | Form::Runs { .. } => self.listed.get_or_init(|| self.set.listed(executor)),
         }
     }
 
@@ -61,7 +61,7 @@ impl PlannedSet {
         let listed = self.listed(executor);
         let plan = match self.set.form() {
             Form::Csr { .. } => self.plan(executor)?,
-            Form::Offsets { .. } => get_or_try(&self.listed_plan, || Plan::new(listed, executor))?,
+            Form::Offsets { .. } | Form::Runs { .. } => get_or_try(&self.listed_plan, || Plan::new(listed, executor))?,
         };
         Ok((plan, get_or_try(&self.edges, || EdgeMap::new(listed, plan))?))
     }

@@ -62,8 +62,37 @@ fn sets(n: usize, n_keys: usize, random: &mut Random) -> Vec<(&'static str, Inde
         ("sparse", listed(sparse_rows.into_iter(), n_keys)),
         ("all", listed((0..n).map(|_| (0..n_keys as i32).collect()), n_keys)),
         ("mixed", listed(mixed_rows.into_iter(), n_keys)),
+        ("segments", segments(n, n_keys, false)),
+        ("causal segments", segments(n, n_keys, true)),
+        ("runs", runs(n, n_keys)),
         ("none", listed((0..n).map(|_| Vec::new()), n_keys)),
     ]
+}
+
+/// Segments that begin and end within tiles, one of them without a query.
+fn segments(n: usize, n_keys: usize, causal: bool) -> IndexSet {
+    let cuts = |n: usize| [0, n / 5, n / 5, n / 2, n - n / 7, n].map(|x| x as i64);
+    let mut keys = cuts(n_keys);
+    keys[1] /= 2;
+    IndexSet::from_segments(&cuts(n), &keys, causal, &Serial).unwrap()
+}
+
+/// Runs of any length, shared by some of a tile's queries, by one, or by none; queries in an order of their own.
+fn runs(n: usize, n_keys: usize) -> IndexSet {
+    let (mut indptr, mut starts, mut lengths) = (vec![0], Vec::new(), Vec::new());
+    for query in 0..n {
+        let mut from = query % 3 * 7 + query / 8;
+        for length in [1 + query % 40, query % 4, 23] {
+            if query % 11 != 4 && length > 0 && from + length <= n_keys {
+                starts.push(from as i64);
+                lengths.push(length as i64);
+            }
+            from += length + 5;
+        }
+        indptr.push(starts.len() as i64);
+    }
+    let set = IndexSet::from_runs(&indptr, &starts, &lengths, n_keys, &Serial).unwrap();
+    set.with_order((0..n as u32).rev().collect()).unwrap()
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -240,7 +269,7 @@ fn every_case(n: usize, m: usize, cases: &[Case], check: impl Fn(Case, &str, &In
             continue;
         }
         for &case in cases {
-            if case.edge_bias && matches!(set.form(), Form::Offsets { .. }) {
+            if case.edge_bias && !matches!(set.form(), Form::Csr { .. }) {
                 continue;
             }
             let x = Inputs::new(case, &set, &mut random);
@@ -334,7 +363,7 @@ fn a_query_order_changes_tiles_and_not_results() {
     }
     let case = Case { dv: 32, key_bias: true, edge_bias: true, ..PLAIN };
     for (name, set) in sets(n, n, &mut random) {
-        if matches!(set.form(), Form::Offsets { .. }) {
+        if !matches!(set.form(), Form::Csr { .. }) {
             continue;
         }
         let x = Inputs::new(case, &set, &mut random);

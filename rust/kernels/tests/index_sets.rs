@@ -3,41 +3,25 @@
 mod naive;
 
 use fractal_kernels::ErrorKind;
-use fractal_kernels::builders::{self, Span};
+use fractal_kernels::builders::{self, Axis, Span};
 use fractal_kernels::error::Result;
 use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::{Form, IndexSet};
-use naive::index_set::{Mask, mask, mask_of, reach, transposed};
+use naive::index_set::{listed, mask, mask_of, offsets, pairs_of_masks, pool, reach, transposed};
 use num_complex::Complex64;
 use proptest::prelude::*;
-
-fn pool() -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("three threads")
-}
-
-fn masks() -> impl Strategy<Value = Mask> {
-    (1_usize..40, 1_usize..40)
-        .prop_flat_map(|(rows, columns)| prop::collection::vec(prop::collection::vec(any::<bool>(), columns), rows))
-}
-
-fn pairs_of_masks() -> impl Strategy<Value = (Mask, Mask)> {
-    masks().prop_flat_map(|one| {
-        let (rows, columns) = (one.len(), one[0].len());
-        (Just(one), prop::collection::vec(prop::collection::vec(any::<bool>(), columns), rows))
-    })
-}
-
-fn listed(mask: &Mask) -> IndexSet {
-    IndexSet::from_mask(mask.len(), mask[0].len(), &Serial, |i, j| mask[i][j]).unwrap()
-}
-
-fn offsets() -> impl Strategy<Value = Vec<i64>> {
-    prop::collection::btree_set(-45_i64..45, 0..12).prop_map(|set| set.into_iter().collect())
-}
 
 /// Queries, keys, causal.
 fn spans(most: usize) -> impl Strategy<Value = (usize, usize, bool)> {
     (1..most).prop_flat_map(|keys| (1..=keys, Just(keys), any::<bool>()))
+}
+
+/// An axis and windows that fit into it: length, kernel, stride, dilation, causal.
+fn axes() -> impl Strategy<Value = naive::builders::Axis> {
+    (1_usize..5, 1_usize..4).prop_flat_map(|(kernel, dilation)| {
+        let fits = kernel * dilation;
+        (fits..fits + 6, Just(kernel), 1..=kernel, Just(dilation), any::<bool>())
+    })
 }
 
 /// A builder gives what the twin says, the same on one thread and on three.
@@ -169,11 +153,23 @@ proptest! {
     }
 
     #[test]
-    fn neighbourhoods(shape in prop::collection::vec(1_usize..7, 1..=3), radius in 0_usize..8, causal in any::<bool>(), part in 1_usize..400) {
+    fn hilbert_boxes(shape in prop::collection::vec(1_usize..7, 1..=3), radius in 0_usize..8, causal in any::<bool>(), part in 1_usize..400) {
         let cells: usize = shape.iter().product();
-        let twin = naive::builders::neighbourhood(&shape, radius);
+        let twin = naive::builders::hilbert_box(&shape, radius);
         let span = (part.min(cells), cells, causal);
-        same(span, |span, executor| builders::neighbourhood(span, &shape, radius, executor), twin);
+        same(span, |span, executor| builders::hilbert_box(span, &shape, radius, executor), twin);
+    }
+
+    #[test]
+    fn neighborhoods(axes in prop::collection::vec(axes(), 1..=3), causal in any::<bool>(), part in 1_usize..2000) {
+        let cells: usize = axes.iter().map(|axis| axis.0).product();
+        let built: Vec<Axis> = axes
+            .iter()
+            .map(|&(len, kernel, stride, dilation, causal)| Axis { len, kernel, stride, dilation, causal })
+            .collect();
+        let span = (part.min(cells), cells, causal);
+        let twin = naive::builders::neighborhood(&axes);
+        same(span, |span, executor| builders::neighborhood(span, &built, executor), twin);
     }
 
     #[test]
@@ -234,9 +230,39 @@ fn order_is_a_permutation_and_survives_joins() {
 }
 
 #[test]
+fn neighborhoods_are_cut_into_blocks() {
+    let axis = |len, kernel, stride, dilation| Axis { len, kernel, stride, dilation, causal: false };
+    let tiles = |axes: &[Axis]| {
+        let cells = axes.iter().map(|axis| axis.len).product();
+        let set = builders::neighborhood(Span::new(cells, cells, false).unwrap(), axes, &Serial).unwrap();
+        let order = set.order().expect("an order").to_vec();
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..cells as u32));
+        order.chunks(16).map(|tile| tile.iter().map(|&q| q as usize).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    // Whole blocks of 4 by 4 first, then the cells that the box cuts off.
+    for tile in &tiles(&[axis(10, 5, 1, 1), axis(13, 5, 1, 1)])[..6] {
+        let (y, x) = (tile[0] / 13 / 4 * 4, tile[0] % 13 / 4 * 4);
+        assert!(tile.iter().all(|q| (y..y + 4).contains(&(q / 13)) && (x..x + 4).contains(&(q % 13))), "{tile:?}");
+    }
+    // Only cells of one residue share keys.
+    for tile in tiles(&[axis(16, 3, 1, 2), axis(16, 3, 1, 2)]) {
+        assert!(tile.iter().all(|q| q % 2 == tile[0] % 2 && q / 16 % 2 == tile[0] / 16 % 2), "{tile:?}");
+    }
+    // Groups along the first axis share a window whole.
+    for tile in tiles(&[axis(16, 16, 16, 1), axis(8, 3, 1, 1)]) {
+        assert!(tile.iter().all(|q| q % 8 == tile[0] % 8), "{tile:?}");
+    }
+    let line = builders::neighborhood(Span::new(40, 40, false).unwrap(), &[axis(40, 5, 1, 1)], &Serial).unwrap();
+    assert!(line.order().is_none());
+}
+
+#[test]
 fn refusals_name_the_argument() {
     let set = |rows, keys| IndexSet::from_offsets(vec![0], rows, keys, 0).unwrap();
     let span = Span::new(4, 4, false).unwrap();
+    let axis = |len, kernel, stride, dilation| Axis { len, kernel, stride, dilation, causal: false };
     let refused: Vec<(fractal_kernels::KernelError, &str, ErrorKind)> = vec![
         (IndexSet::from_csr(vec![1], vec![], 3).unwrap_err(), "indptr", ErrorKind::Value),
         (IndexSet::from_csr(vec![0, 2, 1], vec![0], 3).unwrap_err(), "indptr", ErrorKind::Value),
@@ -256,8 +282,14 @@ fn refusals_name_the_argument() {
         (Span::new(0, 0, true).unwrap_err(), "n_keys", ErrorKind::Value),
         (builders::cantor(span, 1, &[0]).unwrap_err(), "base", ErrorKind::Value),
         (builders::cantor(span, 3, &[1, 2]).unwrap_err(), "digits", ErrorKind::Value),
-        (builders::neighbourhood(span, &[3], 1, &Serial).unwrap_err(), "n_keys", ErrorKind::Shape),
-        (builders::neighbourhood(span, &[], 1, &Serial).unwrap_err(), "shape", ErrorKind::Shape),
+        (builders::hilbert_box(span, &[3], 1, &Serial).unwrap_err(), "n_keys", ErrorKind::Shape),
+        (builders::hilbert_box(span, &[], 1, &Serial).unwrap_err(), "shape", ErrorKind::Shape),
+        (builders::neighborhood(span, &[], &Serial).unwrap_err(), "shape", ErrorKind::Shape),
+        (builders::neighborhood(span, &[axis(5, 1, 1, 1)], &Serial).unwrap_err(), "n_keys", ErrorKind::Shape),
+        (builders::neighborhood(span, &[axis(4, 0, 1, 1)], &Serial).unwrap_err(), "kernel_size", ErrorKind::Value),
+        (builders::neighborhood(span, &[axis(4, 5, 1, 1)], &Serial).unwrap_err(), "kernel_size", ErrorKind::Value),
+        (builders::neighborhood(span, &[axis(4, 2, 3, 1)], &Serial).unwrap_err(), "stride", ErrorKind::Value),
+        (builders::neighborhood(span, &[axis(4, 3, 1, 2)], &Serial).unwrap_err(), "dilation", ErrorKind::Value),
         (builders::julia(span, Complex64::new(f64::NAN, 0.0), 1, 1, 9, &Serial).unwrap_err(), "c", ErrorKind::Value),
         (builders::julia(span, Complex64::ZERO, 1, 1, 0, &Serial).unwrap_err(), "max_iter", ErrorKind::Value),
     ];

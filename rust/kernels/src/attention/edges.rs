@@ -17,7 +17,7 @@ impl EdgeMap {
     /// The map of a listed index set's plan.
     pub fn new(set: &IndexSet, plan: &Plan) -> Result<Self> {
         let Form::Csr { indptr, .. } = set.form() else {
-            return Err(KernelError::value("edge_bias", "an index set of offsets", "a listed index set"));
+            return Err(KernelError::value("edge_bias", "an index set that is not listed", "a listed index set"));
         };
         if set.nnz() > u32::MAX as usize {
             return Err(KernelError::value("edge_bias", format!("{} pairs", set.nnz()), "at most 2^32"));

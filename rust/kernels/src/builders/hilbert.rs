@@ -1,10 +1,10 @@
 //! Neighbourhoods of Hilbert cells: of a sequence laid along the curve, and of a raster box.
 
 use super::Span;
+use super::block_order::{Side, block_order};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::hilbert::{decode_point, encode_point};
-use crate::hilbert_order;
 use crate::index_set::IndexSet;
 
 /// Keys whose cells are within Chebyshev distance `radius` of the query's, position i being the i-th cell of the
@@ -32,8 +32,9 @@ pub fn hilbert(span: Span, radius: usize, executor: &dyn Executor) -> Result<Ind
 
 /// Keys within Chebyshev distance `radius` in a raster box of 1 to 3 axes, last axis fastest; cut off at the borders.
 ///
-/// The span has as many keys as the box has cells. A plan takes the queries of a plane or a volume in Hilbert order.
-pub fn neighbourhood(span: Span, shape: &[usize], radius: usize, executor: &dyn Executor) -> Result<IndexSet> {
+/// The span has as many keys as the box has cells. A plan takes the queries of a plane or a volume block by block, see
+/// `block_order`.
+pub fn hilbert_box(span: Span, shape: &[usize], radius: usize, executor: &dyn Executor) -> Result<IndexSet> {
     if shape.is_empty() || shape.len() > 3 {
         return Err(KernelError::shape("shape", format!("{shape:?}"), "1 to 3 axes"));
     }
@@ -56,10 +57,10 @@ pub fn neighbourhood(span: Span, shape: &[usize], radius: usize, executor: &dyn 
             }
         }
     })?;
-    if shape.len() < 2 {
-        return Ok(set);
+    let sides: Vec<Side> =
+        shape.iter().map(|&len| Side { len, window: 2 * radius.min(len) + 1, group: 1, residues: 1 }).collect();
+    match block_order(&sides, span.position(0))? {
+        Some(order) => set.with_order(order),
+        None => Ok(set),
     }
-    let first = span.position(0);
-    let cells = hilbert_order::order(shape)?.into_iter().map(|cell| cell as usize);
-    set.with_order(cells.filter(|&cell| cell >= first).map(|cell| (cell - first) as u32).collect())
 }

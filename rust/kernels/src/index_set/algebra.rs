@@ -1,4 +1,5 @@
-//! Union, intersection, causality, transposition and slices. Two sets of offsets from one position stay offsets.
+//! Union, intersection, causality, transposition and slices. Two sets of offsets from one position stay
+//! offsets, and two sets of runs stay runs.
 
 use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
@@ -37,6 +38,9 @@ impl IndexSet {
                 ..self.clone()
             });
         }
+        if let (Form::Runs { .. }, Form::Runs { .. }) = (&self.form, &other.form) {
+            return Ok(Self { order, ..self.merged_runs(other, executor, union)? });
+        }
         let set = Self::from_rows(self.n_queries, self.n_keys, executor, |query, keys| {
             merge_sorted(self.row(query), other.row(query), union, |key| keys.push(key as i32));
         })?;
@@ -62,6 +66,10 @@ impl IndexSet {
                 })?;
                 Ok(Self { order: self.order.clone(), ..set })
             }
+            Form::Runs { .. } => {
+                let set = self.clipped(self.n_queries, self.n_keys, executor, |query| query as i64 + from + 1)?;
+                Ok(Self { order: self.order.clone(), ..set })
+            }
         }
     }
 
@@ -69,14 +77,14 @@ impl IndexSet {
     pub fn is_causal(&self) -> bool {
         match &self.form {
             Form::Offsets { offsets, .. } => offsets.iter().all(|&o| o >= 0 || self.queries_with(o).is_empty()),
-            Form::Csr { .. } => {
+            Form::Csr { .. } | Form::Runs { .. } => {
                 let from = self.q_offset();
                 (0..self.n_queries).all(|q| self.last_key(q).is_none_or(|key| i64::from(key) <= q as i64 + from))
             }
         }
     }
 
-    /// Queries become keys and keys become queries. Offsets stay offsets; a query order is dropped.
+    /// Queries become keys and keys become queries. Offsets stay offsets, runs are listed; a query order is dropped.
     #[must_use]
     pub fn transpose(&self) -> Self {
         match &self.form {
@@ -86,16 +94,16 @@ impl IndexSet {
                 let form = Form::Offsets { offsets: offsets.into(), q_offset: -q_offset };
                 Self { n_queries: self.n_keys, n_keys: self.n_queries, form, order: None }
             }
-            Form::Csr { indices, .. } => {
+            Form::Csr { .. } | Form::Runs { .. } => {
                 let mut indptr = vec![0i64; self.n_keys + 1];
-                for &key in indices.iter() {
+                for key in (0..self.n_queries).flat_map(|query| self.row(query)) {
                     indptr[key as usize + 1] += 1;
                 }
                 for key in 0..self.n_keys {
                     indptr[key + 1] += indptr[key];
                 }
                 let mut next = indptr.clone();
-                let mut queries = vec![0i32; indices.len()];
+                let mut queries = vec![0i32; self.nnz()];
                 for query in 0..self.n_queries {
                     for key in self.row(query) {
                         let slot = &mut next[key as usize];
@@ -109,7 +117,8 @@ impl IndexSet {
         }
     }
 
-    /// Queries `start..stop` over the same keys. Offsets stay offsets; a query order is dropped.
+    /// Queries `start..stop` over the same keys. Offsets stay offsets and runs stay runs; a query order is
+    /// dropped.
     pub fn rows(&self, start: usize, stop: usize) -> Result<Self> {
         if start > stop || stop > self.n_queries {
             return Err(KernelError::index(
@@ -123,11 +132,12 @@ impl IndexSet {
                 Form::Offsets { offsets: offsets.clone(), q_offset: q_offset + start as i64 }
             }
             Form::Csr { indptr, indices } => {
-                let base = indptr[start];
-                Form::Csr {
-                    indptr: Arc::new(indptr[start..=stop].iter().map(|p| p - base).collect()),
-                    indices: Arc::new(indices[base as usize..indptr[stop] as usize].to_vec()),
-                }
+                let (indptr, indices) = slice(indptr, indices, start, stop);
+                Form::Csr { indptr, indices }
+            }
+            Form::Runs { indptr, runs } => {
+                let (indptr, runs) = slice(indptr, runs, start, stop);
+                Form::Runs { indptr, runs }
             }
         };
         Ok(Self { n_queries: stop - start, n_keys: self.n_keys, form, order: None })
@@ -148,6 +158,7 @@ impl IndexSet {
             Form::Csr { .. } => Self::from_rows(n_queries, n_keys, executor, |query, keys| {
                 keys.extend(self.row(query).map(|key| key as i32).take_while(|&key| (key as usize) < n_keys));
             }),
+            Form::Runs { .. } => self.clipped(n_queries, n_keys, executor, |_| n_keys as i64),
         }
     }
 
@@ -178,6 +189,13 @@ impl IndexSet {
         }
         Ok(Self { order: Some(order.into()), ..self.clone() })
     }
+}
+
+/// Rows `start..stop` of row starts and their entries.
+fn slice<T: Copy>(indptr: &[i64], entries: &[T], start: usize, stop: usize) -> (Arc<Vec<i64>>, Arc<Vec<T>>) {
+    let base = indptr[start];
+    let entries = entries[base as usize..indptr[stop] as usize].to_vec();
+    (Arc::new(indptr[start..=stop].iter().map(|p| p - base).collect()), Arc::new(entries))
 }
 
 /// Walks two increasing sequences once and emits their union or intersection, increasing.

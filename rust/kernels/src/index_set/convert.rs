@@ -19,28 +19,12 @@ impl IndexSet {
         row: impl Fn(usize, &mut Vec<i32>) + Sync,
     ) -> Result<Self> {
         check_n_keys(n_keys)?;
-        let mut pieces = vec![(Vec::<i64>::new(), Vec::<i32>::new()); n_queries.div_ceil(ROWS)];
-        for_each_chunk(executor, &mut pieces, 1, |block, piece| {
-            let (ends, keys) = &mut piece[0];
-            for query in block * ROWS..((block + 1) * ROWS).min(n_queries) {
-                let start = keys.len();
-                row(query, keys);
-                debug_assert!(keys[start..].windows(2).all(|w| w[0] < w[1]), "row {query} is not sorted");
-                debug_assert!(
-                    keys[start..].iter().all(|&j| j >= 0 && (j as usize) < n_keys),
-                    "row {query} leaves range"
-                );
-                ends.push(keys.len() as i64);
-            }
+        let (indptr, indices) = rows_in_parallel(n_queries, executor, |query, keys: &mut Vec<i32>| {
+            let start = keys.len();
+            row(query, keys);
+            debug_assert!(keys[start..].windows(2).all(|w| w[0] < w[1]), "row {query} is not sorted");
+            debug_assert!(keys[start..].iter().all(|&j| j >= 0 && (j as usize) < n_keys), "row {query} leaves range");
         });
-        let mut indptr = Vec::with_capacity(n_queries + 1);
-        let mut indices = Vec::with_capacity(pieces.iter().map(|p| p.1.len()).sum());
-        indptr.push(0);
-        for (ends, keys) in pieces {
-            let base = indices.len() as i64;
-            indptr.extend(ends.iter().map(|e| base + e));
-            indices.extend_from_slice(&keys);
-        }
         Ok(Self { n_queries, n_keys, form: Form::Csr { indptr: indptr.into(), indices: indices.into() }, order: None })
     }
 
@@ -103,7 +87,7 @@ impl IndexSet {
     pub fn to_csr(&self, executor: &dyn Executor) -> (Cow<'_, [i64]>, Cow<'_, [i32]>) {
         match &self.form {
             Form::Csr { indptr, indices } => (Cow::Borrowed(indptr), Cow::Borrowed(indices)),
-            Form::Offsets { .. } => {
+            Form::Offsets { .. } | Form::Runs { .. } => {
                 let mut indptr = Vec::with_capacity(self.n_queries + 1);
                 indptr.push(0);
                 let mut end = 0;
@@ -136,7 +120,7 @@ impl IndexSet {
     pub fn listed(&self, executor: &dyn Executor) -> Self {
         match &self.form {
             Form::Csr { .. } => self.clone(),
-            Form::Offsets { .. } => {
+            Form::Offsets { .. } | Form::Runs { .. } => {
                 let (indptr, indices) = self.to_csr(executor);
                 let form = Form::Csr { indptr: indptr.into_owned().into(), indices: indices.into_owned().into() };
                 Self { form, ..self.clone() }
@@ -173,6 +157,31 @@ impl IndexSet {
         }
         (lists, width)
     }
+}
+
+/// Row starts and entries of rows that `row(query, entries)` appends to, in parallel.
+pub(super) fn rows_in_parallel<T: Copy + Send>(
+    n_queries: usize,
+    executor: &dyn Executor,
+    row: impl Fn(usize, &mut Vec<T>) + Sync,
+) -> (Vec<i64>, Vec<T>) {
+    let mut pieces = vec![(Vec::<i64>::new(), Vec::<T>::new()); n_queries.div_ceil(ROWS)];
+    for_each_chunk(executor, &mut pieces, 1, |block, piece| {
+        let (ends, entries) = &mut piece[0];
+        for query in block * ROWS..((block + 1) * ROWS).min(n_queries) {
+            row(query, entries);
+            ends.push(entries.len() as i64);
+        }
+    });
+    let mut indptr = Vec::with_capacity(n_queries + 1);
+    let mut whole = Vec::with_capacity(pieces.iter().map(|p| p.1.len()).sum());
+    indptr.push(0);
+    for (ends, entries) in pieces {
+        let base = whole.len() as i64;
+        indptr.extend(ends.iter().map(|e| base + e));
+        whole.extend_from_slice(&entries);
+    }
+    (indptr, whole)
 }
 
 /// Keys are counted in 32 bits.

@@ -2,11 +2,15 @@
 
 mod algebra;
 mod convert;
+mod occupied;
 mod reach;
+mod runs;
 
 use crate::error::{KernelError, Result};
 use convert::check_n_keys;
+pub use occupied::Occupied;
 pub use reach::Reach;
+pub use runs::{Blocks, Run};
 use std::sync::Arc;
 
 /// How the rows of an [`IndexSet`] are held.
@@ -25,6 +29,13 @@ pub enum Form {
         offsets: Arc<Vec<i64>>,
         /// Position of query 0 among the keys.
         q_offset: i64,
+    },
+    /// Runs of consecutive keys, row after row.
+    Runs {
+        /// Row starts among the runs, `n_queries + 1` entries.
+        indptr: Arc<Vec<i64>>,
+        /// `[first, end)`, increasing within a row; no two of a row touch.
+        runs: Arc<Vec<Run>>,
     },
 }
 
@@ -107,7 +118,7 @@ impl IndexSet {
     /// with the last keys).
     pub fn q_offset(&self) -> i64 {
         match &self.form {
-            Form::Csr { .. } => self.n_keys as i64 - self.n_queries as i64,
+            Form::Csr { .. } | Form::Runs { .. } => self.n_keys as i64 - self.n_queries as i64,
             Form::Offsets { q_offset, .. } => *q_offset,
         }
     }
@@ -119,6 +130,7 @@ impl IndexSet {
                 indices[indptr[query] as usize..indptr[query + 1] as usize].last().map(|&key| key as u32)
             }
             Form::Offsets { .. } => self.row(query).last(),
+            Form::Runs { .. } => self.runs(query).last().map(|run| (run[1] - 1) as u32),
         }
     }
 
@@ -140,6 +152,10 @@ impl IndexSet {
                 let last = offsets.partition_point(|&o| o <= position);
                 Row::Offsets(offsets[first..last.max(first)].iter().rev(), position)
             }
+            Form::Runs { .. } => {
+                let runs = self.runs(query);
+                Row::Runs { runs: runs.iter(), keys: 0..0, left: keys_of(runs) }
+            }
         }
     }
 
@@ -154,8 +170,24 @@ impl IndexSet {
         match &self.form {
             Form::Csr { indices, .. } => indices.len(),
             Form::Offsets { offsets, .. } => offsets.iter().map(|&o| self.queries_with(o).count()).sum(),
+            Form::Runs { runs, .. } => keys_of(runs),
         }
     }
+
+    /// Whether every query has the same keys in both sets, however they hold them.
+    pub fn same_rows(&self, other: &Self) -> bool {
+        (self.n_queries, self.n_keys) == (other.n_queries, other.n_keys)
+            && match (&self.form, &other.form) {
+                (Form::Csr { indptr: a, indices: x }, Form::Csr { indptr: b, indices: y }) => a == b && x == y,
+                (Form::Runs { indptr: a, runs: x }, Form::Runs { indptr: b, runs: y }) => a == b && x == y,
+                _ => (0..self.n_queries).all(|query| self.row(query).eq(other.row(query))),
+            }
+    }
+}
+
+/// Number of keys in runs.
+fn keys_of(runs: &[Run]) -> usize {
+    runs.iter().map(|run| (run[1] - run[0]) as usize).sum()
 }
 
 /// Iterator over the keys of one query.
@@ -165,6 +197,15 @@ pub enum Row<'a> {
     Csr(std::slice::Iter<'a, i32>),
     /// Offsets from a position, largest offset first.
     Offsets(std::iter::Rev<std::slice::Iter<'a, i64>>, i64),
+    /// Runs: those to come, the keys of the one at hand, and how many keys are left in all.
+    Runs {
+        /// Runs to come.
+        runs: std::slice::Iter<'a, Run>,
+        /// Keys of the run at hand.
+        keys: std::ops::Range<i32>,
+        /// Keys left in all.
+        left: usize,
+    },
 }
 
 impl Iterator for Row<'_> {
@@ -174,6 +215,14 @@ impl Iterator for Row<'_> {
         match self {
             Row::Csr(keys) => keys.next().map(|&j| j as u32),
             Row::Offsets(offsets, position) => offsets.next().map(|&o| (*position - o) as u32),
+            Row::Runs { runs, keys, left } => {
+                let key = keys.next().or_else(|| {
+                    *keys = runs.next().map(|run| run[0]..run[1])?;
+                    keys.next()
+                })?;
+                *left -= 1;
+                Some(key as u32)
+            }
         }
     }
 
@@ -181,6 +230,7 @@ impl Iterator for Row<'_> {
         match self {
             Row::Csr(keys) => keys.size_hint(),
             Row::Offsets(offsets, _) => offsets.size_hint(),
+            Row::Runs { left, .. } => (*left, Some(*left)),
         }
     }
 }

@@ -45,7 +45,7 @@ impl IndexSet {
             Form::Offsets { offsets, q_offset } => {
                 Some(offsets.iter().map(|o| o - q_offset).filter(by_index).collect())
             }
-            Form::Csr { .. } => None,
+            Form::Csr { .. } | Form::Runs { .. } => None,
         };
         let causal = steps.as_ref().map_or_else(|| self.is_causal(), |steps| steps.iter().all(|&step| step >= 0));
         let total = if causal { n * (n + 1) / 2 } else { n * n };

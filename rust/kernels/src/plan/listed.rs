@@ -1,8 +1,9 @@
 //! The plan of listed rows.
 
-use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
+use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// Tiles planned by one task.
@@ -12,12 +13,12 @@ const CHUNK: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
     /// Entries of each tile: `keys[tile_ptr[t]..tile_ptr[t + 1]]`.
-    tile_ptr: Vec<usize>,
-    keys: Vec<u32>,
-    masks: Vec<u16>,
+    pub(super) tile_ptr: Vec<usize>,
+    pub(super) keys: Vec<u32>,
+    pub(super) masks: Vec<u16>,
     /// Row keys of each position in tile order: `row_keys[row_ptr[p]..row_ptr[p + 1]]`.
-    row_ptr: Vec<usize>,
-    row_keys: Vec<u32>,
+    pub(super) row_ptr: Vec<usize>,
+    pub(super) row_keys: Vec<u32>,
 }
 
 impl Listed {
@@ -28,19 +29,30 @@ impl Listed {
         order: Option<&[u32]>,
         executor: &dyn Executor,
     ) -> Result<Self> {
-        let n_queries = indptr.len() - 1;
+        let planner = || Planner { users: vec![0; n_keys], touched: Vec::new(), pairs: Vec::new() };
+        Self::in_parallel(indptr.len() - 1, executor, planner, |planner, positions, plan| {
+            let rows: Vec<&[i32]> = positions
+                .map(|at| order.map_or(at, |o| o[at] as usize))
+                .map(|query| &indices[indptr[query] as usize..indptr[query + 1] as usize])
+                .collect();
+            planner.tile(&rows, plan);
+        })
+    }
+
+    /// Plans the tiles in parallel: `tile(planner, positions, plan)` appends a tile of these positions to `plan`.
+    pub(super) fn in_parallel<P>(
+        n_queries: usize,
+        executor: &dyn Executor,
+        planner: impl Fn() -> P + Sync,
+        tile: impl Fn(&mut P, Range<usize>, &mut Self) + Sync,
+    ) -> Result<Self> {
         let tiles = n_queries.div_ceil(TILE);
         let parts: Vec<Mutex<Self>> = (0..tiles.div_ceil(CHUNK)).map(|_| Mutex::default()).collect();
         executor.run(parts.len(), &|part| {
-            let mut planner = Planner { users: vec![0; n_keys], touched: Vec::new(), pairs: Vec::new() };
+            let mut planner = planner();
             let mut plan = Self::default();
-            for tile in part * CHUNK..((part + 1) * CHUNK).min(tiles) {
-                let first = tile * TILE;
-                let rows: Vec<&[i32]> = (first..(first + TILE).min(n_queries))
-                    .map(|at| order.map_or(at, |o| o[at] as usize))
-                    .map(|query| &indices[indptr[query] as usize..indptr[query + 1] as usize])
-                    .collect();
-                planner.tile(&rows, &mut plan);
+            for at in part * CHUNK..((part + 1) * CHUNK).min(tiles) {
+                tile(&mut planner, at * TILE..((at + 1) * TILE).min(n_queries), &mut plan);
             }
             *parts[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = plan;
         });
@@ -141,8 +153,7 @@ impl Listed {
     }
 
     pub(crate) fn work(&self) -> usize {
-        // Runs only make this an underestimate of large problems, which are parallel anyway.
-        self.keys.len() * TILE + self.row_keys.len()
+        lanes_of(&self.masks, |at| self.keys[at] as usize) + self.row_keys.len()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod chunks;
 mod listed;
+mod runs;
 mod shifted;
 mod transposed;
 
@@ -28,10 +29,10 @@ pub const THRESHOLD: u32 = 5;
 /// Where no more keys than this are left for a tile's rows, they join its list too: rows have a cost of their own.
 const FEW: usize = 8;
 
-/// Consecutive full-mask keys become one entry from this length on.
+/// Consecutive keys of one mask become one entry from this length on.
 const RUN: usize = 16;
 
-/// Mask value that marks a run: its key is the first one, and the next entry's key is the length.
+/// Mask value that marks a run: its key is the first one, and the next entry has its length and its mask.
 const RUN_MARK: u16 = 0;
 
 /// How an index set runs.
@@ -116,12 +117,16 @@ impl TileKeys {
         while cursor.entry < entries && self.keys.len() < max {
             let (key, mask) = entry(cursor.entry);
             if mask == RUN_MARK {
-                let length = entry(cursor.entry + 1).0;
+                let (length, mask) = entry(cursor.entry + 1);
+                if mask & lanes == 0 {
+                    *cursor = Cursor { entry: cursor.entry + 2, inside: 0 };
+                    continue;
+                }
                 let first = (key + i64::from(cursor.inside)).max(limits.start);
                 let last = (key + length).min(limits.end);
                 let take = (last - first).clamp(0, (max - self.keys.len()) as i64);
                 self.keys.extend((first..first + take).map(|j| j as u32));
-                self.masks.resize(self.keys.len(), lanes);
+                self.masks.resize(self.keys.len(), mask & lanes);
                 if first + take < last {
                     cursor.inside = (first + take - key) as u32;
                     return true;
@@ -139,24 +144,38 @@ impl TileKeys {
     }
 }
 
-/// Appends `(key, mask)` pairs to entry lists, runs of full masks as one entry.
+/// Appends `(key, mask)` pairs to entry lists, runs of one mask as one entry.
 fn push_entries<K: Copy>(pairs: &[(i64, u16)], convert: impl Fn(i64) -> K, keys: &mut Vec<K>, masks: &mut Vec<u16>) {
     let mut at = 0;
     while at < pairs.len() {
-        let mut end = at;
-        while end < pairs.len() && pairs[end].1 == u16::MAX && pairs[end].0 == pairs[at].0 + (end - at) as i64 {
-            end += 1;
-        }
-        if end - at >= RUN {
-            keys.extend([convert(pairs[at].0), convert((end - at) as i64)]);
-            masks.extend([RUN_MARK, RUN_MARK]);
-            at = end;
+        let (first, mask) = pairs[at];
+        let same = pairs[at..].iter().zip(first..).take_while(|(pair, key)| **pair == (*key, mask)).count();
+        if same >= RUN {
+            push_run(convert(first), convert(same as i64), mask, keys, masks);
+            at += same;
         } else {
-            keys.push(convert(pairs[at].0));
-            masks.push(pairs[at].1);
-            at += 1;
+            keys.extend(pairs[at..at + same].iter().map(|pair| convert(pair.0)));
+            masks.resize(keys.len(), mask);
+            at += same;
         }
     }
+}
+
+/// Appends a run: its first key, then its length with its mask.
+fn push_run<K: Copy>(first: K, length: K, mask: u16, keys: &mut Vec<K>, masks: &mut Vec<u16>) {
+    keys.extend([first, length]);
+    masks.extend([RUN_MARK, mask]);
+}
+
+/// Lanes that the entries compute; `length` reads the key of an entry.
+fn lanes_of(masks: &[u16], length: impl Fn(usize) -> usize) -> usize {
+    let (mut keys, mut at) = (0, 0);
+    while at < masks.len() {
+        let run = masks[at] == RUN_MARK;
+        keys += if run { length(at + 1) } else { 1 };
+        at += if run { 2 } else { 1 };
+    }
+    keys * TILE
 }
 
 impl Plan {
@@ -173,13 +192,16 @@ impl Plan {
                 set.order().map(|o| o.as_slice()),
                 executor,
             )?),
+            Form::Runs { indptr, runs } => {
+                PlanForm::Listed(runs::plan(indptr, runs, set.order().map(|o| o.as_slice()), executor)?)
+            }
         };
         Ok(Self {
             n_queries: set.n_queries(),
             n_keys: set.n_keys(),
             order: match set.form() {
                 Form::Offsets { .. } => None,
-                Form::Csr { .. } => set.order().cloned(),
+                Form::Csr { .. } | Form::Runs { .. } => set.order().cloned(),
             },
             form,
             transposed: OnceLock::new(),

@@ -1,6 +1,6 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
-use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
+use super::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
 use std::collections::BTreeMap;
 
 /// Keys further than this from their tile need more than half of its queries: their gradients would cross chunks.
@@ -137,17 +137,6 @@ impl Shifted {
     }
 
     pub(crate) fn work(&self) -> usize {
-        let mut lanes = 0;
-        let mut at = 0;
-        while at < self.keys.len() {
-            if self.masks[at] == RUN_MARK {
-                lanes += self.keys[at + 1] as usize * TILE;
-                at += 2;
-            } else {
-                lanes += TILE;
-                at += 1;
-            }
-        }
-        lanes + self.lane_offsets.len()
+        lanes_of(&self.masks, |at| self.keys[at] as usize) + self.lane_offsets.len()
     }
 }

@@ -33,7 +33,7 @@ pub fn hilbert(n: usize, radius: usize) -> impl Fn(usize, usize) -> bool {
     move |i, j| chebyshev(&cells[i], &cells[j]) <= radius as i64
 }
 
-pub fn neighbourhood(shape: &[usize], radius: usize) -> impl Fn(usize, usize) -> bool {
+pub fn hilbert_box(shape: &[usize], radius: usize) -> impl Fn(usize, usize) -> bool {
     let shape = shape.to_vec();
     let cell = move |mut position: usize| -> Vec<i64> {
         let mut cell = vec![0; shape.len()];
@@ -76,5 +76,36 @@ pub fn julia(
     move |i, j| {
         let between = (i.min(j)..i.max(j)).filter(|&p| levels[p] == levels[i]).count();
         i.abs_diff(j) <= window || (levels[i] == levels[j] && between <= neighbours)
+    }
+}
+
+/// One axis of NATTEN's rule, the window found by trying: (len, kernel, stride, dilation, causal).
+pub type Axis = (usize, usize, usize, usize, bool);
+
+fn in_window((len, kernel, stride, dilation, causal): Axis, i: usize, j: usize) -> bool {
+    if i % dilation != j % dilation {
+        return false;
+    }
+    let grid: Vec<usize> = (i % dilation..len).step_by(dilation).collect();
+    let (query, key) = (i / dilation, j / dilation);
+    let middle = if causal { stride - 1 } else { stride / 2 };
+    let leader = (query - query % stride + middle).min(grid.len() - 1);
+    if causal {
+        return key <= query && key + kernel > leader;
+    }
+    // The admissible window whose middle is nearest to the leader.
+    let first = (0..=grid.len() - kernel).min_by_key(|first| (first + kernel / 2).abs_diff(leader)).expect("it fits");
+    (first..first + kernel).contains(&key)
+}
+
+/// Every axis by its rule; positions are cells in raster order.
+pub fn neighborhood(axes: &[Axis]) -> impl Fn(usize, usize) -> bool {
+    let axes = axes.to_vec();
+    move |mut i, mut j| {
+        axes.iter().rev().all(|&axis| {
+            let (at, key) = (i % axis.0, j % axis.0);
+            (i, j) = (i / axis.0, j / axis.0);
+            in_window(axis, at, key)
+        })
     }
 }

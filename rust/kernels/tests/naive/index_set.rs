@@ -1,6 +1,8 @@
 //! Index sets as dense masks, and reach as products of boolean matrices.
 
+use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
+use proptest::prelude::*;
 
 pub type Mask = Vec<Vec<bool>>;
 
@@ -38,4 +40,28 @@ pub fn reach(step: &Mask, causal: bool, layers: usize) -> Vec<f64> {
             pairs.iter().filter(|&&(i, j)| reached[i][j]).count() as f64 / pairs.len() as f64
         })
         .collect()
+}
+
+pub fn pool() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("three threads")
+}
+
+pub fn masks() -> impl Strategy<Value = Mask> {
+    (1_usize..40, 1_usize..40)
+        .prop_flat_map(|(rows, columns)| prop::collection::vec(prop::collection::vec(any::<bool>(), columns), rows))
+}
+
+pub fn pairs_of_masks() -> impl Strategy<Value = (Mask, Mask)> {
+    masks().prop_flat_map(|one| {
+        let (rows, columns) = (one.len(), one[0].len());
+        (Just(one), prop::collection::vec(prop::collection::vec(any::<bool>(), columns), rows))
+    })
+}
+
+pub fn listed(mask: &Mask) -> IndexSet {
+    IndexSet::from_mask(mask.len(), mask[0].len(), &Serial, |i, j| mask[i][j]).unwrap()
+}
+
+pub fn offsets() -> impl Strategy<Value = Vec<i64>> {
+    prop::collection::btree_set(-45_i64..45, 0..12).prop_map(|set| set.into_iter().collect())
 }

@@ -1,0 +1,164 @@
+"""Index sets to and from FlexAttention's `BlockMask`, without a dense mask. Imports torch when called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fractal_core import _native
+from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    from torch import Tensor
+    from torch.nn.attention.flex_attention import BlockMask
+
+__all__ = ["native_from_block_mask", "to_block_mask"]
+
+_PAIRS = 2**24
+"""Pairs of partial blocks that `mask_mod` is asked about at once."""
+
+
+def to_block_mask(native: _native.IndexSet, block_size: tuple[int, int], device: str) -> BlockMask:
+    """The `BlockMask` of an index set; see `IndexSet.to_block_mask`."""
+    from torch.nn.attention.flex_attention import BlockMask
+
+    indptr, columns, full = native.occupied(block_size)
+    rows = np.repeat(np.arange(indptr.size - 1), np.diff(indptr))
+    shape = (indptr.size - 1, -(-native.n_keys // block_size[1]))
+    return BlockMask.from_kv_blocks(
+        *_listed(rows[~full], columns[~full], shape, device),
+        *_listed(rows[full], columns[full], shape, device),
+        BLOCK_SIZE=block_size,
+        mask_mod=_mask_mod(native, device),
+        seq_lengths=(native.n_queries, native.n_keys),
+    )
+
+
+def _listed(
+    rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int32], shape: tuple[int, int], device: str
+) -> tuple[Tensor, Tensor]:
+    """(1, 1, rows) int32 numbers of blocks and (1, 1, rows, columns) int32 blocks, those that are not in behind."""
+    import torch
+
+    counts = np.bincount(rows, minlength=shape[0])
+    behind = np.ones(shape, dtype=bool)
+    behind[rows, columns] = False
+    order = np.argsort(behind, axis=1, kind="stable")
+    numbers, blocks = (torch.from_numpy(array.astype(np.int32))[None, None].to(device) for array in (counts, order))
+    return numbers, blocks
+
+
+def _mask_mod(native: _native.IndexSet, device: str) -> Callable[..., Tensor]:
+    """Whether a pair is in the set, by binary search in the query's row."""
+    import torch
+
+    def on_device(array: npt.NDArray[Any]) -> Tensor:
+        # One entry at least, so that there is something to look at in a set without pairs.
+        return torch.from_numpy(np.array(array) if array.size else np.full(1, -1, array.dtype)).to(device)
+
+    last_query, last_key = native.n_queries - 1, native.n_keys - 1
+    offsets, q_offset, runs = native.offsets, native.q_offset, native.runs
+    ends = None
+    if offsets is not None:
+        firsts, starts, longest = on_device(offsets), None, offsets.size
+    elif runs is not None:
+        firsts, ends, starts = on_device(runs[1][:, 0]), on_device(runs[1][:, 1]), on_device(runs[0])
+        longest = int(np.diff(runs[0]).max())
+    else:
+        firsts, starts = on_device(native.indices), on_device(native.indptr)
+        longest = int(np.diff(native.indptr).max())
+
+    def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        inside = (query <= last_query) & (key <= last_key)
+        row = query.clamp(max=last_query)
+        if starts is None:
+            wanted = query + q_offset - key
+            low, high = torch.zeros_like(wanted), torch.full_like(wanted, longest)
+        else:
+            wanted, low, high = key, starts[row], starts[row + 1]
+        begin = low
+        for _ in range(longest.bit_length()):
+            middle = (low + high) // 2
+            before = firsts[middle.clamp(max=len(firsts) - 1)] <= wanted
+            low, high = (
+                torch.where((low < high) & before, middle + 1, low),
+                torch.where((low < high) & ~before, middle, high),
+            )
+        found = (low - 1).clamp(min=0)
+        reached = firsts[found] == wanted if ends is None else ends[found] > wanted
+        return inside & (low > begin) & reached
+
+    return attends
+
+
+def native_from_block_mask(block_mask: BlockMask) -> _native.IndexSet:
+    """The index set of a `BlockMask`; see `IndexSet.from_block_mask`."""
+    from torch.nn.attention.flex_attention import BlockMask
+
+    if not isinstance(block_mask, BlockMask):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("block_mask", type(block_mask).__name__, "a BlockMask of torch's flex_attention")
+    if tuple(block_mask.kv_num_blocks.shape[:-1]) != (1, 1):
+        batch_and_heads = tuple(block_mask.kv_num_blocks.shape[:-1])
+        raise ShapeError("block_mask", f"batch and heads {batch_and_heads}", "(1, 1): an index set has neither")
+    size = (int(block_mask.BLOCK_SIZE[0]), int(block_mask.BLOCK_SIZE[1]))
+    n_queries, n_keys = (int(length) for length in block_mask.seq_lengths)
+    rows, columns = -(-n_queries // size[0]), -(-n_keys // size[1])
+    if block_mask.kv_num_blocks.shape[-1] != rows:
+        given = f"{block_mask.kv_num_blocks.shape[-1]} rows of blocks"
+        raise ShapeError("block_mask", given, f"{rows}, blocks of {size} for {n_queries} queries")
+    partial = _pairs(block_mask.kv_num_blocks, block_mask.kv_indices)
+    full = _pairs(block_mask.full_kv_num_blocks, block_mask.full_kv_indices)
+    blocks = np.concatenate([partial, full])
+    is_full = np.repeat([False, True], [len(partial), len(full)])
+    order = np.lexsort((blocks[:, 1], blocks[:, 0]))
+    blocks, is_full = blocks[order], is_full[order]
+    twice = np.flatnonzero((blocks[1:] == blocks[:-1]).all(axis=1))
+    if twice.size:
+        raise InvalidArgumentError("block_mask", f"block {tuple(blocks[twice[0]].tolist())} twice", "each block once")
+    outside = blocks[:, 1][(blocks[:, 1] < 0) | (blocks[:, 1] >= columns)]
+    if outside.size:
+        raise KeyIndexError("block_mask", f"block {outside[0]} of keys", f"0 <= block < {columns}")
+    inside = _evaluated(block_mask, blocks[~is_full], size, (n_queries, n_keys))
+    indptr = np.searchsorted(blocks[:, 0], np.arange(rows + 1))
+    return _native.IndexSet.from_blocks(
+        size, indptr, np.ascontiguousarray(blocks[:, 1]), is_full, inside, (n_queries, n_keys)
+    )
+
+
+def _pairs(counts: Tensor | None, columns: Tensor | None) -> npt.NDArray[np.int64]:
+    """(blocks, 2) int64: row and column of each listed block."""
+    if counts is None or columns is None:
+        return np.zeros((0, 2), dtype=np.int64)
+    import torch
+
+    listed = columns[0, 0].cpu()
+    held = torch.arange(listed.shape[1]) < counts[0, 0, :, None].cpu()
+    rows, places = held.nonzero(as_tuple=True)
+    return torch.stack([rows, listed[rows, places].long()], dim=1).numpy()
+
+
+def _evaluated(
+    block_mask: BlockMask, blocks: npt.NDArray[np.int64], size: tuple[int, int], shape: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
+    """(blocks, queries, keys) bool: what `mask_mod` says inside of partial blocks; beyond the ends it is not asked."""
+    import torch
+
+    device = block_mask.kv_num_blocks.device
+    asked: Any = block_mask.mask_mod
+    for dims in ((None, None, None, 0), (None, None, 0, None), (None, None, 0, 0)):
+        asked = torch.vmap(asked, in_dims=dims)
+    none = torch.zeros((), dtype=torch.int64, device=device)
+    inside = np.zeros((len(blocks), *size), dtype=bool)
+    step = max(1, _PAIRS // (size[0] * size[1]))
+    for first in range(0, len(blocks), step):
+        part = torch.from_numpy(blocks[first : first + step]).to(device)
+        query, key = (
+            (part[:, axis, None] * size[axis] + torch.arange(size[axis], device=device)).clamp(max=shape[axis] - 1)
+            for axis in (0, 1)
+        )
+        inside[first : first + step] = asked(none, none, query, key).cpu().numpy()
+    return inside

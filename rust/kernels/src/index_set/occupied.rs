@@ -1,0 +1,47 @@
+//! Which blocks of queries and keys hold pairs, and which hold all of theirs.
+
+use super::convert::rows_in_parallel;
+use super::{Form, IndexSet};
+use crate::error::{KernelError, Result};
+use crate::executor::Executor;
+
+/// Blocks that hold pairs, row of blocks after row of blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occupied {
+    /// Starts of the rows of blocks.
+    pub indptr: Vec<i64>,
+    /// Which block of keys, increasing within a row.
+    pub columns: Vec<i32>,
+    /// Whether all pairs of the block are in; never for a block that the ends cut off.
+    pub full: Vec<bool>,
+}
+
+impl IndexSet {
+    /// The blocks of `size[0]` queries by `size[1]` keys that hold pairs, in time linear in the pairs, or in the runs and
+    /// the blocks that they cross.
+    pub fn occupied(&self, size: [usize; 2], executor: &dyn Executor) -> Result<Occupied> {
+        if let Some(&size) = size.iter().find(|&&size| size == 0 || size > i32::MAX as usize) {
+            return Err(KernelError::value("block_size", size, "1 to 2^31 - 1"));
+        }
+        let [queries, keys] = size;
+        let (indptr, blocks) = rows_in_parallel(self.n_queries.div_ceil(queries), executor, |row, out| {
+            let mut pairs = vec![0; self.n_keys.div_ceil(keys)];
+            for query in row * queries..((row + 1) * queries).min(self.n_queries) {
+                if let Form::Runs { .. } = &self.form {
+                    for &run in self.runs(query) {
+                        let [first, end] = run.map(|key| key as usize);
+                        for (block, pairs) in (first / keys..end.div_ceil(keys)).zip(&mut pairs[first / keys..]) {
+                            *pairs += end.min((block + 1) * keys) - first.max(block * keys);
+                        }
+                    }
+                } else {
+                    self.row(query).for_each(|key| pairs[key as usize / keys] += 1);
+                }
+            }
+            let held = pairs.iter().enumerate().filter(|&(_, &pairs)| pairs > 0);
+            out.extend(held.map(|(column, &pairs)| (column as i32, pairs == queries * keys)));
+        });
+        let (columns, full) = blocks.into_iter().unzip();
+        Ok(Occupied { indptr, columns, full })
+    }
+}

@@ -1,0 +1,80 @@
+//! The plan of rows of runs, made without writing the rows out.
+//!
+//! The runs of a tile's queries begin and end at a few places; between two of them every key has the same users. The keys
+//! of such a piece go where listed keys with these users go, and a piece in the tile is one entry, unless it is short. Only
+//! a piece of [`LONG`] keys or more joins the tile whoever uses it, for lists of it would cost more than the idle lanes.
+
+use super::listed::Listed;
+use super::{FEW, RUN, THRESHOLD, push_run};
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::index_set::Run;
+
+/// Keys of a piece that is not written out for the few queries that use it: 4 KiB for each of them.
+const LONG: usize = 1024;
+
+/// Scratch of one task.
+#[derive(Default)]
+struct Pieces {
+    /// Where the runs begin and end, and the lane: a bit that turns there.
+    turns: Vec<(i32, u16)>,
+    /// `[first, end)` with its users, increasing.
+    pieces: Vec<(Run, u16)>,
+}
+
+/// Plans rows of runs.
+pub(super) fn plan(indptr: &[i64], runs: &[Run], order: Option<&[u32]>, executor: &dyn Executor) -> Result<Listed> {
+    Listed::in_parallel(indptr.len() - 1, executor, Pieces::default, |scratch, positions, plan| {
+        let rows = positions
+            .map(|at| order.map_or(at, |o| o[at] as usize))
+            .map(|query| &runs[indptr[query] as usize..indptr[query + 1] as usize]);
+        let lanes = scratch.cut(rows);
+        scratch.tile(lanes, plan);
+    })
+}
+
+impl Pieces {
+    /// Cuts the keys of a tile into pieces of one mask; the number of rows.
+    fn cut<'a>(&mut self, rows: impl Iterator<Item = &'a [Run]>) -> usize {
+        self.turns.clear();
+        let mut lanes = 0;
+        for (lane, row) in rows.enumerate() {
+            self.turns.extend(row.iter().flatten().map(|&place| (place, 1 << lane)));
+            lanes = lane + 1;
+        }
+        self.turns.sort_unstable();
+        self.pieces.clear();
+        let (mut from, mut users) = (0, 0);
+        for &(place, lane) in &self.turns {
+            if users != 0 && from < place {
+                self.pieces.push(([from, place], users));
+            }
+            (from, users) = (place, users ^ lane);
+        }
+        lanes
+    }
+
+    fn tile(&self, lanes: usize, plan: &mut Listed) {
+        let length = |run: &Run| (run[1] - run[0]) as usize;
+        let alone = |(run, users): &(Run, u16)| length(run) < LONG && users.count_ones() < THRESHOLD;
+        let left: usize = self.pieces.iter().filter(|piece| alone(piece)).map(|(run, _)| length(run)).sum();
+        let in_rows = |piece: &(Run, u16)| left > FEW && alone(piece);
+        for &(run, users) in self.pieces.iter().filter(|piece| !in_rows(piece)) {
+            if length(&run) >= RUN {
+                push_run(run[0] as u32, length(&run) as u32, users, &mut plan.keys, &mut plan.masks);
+            } else {
+                plan.keys.extend((run[0]..run[1]).map(|key| key as u32));
+                plan.masks.resize(plan.keys.len(), users);
+            }
+        }
+        plan.tile_ptr.push(plan.keys.len());
+        for lane in 0..lanes {
+            for &(run, users) in self.pieces.iter().filter(|piece| in_rows(piece)) {
+                if users >> lane & 1 == 1 {
+                    plan.row_keys.extend((run[0]..run[1]).map(|key| key as u32));
+                }
+            }
+            plan.row_ptr.push(plan.row_keys.len());
+        }
+    }
+}
