@@ -130,6 +130,11 @@ pub(crate) struct C<V> {
     pub(crate) im: V,
 }
 
+/// The `task`-th piece of the points.
+pub(crate) fn piece<T>(points: &[Complex<T>], task: usize) -> &[Complex<T>] {
+    &points[task * PIECE..points.len().min((task + 1) * PIECE)]
+}
+
 /// One task's points as two arrays, zeros behind the last.
 pub(crate) struct Piece<T> {
     pub(crate) re: [T; PIECE],

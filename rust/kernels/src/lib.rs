@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+mod batch;
 pub mod builders;
 pub mod cantor;
 pub mod dragon;
