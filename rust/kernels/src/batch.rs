@@ -20,6 +20,7 @@ pub(crate) struct Batch<T, const CHANNELS: usize> {
 
 impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
     /// All points of a piece; the first two channels are their real and imaginary parts, the others have these values.
+    #[inline(always)]
     pub(crate) fn of(points: &[Complex<T>], others: impl Fn(usize) -> T) -> Self {
         let mut columns: [_; CHANNELS] = std::array::from_fn(|channel| [others(channel); COLUMN]);
         let mut point = [0; COLUMN];

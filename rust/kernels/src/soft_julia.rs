@@ -72,6 +72,7 @@ impl Soft {
             radius: splat(self.radius),
             smoothness: splat(self.smoothness),
             bound: splat(bound * bound),
+            never: splat(-1.0),
             steepest: splat(T::CUT + 1.0),
             zero: splat(0.0),
             one: splat(1.0),
@@ -85,6 +86,7 @@ struct Constants<V> {
     radius: V,
     smoothness: V,
     bound: V,
+    never: V,
     steepest: V,
     zero: V,
     one: V,
@@ -160,12 +162,41 @@ pub fn soft_julia_vjp_at<T: Real>(
     Ok(SoftGradients { points: by_point, c: Complex { re, im }, radius, smoothness })
 }
 
+/// Steps between two looks at who is still alive. Only the orbit has to go from step to step; what hangs on each iterate
+/// (a root, an exponential, a division) is then worked out for all of them side by side.
+const STEPS: usize = 4;
+
 /// The channel of the survival, behind the iterate's two.
 const SURVIVAL: usize = 2;
 
-/// Steps between two looks at who is still alive, for orbits of age `k`: many end early, few end late.
-fn round(k: u32, max_iter: u32) -> u32 {
-    (k / 2).clamp(2, 8).min(max_iter - k)
+/// Consecutive iterates, the squares of their moduli, and whether they are counted.
+struct Steps<V, M> {
+    z: [C<V>; STEPS],
+    square: [V; STEPS],
+    alive: [M; STEPS],
+}
+
+/// The next iterates of an orbit, of which `left` are counted. An orbit that has ended stays where it is.
+#[inline(always)]
+fn walk<S: Simd, T: Real>(
+    simd: S,
+    z: &mut C<T::V<S>>,
+    left: u32,
+    k: &Constants<T::V<S>>,
+) -> Steps<T::V<S>, <T::V<S> as SimdBase<S>>::Mask> {
+    let zero = T::V::<S>::splat(simd, T::default());
+    let mut steps = Steps { z: [*z; STEPS], square: [zero; STEPS], alive: [zero.simd_eq(zero); STEPS] };
+    for j in 0..STEPS {
+        let (rr, ii) = (z.re * z.re, z.im * z.im);
+        (steps.z[j], steps.square[j]) = (*z, rr + ii);
+        // No square is below zero.
+        let alive = steps.square[j].simd_le(if (j as u32) < left { k.bound } else { k.never });
+        let ri = z.re * z.im;
+        z.re = alive.select((rr - ii) + k.c.re, z.re);
+        z.im = alive.select((ri + ri) + k.c.im, z.im);
+        steps.alive[j] = alive;
+    }
+    steps
 }
 
 #[inline(always)]
@@ -174,25 +205,21 @@ fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, out: &m
     let n = T::V::<S>::LEN;
     let k = soft.constants::<S, T>(simd);
     let mut batch = Batch::<T, 4>::of(points, |channel| T::from_f64(if channel == SURVIVAL { 1.0 } else { 0.0 }));
-    let mut age = 0;
-    while age < soft.max_iter && batch.len() > 0 {
-        let steps = round(age, soft.max_iter);
+    for age in (0..soft.max_iter).step_by(STEPS) {
         for row in (0..batch.len()).step_by(n).rev() {
             let mut z = batch.load_complex::<S>(simd, 0, row);
             let mut survival = batch.load::<S>(simd, SURVIVAL, row);
             // Zero for numbers; NaN and infinities spread to the result.
             let mut value = batch.load::<S>(simd, VALUE, row) + (z.re * k.zero + z.im * k.zero);
-            for _ in 0..steps {
-                let (rr, ii) = (z.re * z.re, z.im * z.im);
-                let square = rr + ii;
-                let alive = square.simd_le(k.bound);
-                let steep = ((square.sqrt() - k.radius) * k.smoothness).min(k.steepest);
-                let stay = k.one / (k.one + T::exp(simd, steep));
-                survival = alive.select(survival * stay, k.zero);
+            let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
+            let mut stay = steps.square;
+            for stay in &mut stay {
+                let steep = ((stay.sqrt() - k.radius) * k.smoothness).min(k.steepest);
+                *stay = k.one / (k.one + T::exp(simd, steep));
+            }
+            for j in 0..STEPS {
+                survival = steps.alive[j].select(survival * stay[j], k.zero);
                 value += survival;
-                let ri = z.re * z.im;
-                z.re = alive.select((rr - ii) + k.c.re, z.re);
-                z.im = alive.select((ri + ri) + k.c.im, z.im);
             }
             batch.store_complex::<S>(0, row, z);
             batch.store::<S>(SURVIVAL, row, survival);
@@ -200,7 +227,9 @@ fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, out: &m
             let stay = survival.simd_gt(k.zero).to_bitmask();
             batch.retire(row, n, stay, |point, state| out[point] = state[VALUE]);
         }
-        age += steps;
+        if batch.len() == 0 {
+            break;
+        }
     }
     batch.drain(|point, state| out[point] = state[VALUE]);
 }
@@ -219,23 +248,16 @@ fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, o
     let first = |channel| T::from_f64(if channel == SURVIVAL || channel == BY_POINT { 1.0 } else { 0.0 });
     let mut batch = Batch::<T, 19>::of(points, first);
     let take = |state: [T; 19]| std::array::from_fn(|j| state[SUM + j]);
-    let mut age = 0;
-    while age < soft.max_iter && batch.len() > 0 {
-        let steps = round(age, soft.max_iter);
+    for age in (0..soft.max_iter).step_by(STEPS) {
         for row in (0..batch.len()).step_by(n).rev() {
             let mut z = batch.load_complex::<S>(simd, 0, row);
-            let mut survival = batch.load::<S>(simd, SURVIVAL, row);
-            // dz/dp and dz/dc.
-            let mut dp = batch.load_complex::<S>(simd, BY_POINT, row);
-            let mut dc = batch.load_complex::<S>(simd, BY_C, row);
-            // d log S, and the sum of dS so far; NaN and infinities spread to the result.
+            // NaN and infinities spread to the result.
             let spread = z.re * k.zero + z.im * k.zero;
-            let mut log: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, LOG + j, row));
-            let mut sum: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, SUM + j, row) + spread);
-            for _ in 0..steps {
-                let (rr, ii) = (z.re * z.re, z.im * z.im);
-                let square = rr + ii;
-                let alive = square.simd_le(k.bound);
+            let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
+            batch.store_complex::<S>(0, row, z);
+            // Stay, the hazard's change with the smoothness and with the radius, and the latter over |z|.
+            let mut hazards = [[k.zero; 4]; STEPS];
+            for (hazards, square) in hazards.iter_mut().zip(steps.square) {
                 let modulus = square.sqrt().max(tiny);
                 let over = modulus - k.radius;
                 let odds = T::exp(simd, (over * k.smoothness).min(k.steepest));
@@ -245,7 +267,17 @@ fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, o
                 let stay = both * modulus;
                 let hazard = odds * stay;
                 let rate = hazard * k.smoothness;
-                let pull = rate * (both * denominator);
+                *hazards = [stay, hazard * over, rate, rate * (both * denominator)];
+            }
+            let mut survival = batch.load::<S>(simd, SURVIVAL, row);
+            // dz/dp and dz/dc.
+            let mut dp = batch.load_complex::<S>(simd, BY_POINT, row);
+            let mut dc = batch.load_complex::<S>(simd, BY_C, row);
+            // d log S, and the sum of dS so far.
+            let mut log: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, LOG + j, row));
+            let mut sum: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, SUM + j, row) + spread);
+            for (j, [stay, steeper, rate, pull]) in hazards.into_iter().enumerate() {
+                let z = steps.z[j];
                 // z conj(dz) is |z| times the gradient of |z|, and 2 z dz the next tangent: the same four products.
                 let products = |d: C<_>| [z.re * d.re, z.im * d.im, z.re * d.im, z.im * d.re];
                 let [a, b, c, d] = products(dp);
@@ -259,16 +291,12 @@ fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, o
                 let (re, im) = (a - b, c + d);
                 dc = C { re: held((re + re) + k.one), im: held(im + im) };
                 log[4] += rate;
-                log[5] -= hazard * over;
-                survival = alive.select(survival * stay, k.zero);
-                for j in 0..6 {
-                    sum[j] += survival * log[j];
+                log[5] -= steeper;
+                survival = steps.alive[j].select(survival * stay, k.zero);
+                for (sum, log) in sum.iter_mut().zip(log) {
+                    *sum += survival * log;
                 }
-                let ri = z.re * z.im;
-                z.re = alive.select((rr - ii) + k.c.re, z.re);
-                z.im = alive.select((ri + ri) + k.c.im, z.im);
             }
-            batch.store_complex::<S>(0, row, z);
             batch.store::<S>(SURVIVAL, row, survival);
             batch.store_complex::<S>(BY_POINT, row, dp);
             batch.store_complex::<S>(BY_C, row, dc);
@@ -279,7 +307,9 @@ fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, o
             let stay = survival.simd_gt(k.zero).to_bitmask();
             batch.retire(row, n, stay, |point, state| out[point] = take(state));
         }
-        age += steps;
+        if batch.len() == 0 {
+            break;
+        }
     }
     batch.drain(|point, state| out[point] = take(state));
 }
