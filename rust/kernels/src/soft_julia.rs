@@ -212,13 +212,13 @@ fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, out: &m
             // Zero for numbers; NaN and infinities spread to the result.
             let mut value = batch.load::<S>(simd, VALUE, row) + (z.re * k.zero + z.im * k.zero);
             let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
-            let mut stay = steps.square;
-            for stay in &mut stay {
-                let steep = ((stay.sqrt() - k.radius) * k.smoothness).min(k.steepest);
-                *stay = k.one / (k.one + T::exp(simd, steep));
+            let mut steep = steps.square;
+            for steep in &mut steep {
+                *steep = ((steep.sqrt() - k.radius) * k.smoothness).min(k.steepest);
             }
+            let odds = T::exp(simd, steep);
             for j in 0..STEPS {
-                survival = steps.alive[j].select(survival * stay[j], k.zero);
+                survival = steps.alive[j].select(survival * (k.one / (k.one + odds[j])), k.zero);
                 value += survival;
             }
             batch.store_complex::<S>(0, row, z);
@@ -256,18 +256,21 @@ fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, o
             let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
             batch.store_complex::<S>(0, row, z);
             // Stay, the hazard's change with the smoothness and with the radius, and the latter over |z|.
+            let (mut modulus, mut steep) = (steps.square, steps.square);
+            for (modulus, steep) in modulus.iter_mut().zip(&mut steep) {
+                *modulus = modulus.sqrt().max(tiny);
+                *steep = ((*modulus - k.radius) * k.smoothness).min(k.steepest);
+            }
+            let odds = T::exp(simd, steep);
             let mut hazards = [[k.zero; 4]; STEPS];
-            for (hazards, square) in hazards.iter_mut().zip(steps.square) {
-                let modulus = square.sqrt().max(tiny);
-                let over = modulus - k.radius;
-                let odds = T::exp(simd, (over * k.smoothness).min(k.steepest));
+            for j in 0..STEPS {
                 // One division for 1 - h and 1 / |z|.
-                let denominator = k.one + odds;
-                let both = k.one / (modulus * denominator);
-                let stay = both * modulus;
-                let hazard = odds * stay;
+                let denominator = k.one + odds[j];
+                let both = k.one / (modulus[j] * denominator);
+                let stay = both * modulus[j];
+                let hazard = odds[j] * stay;
                 let rate = hazard * k.smoothness;
-                *hazards = [stay, hazard * over, rate, rate * (both * denominator)];
+                hazards[j] = [stay, hazard * (modulus[j] - k.radius), rate, rate * (both * denominator)];
             }
             let mut survival = batch.load::<S>(simd, SURVIVAL, row);
             // dz/dp and dz/dc.
