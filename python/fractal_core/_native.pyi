@@ -153,7 +153,13 @@ def mandelbrot_escape(
 ) -> NDArray[np.floating]: ...
 def julia_potential(points: NDArray[np.complexfloating], c: complex, max_iter: int) -> NDArray[np.floating]: ...
 def julia_soft_escape(
-    points: NDArray[np.complexfloating], c: complex, max_iter: int, radius: float, smoothness: float
+    points: NDArray[np.complexfloating],
+    c: complex,
+    max_iter: int,
+    radius: float,
+    smoothness: float,
+    executor: str = "rayon",
+    threads: int = 1,
 ) -> NDArray[np.floating]: ...
 def julia_escape_vjp(
     grad: NDArray[np.floating], points: NDArray[np.complexfloating], c: complex, max_iter: int, radius: float
@@ -168,4 +174,6 @@ def julia_soft_escape_vjp(
     max_iter: int,
     radius: float,
     smoothness: float,
+    executor: str = "rayon",
+    threads: int = 1,
 ) -> tuple[NDArray[np.complexfloating], complex, float, float]: ...
