@@ -1,7 +1,7 @@
 """Prints how much faster the soft Julia field trains than its vectorised torch version, interleaved in one run.
 
-Forward and backward of 65 536 points and 64 iterations, gradients by points, c, radius and smoothness: torch's elementwise
-ops, our torch op, and the NumPy functions, whose threads share the cores with torch's own that spin between the calls.
+Forward and backward of 65 536 points and 64 iterations, gradients by points, c, radius and smoothness: torch's own ops, our
+torch op, and the NumPy functions, whose threads share the cores with torch's own that spin between the calls.
 
 usage: python benches/soft_julia.py [runs]
 """
@@ -81,8 +81,8 @@ def main() -> int:
         worst = min(worst, theirs / op)
         print(
             f"soft Julia {np.dtype(dtype).name}, {POINTS} points x {STEPS} iterations, forward+backward: "
-            f"torch autograd {theirs:.0f} ms, our op {op:.1f} ms, ratio {theirs / op:.1f} (limit {LIMIT}); "
-            f"the NumPy functions {functions:.1f} ms, ratio {theirs / functions:.1f}; median difference {difference:.1e}"
+            f"torch autograd {theirs:.0f} ms, our op {op:.1f} ms, ratio {theirs / op:.1f} (limit {LIMIT}); the "
+            f"NumPy functions {functions:.1f} ms, ratio {theirs / functions:.1f}; median difference {difference:.1e}"
         )
     return int(worst < LIMIT)
 

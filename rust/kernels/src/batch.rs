@@ -8,7 +8,7 @@ use fearless_simd::{Simd, prelude::*};
 use num_complex::Complex;
 
 /// A column is a piece long and a vector more; an odd number of cache lines, so that columns do not share their sets.
-const COLUMN: usize = PIECE + 32;
+pub(crate) const COLUMN: usize = PIECE + 32;
 
 /// A column of numbers a channel of the state, a row a live point.
 pub(crate) struct Batch<T, const CHANNELS: usize> {
@@ -19,16 +19,23 @@ pub(crate) struct Batch<T, const CHANNELS: usize> {
 }
 
 impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
+    /// No points; one batch serves many pieces.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { columns: [[T::default(); COLUMN]; CHANNELS], point: [0; COLUMN], len: 0 }
+    }
+
     /// All points of a piece; the first two channels are their real and imaginary parts, the others have these values.
     #[inline(always)]
-    pub(crate) fn of(points: &[Complex<T>], others: impl Fn(usize) -> T) -> Self {
-        let mut columns: [_; CHANNELS] = std::array::from_fn(|channel| [others(channel); COLUMN]);
-        let mut point = [0; COLUMN];
-        let [re, im, ..] = &mut columns[..] else { unreachable!("a state has an iterate") };
-        for (i, z) in points.iter().enumerate() {
-            (re[i], im[i], point[i]) = (z.re, z.im, i as u16);
+    pub(crate) fn fill(&mut self, points: &[Complex<T>], others: impl Fn(usize) -> T) {
+        self.len = points.len();
+        for (channel, column) in self.columns.iter_mut().enumerate().skip(2) {
+            column[..points.len()].fill(others(channel));
         }
-        Self { columns, point, len: points.len() }
+        let [re, im, ..] = &mut self.columns[..] else { unreachable!("a state has an iterate") };
+        for (i, z) in points.iter().enumerate() {
+            (re[i], im[i], self.point[i]) = (z.re, z.im, i as u16);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -56,12 +63,18 @@ impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
         self.store::<S>(channel + 1, row, z.im);
     }
 
-    /// Takes points out of the vector of `lanes` rows at `row`, those without their bit in `stay`; `take(point, state)`
-    /// sees each of them.
+    /// Takes points out of the vector of `lanes` rows at `row`, those without their bit in `stay`; `take(bit, point,
+    /// state)` sees each of them.
     ///
     /// Vectors come last to first, so that a row that moves up is done with its round.
     #[inline(always)]
-    pub(crate) fn retire(&mut self, row: usize, lanes: usize, stay: u64, mut take: impl FnMut(usize, [T; CHANNELS])) {
+    pub(crate) fn retire(
+        &mut self,
+        row: usize,
+        lanes: usize,
+        stay: u64,
+        mut take: impl FnMut(u32, usize, [T; CHANNELS]),
+    ) {
         let live = u64::MAX >> (u64::BITS as usize - lanes.min(self.len - row));
         let mut done = live & !stay;
         while done != 0 {
@@ -70,7 +83,7 @@ impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
             let (row, last) = (row + bit as usize, self.len - 1);
             // Seen by the compiler once for all columns.
             assert!(row <= last && last < COLUMN);
-            take(usize::from(self.point[row]), std::array::from_fn(|channel| self.columns[channel][row]));
+            take(bit, usize::from(self.point[row]), std::array::from_fn(|channel| self.columns[channel][row]));
             for column in &mut self.columns {
                 column[row] = column[last];
             }
@@ -82,7 +95,7 @@ impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
     /// Takes all points out.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(usize, [T; CHANNELS])) {
         for row in (0..self.len).rev() {
-            self.retire(row, 1, 0, &mut take);
+            self.retire(row, 1, 0, |_, point, state| take(point, state));
         }
     }
 }

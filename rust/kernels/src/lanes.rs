@@ -33,6 +33,8 @@ pub trait Real:
     /// `exp` of each lane, which is at most [`Self::CUT`] and some; 0 or nearly so where that is no normal number.
     /// Relative error a few roundings. Several vectors side by side hide each other's latency.
     fn exp<S: Simd, const N: usize>(simd: S, x: [Self::V<S>; N]) -> [Self::V<S>; N];
+    /// The logarithm to base 2 of each lane, which is finite and 1 or more; error a few roundings of the result or of one.
+    fn log2<S: Simd, const N: usize>(simd: S, x: [Self::V<S>; N]) -> [Self::V<S>; N];
 }
 
 /// The operators both floats have, as one bound.
@@ -66,6 +68,34 @@ macro_rules! exp {
         }
         for (p, shifted) in p.iter_mut().zip(shifted) {
             *p = *p * <$v>::from_bits(shifted.to_bits() << $bits);
+        }
+        p
+    }};
+}
+
+/// `x = 2**k m` with `m` from `sqrt(1/2)` to `sqrt(2)`, and `log m = 2 artanh s`, `s = (m - 1) / (m + 1)`, by `$terms` terms of
+/// its series. The integer `k` becomes a float by way of the low bits of `$whole`, below which floats are whole numbers.
+macro_rules! log2 {
+    ($simd:ident, $x:ident, $v:ty, $bits:expr, $whole:expr, $terms:expr) => {{
+        let splat = |c| <$v>::splat($simd, c);
+        let integers = |c| <$v as SimdFloat<S>>::Bits::splat($simd, c);
+        let (mut k, mut s) = ($x, $x);
+        for (k, s) in k.iter_mut().zip(&mut s) {
+            let bits = s.to_bits();
+            let exponent = (bits - integers((std::f64::consts::FRAC_1_SQRT_2 as Self).to_bits())) >> $bits;
+            let m = <$v>::from_bits(bits - (exponent << $bits));
+            *k = <$v>::from_bits(exponent + integers(<Self>::to_bits($whole))) - splat($whole);
+            *s = (m - splat(1.0)) / (m + splat(1.0));
+        }
+        let term = |i: u32| splat(2.0 * std::f64::consts::LOG2_E as Self / (2 * i + 1) as Self);
+        let mut p = [term($terms - 1); N];
+        for i in (0..$terms - 1).rev() {
+            for (p, s) in p.iter_mut().zip(s) {
+                *p = *p * (s * s) + term(i);
+            }
+        }
+        for (p, (s, k)) in p.iter_mut().zip(s.into_iter().zip(k)) {
+            *p = *p * s + k;
         }
         p
     }};
@@ -106,6 +136,11 @@ impl Real for f64 {
         const SHIFT: f64 = 6_755_399_441_055_744.0 + 1023.0;
         exp!(simd, x, S::f64s, -708.0, SHIFT, 0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10, P, 52_u32)
     }
+
+    #[inline(always)]
+    fn log2<S: Simd, const N: usize>(simd: S, x: [S::f64s; N]) -> [S::f64s; N] {
+        log2!(simd, x, S::f64s, 52_u32, 4_503_599_627_370_496.0, 11_u32)
+    }
 }
 
 impl Real for f32 {
@@ -130,6 +165,11 @@ impl Real for f32 {
         const SHIFT: f32 = 12_582_912.0 + 127.0;
         exp!(simd, x, S::f32s, -87.0, SHIFT, 0.693_115_23, 3.194_618_5e-5, P, 23_u32)
     }
+
+    #[inline(always)]
+    fn log2<S: Simd, const N: usize>(simd: S, x: [S::f32s; N]) -> [S::f32s; N] {
+        log2!(simd, x, S::f32s, 23_u32, 8_388_608.0, 5_u32)
+    }
 }
 
 /// A complex vector.
@@ -137,11 +177,6 @@ impl Real for f32 {
 pub(crate) struct C<V> {
     pub(crate) re: V,
     pub(crate) im: V,
-}
-
-/// The `task`-th piece of the points.
-pub(crate) fn piece<T>(points: &[Complex<T>], task: usize) -> &[Complex<T>] {
-    &points[task * PIECE..points.len().min((task + 1) * PIECE)]
 }
 
 /// One task's points as two arrays, zeros behind the last.
@@ -169,6 +204,26 @@ impl<T: Real> Piece<T> {
             im: T::V::<S>::from_slice(simd, &self.im[at..at + T::V::<S>::LEN]),
         }
     }
+}
+
+/// Pieces per task, which share its scratch.
+const PIECES: usize = 4;
+
+/// `f(piece, points, out)` for every piece of the points and of the results; `scratch()` makes what a task's pieces share.
+pub(crate) fn for_each_piece<T: Real, O: Send, X>(
+    points: &[Complex<T>],
+    out: &mut [O],
+    executor: &dyn Executor,
+    scratch: impl Fn() -> X + Sync,
+    f: impl Fn(usize, &[Complex<T>], &mut [O], &mut X) + Sync,
+) {
+    for_each_chunk(executor, out, PIECES * PIECE, |task, out| {
+        let mut scratch = scratch();
+        let points = points[task * PIECES * PIECE..].chunks(PIECE);
+        for (i, (points, out)) in points.zip(out.chunks_mut(PIECE)).enumerate() {
+            f(task * PIECES + i, points, out, &mut scratch);
+        }
+    });
 }
 
 /// `out[i] = f(i-th point)`, a piece at a time.

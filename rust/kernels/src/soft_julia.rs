@@ -23,8 +23,8 @@
 
 use crate::batch::Batch;
 use crate::error::{KernelError, Result};
-use crate::executor::{Executor, for_each_chunk};
-use crate::lanes::{C, PIECE, Real, check_iterations, check_parameter, check_range, piece};
+use crate::executor::Executor;
+use crate::lanes::{C, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece};
 use fearless_simd::{Level, Simd, SimdMask, dispatch, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
@@ -106,9 +106,8 @@ pub fn soft_julia_at<T: Real>(
 ) -> Result<Vec<T>> {
     soft.check()?;
     let mut values = vec![T::default(); points.len()];
-    for_each_chunk(executor, &mut values, PIECE, |task, values| {
-        let piece = piece(points, task);
-        dispatch!(level, simd => survive(simd, piece, soft, values));
+    for_each_piece(points, &mut values, executor, Batch::new, |_, points, values, batch| {
+        dispatch!(level, simd => survive(simd, points, soft, batch, values));
     });
     Ok(values)
 }
@@ -137,20 +136,19 @@ pub fn soft_julia_vjp_at<T: Real>(
     }
     let sums: Vec<Mutex<[f64; 4]>> = (0..points.len().div_ceil(PIECE)).map(|_| Mutex::default()).collect();
     let mut by_point = vec![Complex::default(); points.len()];
-    for_each_chunk(executor, &mut by_point, PIECE, |task, by_point| {
-        let mut tangents = [[T::default(); 6]; PIECE];
-        let piece = piece(points, task);
-        dispatch!(level, simd => differentiate(simd, piece, soft, &mut tangents));
+    let scratch = || (Batch::new(), [[T::default(); 6]; PIECE]);
+    for_each_piece(points, &mut by_point, executor, scratch, |piece, points, by_point, (batch, tangents)| {
+        dispatch!(level, simd => differentiate(simd, points, soft, batch, tangents));
         let mut sum = [0.0; 4];
         for (i, out) in by_point.iter_mut().enumerate() {
-            let g = grad[task * PIECE + i];
+            let g = grad[piece * PIECE + i];
             let [re, im, shared @ ..] = tangents[i];
             *out = Complex { re: g * re, im: g * im };
             for (sum, d) in sum.iter_mut().zip(shared) {
                 *sum += g.to_f64() * d.to_f64();
             }
         }
-        *sums[task].lock().unwrap_or_else(PoisonError::into_inner) = sum;
+        *sums[piece].lock().unwrap_or_else(PoisonError::into_inner) = sum;
     });
     // Pieces are cut by the number of points alone and added in their order.
     let mut total = [0.0; 4];
@@ -200,11 +198,11 @@ fn walk<S: Simd, T: Real>(
 }
 
 #[inline(always)]
-fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, out: &mut [T]) {
+fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, batch: &mut Batch<T, 4>, out: &mut [T]) {
     const VALUE: usize = 3;
     let n = T::V::<S>::LEN;
     let k = soft.constants::<S, T>(simd);
-    let mut batch = Batch::<T, 4>::of(points, |channel| T::from_f64(if channel == SURVIVAL { 1.0 } else { 0.0 }));
+    batch.fill(points, |channel| T::from_f64(if channel == SURVIVAL { 1.0 } else { 0.0 }));
     for age in (0..soft.max_iter).step_by(STEPS) {
         for row in (0..batch.len()).step_by(n).rev() {
             let mut z = batch.load_complex::<S>(simd, 0, row);
@@ -225,7 +223,7 @@ fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, out: &m
             batch.store::<S>(SURVIVAL, row, survival);
             batch.store::<S>(VALUE, row, value);
             let stay = survival.simd_gt(k.zero).to_bitmask();
-            batch.retire(row, n, stay, |point, state| out[point] = state[VALUE]);
+            batch.retire(row, n, stay, |_, point, state| out[point] = state[VALUE]);
         }
         if batch.len() == 0 {
             break;
@@ -235,7 +233,13 @@ fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, out: &m
 }
 
 #[inline(always)]
-fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, out: &mut [[T; 6]; PIECE]) {
+fn differentiate<S: Simd, T: Real>(
+    simd: S,
+    points: &[Complex<T>],
+    soft: Soft,
+    batch: &mut Batch<T, 19>,
+    out: &mut [[T; 6]; PIECE],
+) {
     const BY_POINT: usize = 3;
     const BY_C: usize = 5;
     const LOG: usize = 7;
@@ -246,7 +250,7 @@ fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, o
     let (tiny, most, least) = (splat(T::TINY), splat(T::TANGENT), splat(-T::TANGENT));
     let held = |x: T::V<S>| x.max(least).min(most);
     let first = |channel| T::from_f64(if channel == SURVIVAL || channel == BY_POINT { 1.0 } else { 0.0 });
-    let mut batch = Batch::<T, 19>::of(points, first);
+    batch.fill(points, first);
     let take = |state: [T; 19]| std::array::from_fn(|j| state[SUM + j]);
     for age in (0..soft.max_iter).step_by(STEPS) {
         for row in (0..batch.len()).step_by(n).rev() {
@@ -308,7 +312,7 @@ fn differentiate<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, o
                 batch.store::<S>(SUM + j, row, sum[j]);
             }
             let stay = survival.simd_gt(k.zero).to_bitmask();
-            batch.retire(row, n, stay, |point, state| out[point] = take(state));
+            batch.retire(row, n, stay, |_, point, state| out[point] = take(state));
         }
         if batch.len() == 0 {
             break;
