@@ -75,8 +75,8 @@ impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
         stay: u64,
         mut take: impl FnMut(u32, usize, [T; CHANNELS]),
     ) {
-        let live = u64::MAX >> (u64::BITS as usize - lanes.min(self.len - row));
-        let mut done = live & !stay;
+        let live = lanes.min(self.len.saturating_sub(row)) as u32;
+        let mut done = !stay & u64::MAX.checked_shr(u64::BITS - live).unwrap_or(0);
         while done != 0 {
             let bit = done.ilog2();
             done ^= 1 << bit;

@@ -43,16 +43,21 @@ impl Escape {
         let n = T::V::<S>::LEN;
         let most = T::from_f64(f64::from(self.max_iter));
         let mut values = escaped.count;
+        // All squares are known to be finite.
+        let mut near = self.smooth;
         if self.smooth {
             let splat = |x| T::V::<S>::splat(simd, T::from_f64(x));
             let (one, unit) = (splat(1.0), splat(0.5 / self.radius.log2()));
+            let infinite = splat(f64::INFINITY);
             for at in (0..out.len()).step_by(WAYS * n) {
                 let mut square = [one; WAYS];
                 for (w, square) in square.iter_mut().enumerate() {
                     let lanes = at + w * n..at + (w + 1) * n;
                     let re = T::V::<S>::from_slice(simd, &escaped.re[lanes.clone()]);
                     let im = T::V::<S>::from_slice(simd, &escaped.im[lanes]);
-                    *square = (re * re + im * im).max(one);
+                    *square = re * re + im * im;
+                    near &= square.simd_lt(infinite).all_true();
+                    *square = square.max(one);
                 }
                 let mut ratio = T::log2(simd, square);
                 for ratio in &mut ratio {
@@ -69,6 +74,9 @@ impl Escape {
             }
         }
         out.copy_from_slice(&values[..out.len()]);
+        if near {
+            return;
+        }
         for (i, out) in out.iter_mut().enumerate() {
             let (re, im) = (escaped.re[i], escaped.im[i]);
             // NaN, or too far out for the square of the modulus.

@@ -206,9 +206,6 @@ impl<T: Real> Piece<T> {
     }
 }
 
-/// Pieces per task, which share its scratch.
-const PIECES: usize = 4;
-
 /// `f(piece, points, out)` for every piece of the points and of the results; `scratch()` makes what a task's pieces share.
 pub(crate) fn for_each_piece<T: Real, O: Send, X>(
     points: &[Complex<T>],
@@ -217,11 +214,13 @@ pub(crate) fn for_each_piece<T: Real, O: Send, X>(
     scratch: impl Fn() -> X + Sync,
     f: impl Fn(usize, &[Complex<T>], &mut [O], &mut X) + Sync,
 ) {
-    for_each_chunk(executor, out, PIECES * PIECE, |task, out| {
+    // Enough tasks to share out, and few enough that making their scratch costs nothing.
+    let pieces = (points.len() / (64 * PIECE)).clamp(1, 16);
+    for_each_chunk(executor, out, pieces * PIECE, |task, out| {
         let mut scratch = scratch();
-        let points = points[task * PIECES * PIECE..].chunks(PIECE);
+        let points = points[task * pieces * PIECE..].chunks(PIECE);
         for (i, (points, out)) in points.zip(out.chunks_mut(PIECE)).enumerate() {
-            f(task * PIECES + i, points, out, &mut scratch);
+            f(task * pieces + i, points, out, &mut scratch);
         }
     });
 }

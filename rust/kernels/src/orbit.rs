@@ -107,6 +107,7 @@ pub(crate) fn escape<S: Simd, T: Real, const CHANNELS: usize>(
     while age < max_iter && batch.len() > 0 {
         let steps = if for_good { round(age) } else { 1 };
         rounds += 1;
+        let renew = rounds.is_power_of_two();
         for at in (0..batch.len()).step_by(WAYS * n).rev() {
             let mut start = [C { re: zero, im: zero }; WAYS];
             let mut c = start;
@@ -124,11 +125,10 @@ pub(crate) fn escape<S: Simd, T: Real, const CHANNELS: usize>(
                     *z = C { re: (rr - ii) + c.re, im: (ri + ri) + c.im };
                 }
             }
-            for w in (0..WAYS).rev() {
+            let mut bits = [[0; 2]; WAYS];
+            let mut all_stay = true;
+            for w in 0..WAYS {
                 let row = at + w * n;
-                if row >= batch.len() {
-                    continue;
-                }
                 let (start, z) = (start[w], z[w]);
                 let mut inside = (z.re * z.re + z.im * z.im).simd_le(bound);
                 if !for_good {
@@ -136,17 +136,19 @@ pub(crate) fn escape<S: Simd, T: Real, const CHANNELS: usize>(
                 }
                 let seen = batch.load_complex::<S>(simd, SEEN, row);
                 let stay = inside & !(z.re.simd_eq(seen.re) & z.im.simd_eq(seen.im));
-                if rounds.is_power_of_two() {
+                if renew {
                     batch.store_complex::<S>(SEEN, row, z);
-                }
-                if stay.all_true() {
-                    batch.store_complex::<S>(0, row, z);
-                    continue;
                 }
                 let z = C { re: inside.select(z.re, start.re), im: inside.select(z.im, start.im) };
                 batch.store_complex::<S>(0, row, z);
-                let inside = inside.to_bitmask();
-                batch.retire(row, n, stay.to_bitmask(), |bit, point, state| {
+                bits[w] = [inside.to_bitmask(), stay.to_bitmask()];
+                all_stay &= stay.all_true();
+            }
+            if all_stay {
+                continue;
+            }
+            for (w, [inside, stay]) in bits.into_iter().enumerate().rev() {
+                batch.retire(at + w * n, n, stay, |bit, point, state| {
                     if inside >> bit & 1 == 0 {
                         left.push(point, T::from_f64(f64::from(age)), state);
                     }
