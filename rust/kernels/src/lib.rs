@@ -21,6 +21,7 @@ pub mod lattice;
 pub mod morton;
 mod orbit;
 pub mod plan;
+mod plane;
 pub mod planned;
 pub mod potential;
 pub mod soft_julia;
