@@ -39,10 +39,17 @@ def _signed(array: npt.NDArray[np.uint64], bits: int) -> Integers:
     return cast("Integers", array) if bits > 63 else array.view(np.int64)
 
 
+def _lattice(argument: str, value: npt.ArrayLike) -> Integers:
+    """`value` as int64, uint64, int32 or uint32 (typed as the first); no copy of an array that is one."""
+    if isinstance(value, np.ndarray) and value.dtype in {np.dtype(np.int32), np.dtype(np.uint32)}:
+        return cast("Integers", value)
+    return integers(argument, value)
+
+
 def _encode(
     native: Callable[[Integers, int], npt.NDArray[np.uint64]], coords: npt.ArrayLike, order: SupportsIndex
 ) -> Integers:
-    points = integers("coords", coords)
+    points = _lattice("coords", coords)
     ndim = last_axis("coords", points.shape, "(..., ndim)")
     bits = integer("order", order, 0, UINT32_MAX)
     codes = native(points.reshape(math.prod(points.shape[:-1]), ndim), bits)
@@ -55,7 +62,7 @@ def _decode(
     order: SupportsIndex,
     ndim: SupportsIndex,
 ) -> Integers:
-    codes = integers("index", index)
+    codes = _lattice("index", index)
     axes, bits = integer("ndim", ndim, 1, 64), integer("order", order, 0, UINT32_MAX)
     return _signed(native(codes.reshape(-1), bits, axes), bits).reshape(*codes.shape, axes)
 

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fractal_core import fields
+from fractal_core import _native
+from fractal_core.nn import _threads
 
 __all__ = ["julia_soft_escape", "julia_soft_escape_backward"]
 
 
-def _array(tensor: Tensor) -> Any:  # noqa: ANN401
-    return tensor.detach().resolve_conj().resolve_neg().numpy()
+def _flat(tensor: Tensor) -> Any:  # noqa: ANN401
+    return tensor.detach().resolve_conj().resolve_neg().reshape(-1).numpy()
 
 
 @torch.library.custom_op("fractal_core::julia_soft_escape", mutates_args=(), device_types="cpu")
@@ -34,10 +35,16 @@ def julia_soft_escape(points: Tensor, c: Tensor, radius: Tensor, smoothness: Ten
     Returns:
         (...), float32 or float64 as the points are, from 0 to max_iter.
     """
-    values = fields.julia_soft_escape(
-        _array(points), c.item(), max_iter, radius=float(radius), smoothness=float(smoothness)
+    values = _native.julia_soft_escape(
+        _flat(points),
+        c.item(),
+        max_iter,
+        float(radius),
+        float(smoothness),
+        executor=_threads.executor(),
+        threads=torch.get_num_threads(),
     )
-    return torch.from_numpy(values)
+    return torch.from_numpy(values).reshape(points.shape)
 
 
 @julia_soft_escape.register_fake
@@ -59,14 +66,21 @@ def julia_soft_escape_backward(
         smoothness: see points.
         max_iter: see points.
     """
-    by = fields.julia_soft_escape_vjp(
-        _array(grad), _array(points), c.item(), max_iter, radius=float(radius), smoothness=float(smoothness)
+    by_points, by_c, by_radius, by_smoothness = _native.julia_soft_escape_vjp(
+        _flat(grad),
+        _flat(points),
+        c.item(),
+        max_iter,
+        float(radius),
+        float(smoothness),
+        executor=_threads.executor(),
+        threads=torch.get_num_threads(),
     )
     return (
-        torch.from_numpy(by.points),
-        torch.tensor(by.c, dtype=c.dtype),
-        torch.tensor(by.radius, dtype=radius.dtype),
-        torch.tensor(by.smoothness, dtype=smoothness.dtype),
+        torch.from_numpy(by_points).reshape(points.shape),
+        torch.tensor(by_c, dtype=c.dtype),
+        torch.tensor(by_radius, dtype=radius.dtype),
+        torch.tensor(by_smoothness, dtype=smoothness.dtype),
     )
 
 

@@ -11,15 +11,19 @@ use std::borrow::Cow;
 /// Integers of shape (n,), as NumPy has them.
 #[derive(FromPyObject)]
 pub(crate) enum Codes<'py> {
-    Signed(PyReadonlyArray1<'py, i64>),
-    Unsigned(PyReadonlyArray1<'py, u64>),
+    I64(PyReadonlyArray1<'py, i64>),
+    U64(PyReadonlyArray1<'py, u64>),
+    I32(PyReadonlyArray1<'py, i32>),
+    U32(PyReadonlyArray1<'py, u32>),
 }
 
 /// Integers of shape (n, ndim), as NumPy has them.
 #[derive(FromPyObject)]
 pub(crate) enum Points<'py> {
-    Signed(PyReadonlyArray2<'py, i64>),
-    Unsigned(PyReadonlyArray2<'py, u64>),
+    I64(PyReadonlyArray2<'py, i64>),
+    U64(PyReadonlyArray2<'py, u64>),
+    I32(PyReadonlyArray2<'py, i32>),
+    U32(PyReadonlyArray2<'py, u32>),
 }
 
 /// The elements in C order, in place where they lie so.
@@ -35,6 +39,30 @@ pub(crate) fn rows<T: Element>(py: Python<'_>, data: Vec<T>, width: usize) -> Re
     Ok(array.into_pyarray(py))
 }
 
+/// `$body` with `$view` bound to the array of whatever dtype.
+macro_rules! any_integer {
+    ($kind:ident, $array:ident, $view:ident, $body:expr) => {
+        match &$array {
+            $kind::I64(array) => {
+                let $view = array.as_array();
+                $body
+            }
+            $kind::U64(array) => {
+                let $view = array.as_array();
+                $body
+            }
+            $kind::I32(array) => {
+                let $view = array.as_array();
+                $body
+            }
+            $kind::U32(array) => {
+                let $view = array.as_array();
+                $body
+            }
+        }
+    };
+}
+
 macro_rules! codec {
     ($encode:ident, $decode:ident, $curve:ident) => {
         /// Codes of points: (n, ndim) → (n,).
@@ -45,16 +73,9 @@ macro_rules! codec {
             order: u32,
         ) -> Result<Bound<'py, PyArray1<u64>>> {
             let executor = default_executor()?;
-            let codes = match &coords {
-                Points::Signed(a) => {
-                    let view = a.as_array();
-                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &*executor))
-                }
-                Points::Unsigned(a) => {
-                    let view = a.as_array();
-                    py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &*executor))
-                }
-            }?;
+            let codes = any_integer!(Points, coords, view, {
+                py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &*executor))
+            })?;
             Ok(codes.into_pyarray(py))
         }
 
@@ -67,16 +88,9 @@ macro_rules! codec {
             ndim: usize,
         ) -> Result<Bound<'py, PyArray2<u64>>> {
             let executor = default_executor()?;
-            let points = match &index {
-                Codes::Signed(a) => {
-                    let view = a.as_array();
-                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &*executor))
-                }
-                Codes::Unsigned(a) => {
-                    let view = a.as_array();
-                    py.detach(|| $curve::decode(&elements(&view), ndim, order, &*executor))
-                }
-            }?;
+            let points = any_integer!(Codes, index, view, {
+                py.detach(|| $curve::decode(&elements(&view), ndim, order, &*executor))
+            })?;
             rows(py, points, ndim)
         }
     };
@@ -88,7 +102,8 @@ codec!(morton_encode, morton_decode, morton);
 /// Raster offsets of a box's cells in Hilbert order.
 #[pyfunction]
 pub(crate) fn hilbert_order(py: Python<'_>, shape: Vec<usize>) -> Result<Bound<'_, PyArray1<i64>>> {
-    Ok(py.detach(|| boxes::order(&shape))?.into_pyarray(py))
+    let executor = default_executor()?;
+    Ok(py.detach(|| boxes::order_on(&shape, &*executor))?.into_pyarray(py))
 }
 
 /// Raster offsets of a box's cells in Morton order.

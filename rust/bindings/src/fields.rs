@@ -2,7 +2,7 @@
 
 use crate::curves::elements;
 use crate::error::Result;
-use crate::threads::default_executor;
+use crate::threads::{default_executor, executor as executor_named};
 use fractal_kernels::julia::{self, Escape};
 use fractal_kernels::lanes::Real;
 use fractal_kernels::{KernelError, gradient::Gradients, potential, soft_julia};
@@ -118,8 +118,15 @@ pub(crate) fn julia_potential<'py>(
     either!(points, map(py, points, |p| potential::potential(p, c, max_iter, &*executor)))
 }
 
+/// Multiply-adds of a soft escape count, most of whose orbits end early.
+fn soft_work(points: &Points<'_>, max_iter: u32) -> usize {
+    let n = either!(points, points.as_array().len());
+    n.saturating_mul(max_iter.min(16) as usize).saturating_mul(32)
+}
+
 /// Soft escape count of the Julia set of c.
 #[pyfunction]
+#[pyo3(signature = (points, c, max_iter, radius, smoothness, executor = "rayon", threads = 1))]
 pub(crate) fn julia_soft_escape<'py>(
     py: Python<'py>,
     points: Points<'py>,
@@ -127,9 +134,11 @@ pub(crate) fn julia_soft_escape<'py>(
     max_iter: u32,
     radius: f64,
     smoothness: f64,
+    executor: &str,
+    threads: usize,
 ) -> Result<Bound<'py, PyAny>> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = default_executor()?;
+    let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
     either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, &*executor)))
 }
 
@@ -176,6 +185,7 @@ pub(crate) fn julia_potential_vjp<'py>(
 
 /// Gradients of the soft escape count by points, c, radius and smoothness.
 #[pyfunction]
+#[pyo3(signature = (grad, points, c, max_iter, radius, smoothness, executor = "rayon", threads = 1))]
 pub(crate) fn julia_soft_escape_vjp<'py>(
     py: Python<'py>,
     grad: Values<'py>,
@@ -184,9 +194,11 @@ pub(crate) fn julia_soft_escape_vjp<'py>(
     max_iter: u32,
     radius: f64,
     smoothness: f64,
+    executor: &str,
+    threads: usize,
 ) -> Result<(Bound<'py, PyAny>, Complex64, f64, f64)> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = default_executor()?;
+    let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
     either!(grad, points, {
         let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, &*executor))?;
         Ok((all.points.into_pyarray(py).into_any(), all.c, all.radius, all.smoothness))

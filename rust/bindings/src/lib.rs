@@ -7,9 +7,13 @@ mod curves;
 mod error;
 mod fields;
 mod index_sets;
+mod memory;
 mod threads;
 
 use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: memory::HugePages = memory::HugePages;
 
 #[pymodule(gil_used = true)]
 mod _native {

@@ -17,6 +17,7 @@
 //! Squares and cubes of side `2**k` take the codec's curve ([`crate::hilbert`]) itself.
 
 use crate::error::{KernelError, Result};
+use crate::executor::{Executor, Serial, for_each_chunk};
 use crate::hilbert::decode_point;
 use crate::lattice::check_cells;
 
@@ -49,6 +50,11 @@ impl Leg {
 
 /// Raster offsets of the cells of a box of 2 or 3 axes, in curve order: a permutation of `0 .. cells`.
 pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
+    order_on(shape, &Serial)
+}
+
+/// [`order`], of squares and cubes of side `2**k` on an executor's threads.
+pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
     if !matches!(shape.len(), 2 | 3) {
         return Err(KernelError::shape("shape", format!("{} axes", shape.len()), "2 or 3 axes"));
     }
@@ -57,7 +63,7 @@ pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
         return Ok(Vec::new());
     }
     if shape[0].is_power_of_two() && shape.iter().all(|&s| s == shape[0]) {
-        return Ok(codec_order(shape[0], shape.len(), cells));
+        return Ok(codec_order(shape[0], shape.len(), cells, executor));
     }
     let mut out = Vec::with_capacity(cells);
     let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>() as i64;
@@ -71,15 +77,48 @@ pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
     Ok(out)
 }
 
-fn codec_order(side: usize, ndim: usize, cells: usize) -> Vec<i64> {
+/// The codec's curve, written block by block: the blocks of one size are one path in a few orientations.
+fn codec_order(side: usize, ndim: usize, cells: usize, executor: &dyn Executor) -> Vec<i64> {
     let order = side.trailing_zeros();
-    let mut point = vec![0; ndim];
-    (0..cells as u64)
-        .map(|place| {
-            decode_point(place, &mut point, order);
-            point.iter().fold(0, |offset, &x| offset << order | x as i64)
-        })
-        .collect()
+    // 1024 or 512 cells.
+    let low = order.min(if ndim == 2 { 5 } else { 3 });
+    let block = 1 << (ndim as u32 * low);
+    let offset = |point: [u64; 3]| point[..ndim].iter().fold(0, |offset, &x| offset << order | x as i64);
+    let at = |place: usize| {
+        let mut point = [0; 3];
+        decode_point(place as u64, &mut point[..ndim], order);
+        point
+    };
+    // A block's corner, and the order in which its own halves, quarters or octants come.
+    let mut blocks = vec![(0, 0); cells / block];
+    for_each_chunk(executor, &mut blocks, 256, |task, blocks| {
+        for (i, entry) in blocks.iter_mut().enumerate() {
+            let first = (task * 256 + i) * block;
+            let corner = at(first).map(|x| x >> low << low);
+            let parts = if low == 0 { 0 } else { 1 << ndim };
+            let orientation = (0..parts).fold(0_u32, |seen, part| {
+                let point = at(first + part * (block >> ndim));
+                point[..ndim].iter().fold(seen, |seen, x| seen << 1 | (x >> (low - 1) & 1) as u32)
+            });
+            *entry = (offset(corner), orientation);
+        }
+    });
+    let mut paths: Vec<(u32, Vec<i64>)> = Vec::new();
+    for (i, &(corner, orientation)) in blocks.iter().enumerate() {
+        if paths.iter().all(|path| path.0 != orientation) {
+            let path = (i * block..(i + 1) * block).map(|place| offset(at(place)) - corner).collect();
+            paths.push((orientation, path));
+        }
+    }
+    let mut out = vec![0; cells];
+    let blocks_per_task = 32;
+    for_each_chunk(executor, &mut out, blocks_per_task * block, |task, out| {
+        for (out, (corner, orientation)) in out.chunks_exact_mut(block).zip(&blocks[task * blocks_per_task..]) {
+            let path = paths.iter().find(|path| path.0 == *orientation).map_or(&[][..], |path| &path.1);
+            out.iter_mut().zip(path).for_each(|(out, step)| *out = corner + step);
+        }
+    });
+    out
 }
 
 /// Chooses the leading leg of the whole box; `legs` descend in length.

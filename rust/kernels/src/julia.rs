@@ -14,9 +14,9 @@
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
-use crate::lanes::{Real, check_iterations, check_parameter, check_range, map_pieces};
-use crate::orbit::{Escaped, Family, escape};
-use fearless_simd::{Level, dispatch};
+use crate::lanes::{Real, check_iterations, check_parameter, check_range, for_each_piece};
+use crate::orbit::{Escaped, Family, JULIA, MANDELBROT, Scratch, escape};
+use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
 
 /// When an orbit has escaped, and what its field value is.
@@ -36,15 +36,64 @@ impl Escape {
         check_range("radius", self.radius, 2.0, 1e9)
     }
 
-    fn value<T: Real>(self, re: T, im: T, count: T) -> T {
-        let (re, im, k) = (re.to_f64(), im.to_f64(), count.to_f64());
-        if re.is_nan() || im.is_nan() {
-            return T::from_f64(f64::NAN);
+    /// The field of the points of a piece.
+    #[inline(always)]
+    fn values<S: Simd, T: Real>(self, simd: S, escaped: &Escaped<T>, out: &mut [T]) {
+        const WAYS: usize = 4;
+        let n = T::V::<S>::LEN;
+        let most = T::from_f64(f64::from(self.max_iter));
+        let mut values = escaped.count;
+        // All squares are known to be finite.
+        let mut near = self.smooth;
+        if self.smooth {
+            let splat = |x| T::V::<S>::splat(simd, T::from_f64(x));
+            let (one, unit) = (splat(1.0), splat(0.5 / self.radius.log2()));
+            let infinite = splat(f64::INFINITY);
+            for at in (0..out.len()).step_by(WAYS * n) {
+                let mut square = [one; WAYS];
+                for (w, square) in square.iter_mut().enumerate() {
+                    let lanes = at + w * n..at + (w + 1) * n;
+                    let re = T::V::<S>::from_slice(simd, &escaped.re[lanes.clone()]);
+                    let im = T::V::<S>::from_slice(simd, &escaped.im[lanes]);
+                    *square = re * re + im * im;
+                    near &= square.simd_lt(infinite).all_true();
+                    *square = square.max(one);
+                }
+                let mut ratio = T::log2(simd, square);
+                for ratio in &mut ratio {
+                    *ratio = (*ratio * unit).max(one);
+                }
+                let steps = T::log2(simd, ratio);
+                for w in 0..WAYS {
+                    let lanes = at + w * n..at + (w + 1) * n;
+                    let count = T::V::<S>::from_slice(simd, &escaped.count[lanes.clone()]);
+                    let smooth = (count + one) - steps[w];
+                    let value = count.simd_lt(T::V::<S>::splat(simd, most)).select(smooth, count);
+                    value.store_slice(&mut values[lanes]);
+                }
+            }
         }
-        if !self.smooth || k >= f64::from(self.max_iter) {
-            return count;
+        out.copy_from_slice(&values[..out.len()]);
+        if near {
+            return;
         }
-        T::from_f64(k + 1.0 - (log_modulus(re, im) / self.radius.ln()).log2())
+        for (i, out) in out.iter_mut().enumerate() {
+            let (re, im) = (escaped.re[i], escaped.im[i]);
+            // NaN, or too far out for the square of the modulus.
+            if !((re * re + im * im).to_f64() < f64::INFINITY) {
+                *out = self.far(re.to_f64(), im.to_f64(), escaped.count[i].to_f64());
+            }
+        }
+    }
+
+    fn far<T: Real>(self, re: f64, im: f64, k: f64) -> T {
+        T::from_f64(if re.is_nan() || im.is_nan() {
+            f64::NAN
+        } else if self.smooth && k < f64::from(self.max_iter) {
+            k + 1.0 - (log_modulus(re, im) / self.radius.ln()).log2()
+        } else {
+            k
+        })
     }
 }
 
@@ -75,13 +124,22 @@ pub fn julia<T: Real>(
     escape: Escape,
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
-    check_parameter(c)?;
-    field(Level::new(), points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
+    julia_at(Level::new(), points, c, escape, executor)
 }
 
 /// Field of the Mandelbrot set at `points`.
 pub fn mandelbrot<T: Real>(points: &[Complex<T>], escape: Escape, executor: &dyn Executor) -> Result<Vec<T>> {
-    field(Level::new(), points, Family::Mandelbrot, escape, executor)
+    mandelbrot_at(Level::new(), points, escape, executor)
+}
+
+/// [`mandelbrot`] at a SIMD level of the caller's choice; every level gives the same bits.
+pub fn mandelbrot_at<T: Real>(
+    level: Level,
+    points: &[Complex<T>],
+    escape: Escape,
+    executor: &dyn Executor,
+) -> Result<Vec<T>> {
+    field::<T, MANDELBROT>(level, points, Family::Mandelbrot, escape, executor)
 }
 
 /// [`julia`] at a SIMD level of the caller's choice; every level gives the same bits.
@@ -93,7 +151,7 @@ pub fn julia_at<T: Real>(
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
     check_parameter(c)?;
-    field(level, points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
+    field::<T, JULIA>(level, points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
 }
 
 /// Gradients of `sum grad[i] * mu[i]` for the smooth field of a Julia set; 0 for points that do not escape.
@@ -111,7 +169,7 @@ pub fn julia_vjp<T: Real>(
     })
 }
 
-fn field<T: Real>(
+fn field<T: Real, const CHANNELS: usize>(
     level: Level,
     points: &[Complex<T>],
     family: Family<T>,
@@ -119,11 +177,12 @@ fn field<T: Real>(
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
     rule.check()?;
-    Ok(map_pieces(points, executor, |_, piece, out| {
-        let mut escaped = Escaped::new();
-        dispatch!(level, simd => escape(simd, piece, family, rule.max_iter, rule.radius, &mut escaped));
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = rule.value(escaped.re[i], escaped.im[i], escaped.count[i]);
-        }
-    }))
+    let mut values = vec![T::default(); points.len()];
+    for_each_piece(points, &mut values, executor, Scratch::<T, CHANNELS>::new, |_, points, values, scratch| {
+        dispatch!(level, simd => {
+            escape(simd, points, family, rule.max_iter, rule.radius, scratch);
+            rule.values(simd, &scratch.escaped, values);
+        });
+    });
+    Ok(values)
 }

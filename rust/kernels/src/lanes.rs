@@ -30,8 +30,11 @@ pub trait Real:
     fn from_f64(x: f64) -> Self;
     /// Widens to `f64`.
     fn to_f64(self) -> f64;
-    /// `exp` of each lane held to the range of normal numbers; relative error a few roundings.
-    fn exp<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
+    /// `exp` of each lane, which is at most [`Self::CUT`] and some; 0 or nearly so where that is no normal number.
+    /// Relative error a few roundings. Several vectors side by side hide each other's latency.
+    fn exp<S: Simd, const N: usize>(simd: S, x: [Self::V<S>; N]) -> [Self::V<S>; N];
+    /// The logarithm to base 2 of each lane, which is finite and 1 or more; error a few roundings of the result or of one.
+    fn log2<S: Simd, const N: usize>(simd: S, x: [Self::V<S>; N]) -> [Self::V<S>; N];
 }
 
 /// The operators both floats have, as one bound.
@@ -48,17 +51,53 @@ pub(crate) mod num_like {
 /// Range reduction to `[-ln 2 / 2, ln 2 / 2]`, a polynomial, and the power of two put into the exponent bits: adding
 /// `$shift` rounds to an integer and leaves it, biased, in the low bits.
 macro_rules! exp {
-    ($simd:ident, $x:ident, $v:ty, $low:expr, $high:expr, $shift:expr, $ln2_high:expr, $ln2_low:expr, $p:expr, $bits:expr) => {{
+    ($simd:ident, $x:ident, $v:ty, $low:expr, $shift:expr, $ln2_high:expr, $ln2_low:expr, $p:expr, $bits:expr) => {{
         let splat = |c| <$v>::splat($simd, c);
-        let x = $x.max(splat($low)).min(splat($high));
-        let shifted = x * splat(std::f64::consts::LOG2_E as _) + splat($shift);
-        let n = shifted - splat($shift);
-        let r = (x - n * splat($ln2_high)) - n * splat($ln2_low);
-        let mut p = splat($p[$p.len() - 1]);
-        for c in $p[..$p.len() - 1].iter().rev() {
-            p = p * r + splat(*c);
+        let (mut rest, mut shifted) = ($x, $x);
+        for (rest, shifted) in rest.iter_mut().zip(&mut shifted) {
+            let x = rest.max(splat($low));
+            *shifted = x * splat(std::f64::consts::LOG2_E as _) + splat($shift);
+            let n = *shifted - splat($shift);
+            *rest = (x - n * splat($ln2_high)) - n * splat($ln2_low);
         }
-        p * <$v>::from_bits(shifted.to_bits() << $bits)
+        let mut p = [splat($p[$p.len() - 1]); N];
+        for c in $p[..$p.len() - 1].iter().rev() {
+            for (p, rest) in p.iter_mut().zip(rest) {
+                *p = *p * rest + splat(*c);
+            }
+        }
+        for (p, shifted) in p.iter_mut().zip(shifted) {
+            *p = *p * <$v>::from_bits(shifted.to_bits() << $bits);
+        }
+        p
+    }};
+}
+
+/// `x = 2**k m` with `m` from `sqrt(1/2)` to `sqrt(2)`, and `log m = 2 artanh s`, `s = (m - 1) / (m + 1)`, by `$terms` terms of
+/// its series. The integer `k` becomes a float by way of the low bits of `$whole`, below which floats are whole numbers.
+macro_rules! log2 {
+    ($simd:ident, $x:ident, $v:ty, $bits:expr, $whole:expr, $terms:expr) => {{
+        let splat = |c| <$v>::splat($simd, c);
+        let integers = |c| <$v as SimdFloat<S>>::Bits::splat($simd, c);
+        let (mut k, mut s) = ($x, $x);
+        for (k, s) in k.iter_mut().zip(&mut s) {
+            let bits = s.to_bits();
+            let exponent = (bits - integers((std::f64::consts::FRAC_1_SQRT_2 as Self).to_bits())) >> $bits;
+            let m = <$v>::from_bits(bits - (exponent << $bits));
+            *k = <$v>::from_bits(exponent + integers(<Self>::to_bits($whole))) - splat($whole);
+            *s = (m - splat(1.0)) / (m + splat(1.0));
+        }
+        let term = |i: u32| splat(2.0 * std::f64::consts::LOG2_E as Self / (2 * i + 1) as Self);
+        let mut p = [term($terms - 1); N];
+        for i in (0..$terms - 1).rev() {
+            for (p, s) in p.iter_mut().zip(s) {
+                *p = *p * (s * s) + term(i);
+            }
+        }
+        for (p, (s, k)) in p.iter_mut().zip(s.into_iter().zip(k)) {
+            *p = *p * s + k;
+        }
+        p
     }};
 }
 
@@ -78,7 +117,7 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn exp<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
+    fn exp<S: Simd, const N: usize>(simd: S, x: [S::f64s; N]) -> [S::f64s; N] {
         // Interpolates exp at Chebyshev nodes; relative error 4e-18 before rounding.
         const P: [f64; 12] = [
             1.0,
@@ -95,7 +134,12 @@ impl Real for f64 {
             2.511_015_364_692_893e-8,
         ];
         const SHIFT: f64 = 6_755_399_441_055_744.0 + 1023.0;
-        exp!(simd, x, S::f64s, -708.0, 709.0, SHIFT, 0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10, P, 52_u32)
+        exp!(simd, x, S::f64s, -708.0, SHIFT, 0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10, P, 52_u32)
+    }
+
+    #[inline(always)]
+    fn log2<S: Simd, const N: usize>(simd: S, x: [S::f64s; N]) -> [S::f64s; N] {
+        log2!(simd, x, S::f64s, 52_u32, 4_503_599_627_370_496.0, 11_u32)
     }
 }
 
@@ -115,11 +159,16 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    fn exp<S: Simd, const N: usize>(simd: S, x: [S::f32s; N]) -> [S::f32s; N] {
         // Relative error 3e-9 before rounding.
         const P: [f32; 7] = [1.0, 1.0, 0.5, 0.166_664_14, 0.041_666_35, 0.008_375_21, 0.001_394_121_3];
         const SHIFT: f32 = 12_582_912.0 + 127.0;
-        exp!(simd, x, S::f32s, -87.0, 88.0, SHIFT, 0.693_115_23, 3.194_618_5e-5, P, 23_u32)
+        exp!(simd, x, S::f32s, -87.0, SHIFT, 0.693_115_23, 3.194_618_5e-5, P, 23_u32)
+    }
+
+    #[inline(always)]
+    fn log2<S: Simd, const N: usize>(simd: S, x: [S::f32s; N]) -> [S::f32s; N] {
+        log2!(simd, x, S::f32s, 23_u32, 8_388_608.0, 5_u32)
     }
 }
 
@@ -155,6 +204,25 @@ impl<T: Real> Piece<T> {
             im: T::V::<S>::from_slice(simd, &self.im[at..at + T::V::<S>::LEN]),
         }
     }
+}
+
+/// `f(piece, points, out)` for every piece of the points and of the results; `scratch()` makes what a task's pieces share.
+pub(crate) fn for_each_piece<T: Real, O: Send, X>(
+    points: &[Complex<T>],
+    out: &mut [O],
+    executor: &dyn Executor,
+    scratch: impl Fn() -> X + Sync,
+    f: impl Fn(usize, &[Complex<T>], &mut [O], &mut X) + Sync,
+) {
+    // Enough tasks to share out, and few enough that making their scratch costs nothing.
+    let pieces = (points.len() / (64 * PIECE)).clamp(1, 16);
+    for_each_chunk(executor, out, pieces * PIECE, |task, out| {
+        let mut scratch = scratch();
+        let points = points[task * pieces * PIECE..].chunks(PIECE);
+        for (i, (points, out)) in points.zip(out.chunks_mut(PIECE)).enumerate() {
+            f(task * pieces + i, points, out, &mut scratch);
+        }
+    });
 }
 
 /// `out[i] = f(i-th point)`, a piece at a time.

@@ -2,6 +2,7 @@
 
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Codes are u64, so `ndim * order` may not exceed this.
 pub const MAX_BITS: u32 = 64;
@@ -11,27 +12,37 @@ const PIECE: usize = 4096;
 
 mod sealed {
     pub trait Sealed {}
+    impl Sealed for i32 {}
+    impl Sealed for u32 {}
     impl Sealed for i64 {}
     impl Sealed for u64 {}
 }
 
 /// An integer that callers hold coordinates and codes in; negative ones are refused with their own value.
 pub trait Coordinate: sealed::Sealed + Copy + Send + Sync + std::fmt::Display {
+    /// The value, of negative ones the two's complement in 64 bits, which no lattice is large enough for but the largest.
+    fn bits(self) -> u64;
+
     /// The value, or `None` if negative.
     fn checked(self) -> Option<u64>;
 }
 
-impl Coordinate for i64 {
-    fn checked(self) -> Option<u64> {
-        u64::try_from(self).ok()
-    }
+macro_rules! coordinate {
+    ($($t:ty)*) => {$(
+        impl Coordinate for $t {
+            #[inline(always)]
+            fn bits(self) -> u64 {
+                i64::try_from(self).map_or(self as u64, |x| x as u64)
+            }
+
+            fn checked(self) -> Option<u64> {
+                u64::try_from(self).ok()
+            }
+        }
+    )*};
 }
 
-impl Coordinate for u64 {
-    fn checked(self) -> Option<u64> {
-        Some(self)
-    }
-}
+coordinate!(i32 u32 i64 u64);
 
 /// All ones in the low `bits` bits.
 pub(crate) fn low_bits(bits: u32) -> u64 {
@@ -66,6 +77,51 @@ fn check_range<T: Coordinate>(argument: &'static str, values: &[T], bits: u32) -
         None => Ok(()),
         Some(bad) => Err(KernelError::index(argument, bad, format!("0 ..= {top} (2**{bits} values)"))),
     }
+}
+
+/// Codes of points (n, 2) by `codes(points, out)`, which gives all bits that any coordinate has.
+pub(crate) fn encode_plane<T: Coordinate>(
+    coords: &[T],
+    order: u32,
+    executor: &dyn Executor,
+    codes: impl Fn(&[T], &mut [u64]) -> u64 + Sync,
+) -> Result<Vec<u64>> {
+    check_size(2, order)?;
+    if !coords.len().is_multiple_of(2) {
+        return Err(KernelError::shape("coords", coords.len(), "a multiple of ndim = 2 elements"));
+    }
+    let mut out = vec![0; coords.len() / 2];
+    let used = AtomicU64::new(0);
+    for_each_chunk(executor, &mut out, PIECE, |task, out| {
+        let first = task * PIECE * 2;
+        used.fetch_or(codes(&coords[first..first + 2 * out.len()], out), Ordering::Relaxed);
+    });
+    // Only a bit out of range, or a sign, is worth a second look at the coordinates.
+    if used.into_inner() > low_bits(order) {
+        check_range("coords", coords, order)?;
+    }
+    Ok(out)
+}
+
+/// Points (n, 2) of codes by `points(codes, out)`, which gives all bits that any code has.
+pub(crate) fn decode_plane<T: Coordinate>(
+    index: &[T],
+    order: u32,
+    executor: &dyn Executor,
+    points: impl Fn(&[T], &mut [u64]) -> u64 + Sync,
+) -> Result<Vec<u64>> {
+    check_size(2, order)?;
+    let mut out = vec![0; 2 * index.len()];
+    let used = AtomicU64::new(0);
+    for_each_chunk(executor, &mut out, 2 * PIECE, |task, out| {
+        let first = task * PIECE;
+        used.fetch_or(points(&index[first..first + out.len() / 2], out), Ordering::Relaxed);
+    });
+    // At 64 bits a sign looks like a value.
+    if used.into_inner() > low_bits(2 * order).min(i64::MAX as u64) {
+        check_range("index", index, 2 * order)?;
+    }
+    Ok(out)
 }
 
 /// One code for each row of `coords`, shape (n, ndim); `code` may scribble on the point it is given.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+mod batch;
 pub mod builders;
 pub mod cantor;
 pub mod dragon;
@@ -20,6 +21,7 @@ pub mod lattice;
 pub mod morton;
 mod orbit;
 pub mod plan;
+mod plane;
 pub mod planned;
 pub mod potential;
 pub mod soft_julia;

@@ -5,16 +5,68 @@
 
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lattice::{Coordinate, check_cells, check_size, decode_rows, encode_rows};
+use crate::lattice::{Coordinate, check_cells, check_size, decode_plane, decode_rows, encode_plane, encode_rows};
+use crate::plane;
+use fearless_simd::{Level, dispatch};
 
 /// Codes of the rows of `coords`, shape (n, ndim), each coordinate below `2**order`.
 pub fn encode<T: Coordinate>(coords: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
-    encode_rows(coords, ndim, order, executor, |point| interleave(point))
+    encode_at(Level::new(), coords, ndim, order, executor)
+}
+
+/// [`encode`] at a SIMD level of the caller's choice.
+pub fn encode_at<T: Coordinate>(
+    level: Level,
+    coords: &[T],
+    ndim: usize,
+    order: u32,
+    executor: &dyn Executor,
+) -> Result<Vec<u64>> {
+    match (ndim, order) {
+        (2, ..=16) => encode_plane(
+            coords,
+            order,
+            executor,
+            |coords, out| dispatch!(level, _simd => plane::narrow::encode::<T, false>(coords, out)),
+        ),
+        (2, _) => encode_plane(
+            coords,
+            order,
+            executor,
+            |coords, out| dispatch!(level, _simd => plane::wide::encode::<T, false>(coords, out)),
+        ),
+        _ => encode_rows(coords, ndim, order, executor, |point| interleave(point)),
+    }
 }
 
 /// Points of the codes, shape (n, ndim); each code is below `2**(ndim * order)`.
 pub fn decode<T: Coordinate>(index: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
-    decode_rows(index, ndim, order, executor, deinterleave)
+    decode_at(Level::new(), index, ndim, order, executor)
+}
+
+/// [`decode`] at a SIMD level of the caller's choice.
+pub fn decode_at<T: Coordinate>(
+    level: Level,
+    index: &[T],
+    ndim: usize,
+    order: u32,
+    executor: &dyn Executor,
+) -> Result<Vec<u64>> {
+    match (ndim, order) {
+        (2, ..=16) => decode_plane(
+            index,
+            order,
+            executor,
+            |index, out| dispatch!(level, _simd => plane::narrow::decode::<T, false>(index, out)),
+        ),
+        (2, _) => decode_plane(
+            index,
+            order,
+            executor,
+            |index, out| dispatch!(level, _simd => plane::wide::decode::<T, false>(index, out)),
+        ),
+        _ => decode_rows(index, ndim, order, executor, deinterleave),
+    }
 }
 
 /// Raster offsets of the cells of a box, by Morton code: a permutation of `0 .. cells`.

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
 use crate::julia::log_modulus;
-use crate::lanes::{Real, check_iterations, check_parameter, map_pieces};
-use crate::orbit::{Escaped, Family, escape};
+use crate::lanes::{Real, check_iterations, check_parameter, for_each_piece};
+use crate::orbit::{Family, JULIA, Scratch, escape};
 use fearless_simd::{Level, dispatch};
 use num_complex::Complex;
 
@@ -40,15 +40,17 @@ pub fn potential_at<T: Real>(
     check_parameter(c)?;
     check_iterations(max_iter)?;
     let family = Family::Julia(T::from_f64(c.re), T::from_f64(c.im));
-    Ok(map_pieces(points, executor, |_, piece, out| {
-        let mut escaped = Escaped::new();
-        dispatch!(level, simd => escape(simd, piece, family, max_iter, bail::<T>(c), &mut escaped));
+    let mut values = vec![T::default(); points.len()];
+    for_each_piece(points, &mut values, executor, Scratch::<T, JULIA>::new, |_, points, out, scratch| {
+        dispatch!(level, simd => escape(simd, points, family, max_iter, bail::<T>(c), scratch));
+        let escaped = &scratch.escaped;
         for (i, out) in out.iter_mut().enumerate() {
             let (re, im, k) = (escaped.re[i].to_f64(), escaped.im[i].to_f64(), escaped.count[i].to_f64());
             let inside = k >= f64::from(max_iter);
             *out = T::from_f64(if inside { 0.0 } else { log_modulus(re, im) * (-k).exp2() });
         }
-    }))
+    });
+    Ok(values)
 }
 
 /// Gradients of `sum grad[i] * potential[i]`.

@@ -21,9 +21,10 @@
 //! The idea (a sigmoid in place of the escape test) is that of "soft" escape times in fractal attention tutorials; the
 //! hazard and survival forms are those of survival analysis.
 
+use crate::batch::Batch;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lanes::{C, PIECE, Piece, Real, check_iterations, check_parameter, check_range, map_pieces};
+use crate::lanes::{C, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece};
 use fearless_simd::{Level, Simd, SimdMask, dispatch, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
@@ -71,6 +72,7 @@ impl Soft {
             radius: splat(self.radius),
             smoothness: splat(self.smoothness),
             bound: splat(bound * bound),
+            never: splat(-1.0),
             steepest: splat(T::CUT + 1.0),
             zero: splat(0.0),
             one: splat(1.0),
@@ -84,6 +86,7 @@ struct Constants<V> {
     radius: V,
     smoothness: V,
     bound: V,
+    never: V,
     steepest: V,
     zero: V,
     one: V,
@@ -102,13 +105,11 @@ pub fn soft_julia_at<T: Real>(
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
     soft.check()?;
-    Ok(map_pieces(points, executor, |_, piece, out| {
-        let mut values = [T::default(); PIECE];
-        dispatch!(level, simd => survive(simd, piece, soft, &mut values));
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = values[i];
-        }
-    }))
+    let mut values = vec![T::default(); points.len()];
+    for_each_piece(points, &mut values, executor, Batch::new, |_, points, values, batch| {
+        dispatch!(level, simd => survive(simd, points, soft, batch, values));
+    });
+    Ok(values)
 }
 
 /// Gradients of `sum grad[i] * field[i]`.
@@ -134,19 +135,20 @@ pub fn soft_julia_vjp_at<T: Real>(
         return Err(KernelError::shape("grad", grad.len(), format!("{} values, one a point", points.len())));
     }
     let sums: Vec<Mutex<[f64; 4]>> = (0..points.len().div_ceil(PIECE)).map(|_| Mutex::default()).collect();
-    let points = map_pieces(points, executor, |task, piece, out| {
-        let mut tangents = Tangents::<T>::new();
-        dispatch!(level, simd => differentiate(simd, piece, soft, &mut tangents));
+    let mut by_point = vec![Complex::default(); points.len()];
+    let scratch = || (Batch::new(), [[T::default(); 6]; PIECE]);
+    for_each_piece(points, &mut by_point, executor, scratch, |piece, points, by_point, (batch, tangents)| {
+        dispatch!(level, simd => differentiate(simd, points, soft, batch, tangents));
         let mut sum = [0.0; 4];
-        for (i, out) in out.iter_mut().enumerate() {
-            let g = grad[task * PIECE + i];
-            let [re, im, shared @ ..] = std::array::from_fn::<_, 6, _>(|j| tangents.0[j][i]);
+        for (i, out) in by_point.iter_mut().enumerate() {
+            let g = grad[piece * PIECE + i];
+            let [re, im, shared @ ..] = tangents[i];
             *out = Complex { re: g * re, im: g * im };
             for (sum, d) in sum.iter_mut().zip(shared) {
                 *sum += g.to_f64() * d.to_f64();
             }
         }
-        *sums[task].lock().unwrap_or_else(PoisonError::into_inner) = sum;
+        *sums[piece].lock().unwrap_or_else(PoisonError::into_inner) = sum;
     });
     // Pieces are cut by the number of points alone and added in their order.
     let mut total = [0.0; 4];
@@ -155,106 +157,166 @@ pub fn soft_julia_vjp_at<T: Real>(
         total.iter_mut().zip(sum).for_each(|(t, s)| *t += s);
     }
     let [re, im, radius, smoothness] = total;
-    Ok(SoftGradients { points, c: Complex { re, im }, radius, smoothness })
+    Ok(SoftGradients { points: by_point, c: Complex { re, im }, radius, smoothness })
 }
 
-/// Derivatives of a piece's values by point (re, im), `c` (re, im), radius and smoothness.
-struct Tangents<T>([[T; PIECE]; 6]);
+/// Steps between two looks at who is still alive. Only the orbit has to go from step to step; what hangs on each iterate
+/// (a root, an exponential, a division) is then worked out for all of them side by side.
+const STEPS: usize = 4;
 
-impl<T: Real> Tangents<T> {
-    fn new() -> Self {
-        Self([[T::default(); PIECE]; 6])
+/// The channel of the survival, behind the iterate's two.
+const SURVIVAL: usize = 2;
+
+/// Consecutive iterates, the squares of their moduli, and whether they are counted.
+struct Steps<V, M> {
+    z: [C<V>; STEPS],
+    square: [V; STEPS],
+    alive: [M; STEPS],
+}
+
+/// The next iterates of an orbit, of which `left` are counted. An orbit that has ended stays where it is.
+#[inline(always)]
+fn walk<S: Simd, T: Real>(
+    simd: S,
+    z: &mut C<T::V<S>>,
+    left: u32,
+    k: &Constants<T::V<S>>,
+) -> Steps<T::V<S>, <T::V<S> as SimdBase<S>>::Mask> {
+    let zero = T::V::<S>::splat(simd, T::default());
+    let mut steps = Steps { z: [*z; STEPS], square: [zero; STEPS], alive: [zero.simd_eq(zero); STEPS] };
+    for j in 0..STEPS {
+        let (rr, ii) = (z.re * z.re, z.im * z.im);
+        (steps.z[j], steps.square[j]) = (*z, rr + ii);
+        // No square is below zero.
+        let alive = steps.square[j].simd_le(if (j as u32) < left { k.bound } else { k.never });
+        let ri = z.re * z.im;
+        z.re = alive.select((rr - ii) + k.c.re, z.re);
+        z.im = alive.select((ri + ri) + k.c.im, z.im);
+        steps.alive[j] = alive;
     }
+    steps
 }
 
 #[inline(always)]
-fn survive<S: Simd, T: Real>(simd: S, piece: &Piece<T>, soft: Soft, out: &mut [T; PIECE]) {
-    const WAYS: usize = 2;
+fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, batch: &mut Batch<T, 4>, out: &mut [T]) {
+    const VALUE: usize = 3;
     let n = T::V::<S>::LEN;
     let k = soft.constants::<S, T>(simd);
-    for at in (0..piece.len).step_by(WAYS * n) {
-        let mut z: [C<T::V<S>>; WAYS] = std::array::from_fn(|w| piece.load(simd, at + w * n));
-        // Zero for numbers; NaN and infinities spread to the result.
-        let mut value = z.map(|z| z.re * k.zero + z.im * k.zero);
-        let mut survival = [k.one; WAYS];
-        for _ in 0..soft.max_iter {
-            let mut some = false;
-            for w in 0..WAYS {
-                let (rr, ii) = (z[w].re * z[w].re, z[w].im * z[w].im);
-                let square = rr + ii;
-                let alive = square.simd_le(k.bound);
-                let steep = ((square.sqrt() - k.radius) * k.smoothness).min(k.steepest);
-                let stay = k.one / (k.one + T::exp(simd, steep));
-                survival[w] = alive.select(survival[w] * stay, k.zero);
-                value[w] += survival[w];
-                let ri = z[w].re * z[w].im;
-                z[w].re = alive.select((rr - ii) + k.c.re, z[w].re);
-                z[w].im = alive.select((ri + ri) + k.c.im, z[w].im);
-                some |= survival[w].simd_gt(k.zero).any_true();
+    batch.fill(points, |channel| T::from_f64(if channel == SURVIVAL { 1.0 } else { 0.0 }));
+    for age in (0..soft.max_iter).step_by(STEPS) {
+        for row in (0..batch.len()).step_by(n).rev() {
+            let mut z = batch.load_complex::<S>(simd, 0, row);
+            let mut survival = batch.load::<S>(simd, SURVIVAL, row);
+            // Zero for numbers; NaN and infinities spread to the result.
+            let mut value = batch.load::<S>(simd, VALUE, row) + (z.re * k.zero + z.im * k.zero);
+            let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
+            let mut steep = steps.square;
+            for steep in &mut steep {
+                *steep = ((steep.sqrt() - k.radius) * k.smoothness).min(k.steepest);
             }
-            if !some {
-                break;
+            let odds = T::exp(simd, steep);
+            for j in 0..STEPS {
+                survival = steps.alive[j].select(survival * (k.one / (k.one + odds[j])), k.zero);
+                value += survival;
             }
+            batch.store_complex::<S>(0, row, z);
+            batch.store::<S>(SURVIVAL, row, survival);
+            batch.store::<S>(VALUE, row, value);
+            let stay = survival.simd_gt(k.zero).to_bitmask();
+            batch.retire(row, n, stay, |_, point, state| out[point] = state[VALUE]);
         }
-        for w in 0..WAYS {
-            value[w].store_slice(&mut out[at + w * n..at + (w + 1) * n]);
+        if batch.len() == 0 {
+            break;
         }
     }
+    batch.drain(|point, state| out[point] = state[VALUE]);
 }
 
 #[inline(always)]
-fn differentiate<S: Simd, T: Real>(simd: S, piece: &Piece<T>, soft: Soft, out: &mut Tangents<T>) {
+fn differentiate<S: Simd, T: Real>(
+    simd: S,
+    points: &[Complex<T>],
+    soft: Soft,
+    batch: &mut Batch<T, 19>,
+    out: &mut [[T; 6]; PIECE],
+) {
+    const BY_POINT: usize = 3;
+    const BY_C: usize = 5;
+    const LOG: usize = 7;
+    const SUM: usize = 13;
     let n = T::V::<S>::LEN;
     let k = soft.constants::<S, T>(simd);
     let splat = |x| T::V::<S>::splat(simd, T::from_f64(x));
     let (tiny, most, least) = (splat(T::TINY), splat(T::TANGENT), splat(-T::TANGENT));
     let held = |x: T::V<S>| x.max(least).min(most);
-    for at in (0..piece.len).step_by(n) {
-        let mut z = piece.load(simd, at);
-        let mut survival = k.one;
-        // dz/dp and dz/dc.
-        let mut dp = C { re: k.one, im: k.zero };
-        let mut dc = C { re: k.zero, im: k.zero };
-        // d log S, and the sum of dS so far; NaN and infinities spread to the result.
-        let mut log = [k.zero; 6];
-        let mut sum = [z.re * k.zero + z.im * k.zero; 6];
-        for _ in 0..soft.max_iter {
-            let (rr, ii) = (z.re * z.re, z.im * z.im);
-            let square = rr + ii;
-            let alive = square.simd_le(k.bound);
-            let modulus = square.sqrt().max(tiny);
-            let over = modulus - k.radius;
-            let odds = T::exp(simd, (over * k.smoothness).min(k.steepest));
-            // One division for 1 - h and 1 / |z|.
-            let denominator = k.one + odds;
-            let both = k.one / (modulus * denominator);
-            let stay = both * modulus;
-            let hazard = odds * stay;
-            let rate = hazard * k.smoothness;
-            let pull = rate * (both * denominator);
-            let (x, y) = (z.re * pull, z.im * pull);
-            log[0] -= x * dp.re + y * dp.im;
-            log[1] += x * dp.im - y * dp.re;
-            log[2] -= x * dc.re + y * dc.im;
-            log[3] += x * dc.im - y * dc.re;
-            log[4] += rate;
-            log[5] -= hazard * over;
-            survival = alive.select(survival * stay, k.zero);
+    let first = |channel| T::from_f64(if channel == SURVIVAL || channel == BY_POINT { 1.0 } else { 0.0 });
+    batch.fill(points, first);
+    let take = |state: [T; 19]| std::array::from_fn(|j| state[SUM + j]);
+    for age in (0..soft.max_iter).step_by(STEPS) {
+        for row in (0..batch.len()).step_by(n).rev() {
+            let mut z = batch.load_complex::<S>(simd, 0, row);
+            // NaN and infinities spread to the result.
+            let spread = z.re * k.zero + z.im * k.zero;
+            let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
+            batch.store_complex::<S>(0, row, z);
+            // Stay, the hazard's change with the smoothness and with the radius, and the latter over |z|.
+            let (mut modulus, mut steep) = (steps.square, steps.square);
+            for (modulus, steep) in modulus.iter_mut().zip(&mut steep) {
+                *modulus = modulus.sqrt().max(tiny);
+                *steep = ((*modulus - k.radius) * k.smoothness).min(k.steepest);
+            }
+            let odds = T::exp(simd, steep);
+            let mut hazards = [[k.zero; 4]; STEPS];
+            for j in 0..STEPS {
+                // One division for 1 - h and 1 / |z|.
+                let denominator = k.one + odds[j];
+                let both = k.one / (modulus[j] * denominator);
+                let stay = both * modulus[j];
+                let hazard = odds[j] * stay;
+                let rate = hazard * k.smoothness;
+                hazards[j] = [stay, hazard * (modulus[j] - k.radius), rate, rate * (both * denominator)];
+            }
+            let mut survival = batch.load::<S>(simd, SURVIVAL, row);
+            // dz/dp and dz/dc.
+            let mut dp = batch.load_complex::<S>(simd, BY_POINT, row);
+            let mut dc = batch.load_complex::<S>(simd, BY_C, row);
+            // d log S, and the sum of dS so far.
+            let mut log: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, LOG + j, row));
+            let mut sum: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, SUM + j, row) + spread);
+            for (j, [stay, steeper, rate, pull]) in hazards.into_iter().enumerate() {
+                let z = steps.z[j];
+                // z conj(dz) is |z| times the gradient of |z|, and 2 z dz the next tangent: the same four products.
+                let products = |d: C<_>| [z.re * d.re, z.im * d.im, z.re * d.im, z.im * d.re];
+                let [a, b, c, d] = products(dp);
+                log[0] -= pull * (a + b);
+                log[1] += pull * (c - d);
+                let (re, im) = (a - b, c + d);
+                dp = C { re: held(re + re), im: held(im + im) };
+                let [a, b, c, d] = products(dc);
+                log[2] -= pull * (a + b);
+                log[3] += pull * (c - d);
+                let (re, im) = (a - b, c + d);
+                dc = C { re: held((re + re) + k.one), im: held(im + im) };
+                log[4] += rate;
+                log[5] -= steeper;
+                survival = steps.alive[j].select(survival * stay, k.zero);
+                for (sum, log) in sum.iter_mut().zip(log) {
+                    *sum += survival * log;
+                }
+            }
+            batch.store::<S>(SURVIVAL, row, survival);
+            batch.store_complex::<S>(BY_POINT, row, dp);
+            batch.store_complex::<S>(BY_C, row, dc);
             for j in 0..6 {
-                sum[j] += survival * log[j];
+                batch.store::<S>(LOG + j, row, log[j]);
+                batch.store::<S>(SUM + j, row, sum[j]);
             }
-            if !survival.simd_gt(k.zero).any_true() {
-                break;
-            }
-            let (x, y) = (z.re + z.re, z.im + z.im);
-            dp = C { re: held(x * dp.re - y * dp.im), im: held(x * dp.im + y * dp.re) };
-            dc = C { re: held((x * dc.re - y * dc.im) + k.one), im: held(x * dc.im + y * dc.re) };
-            let ri = z.re * z.im;
-            z.re = alive.select((rr - ii) + k.c.re, z.re);
-            z.im = alive.select((ri + ri) + k.c.im, z.im);
+            let stay = survival.simd_gt(k.zero).to_bitmask();
+            batch.retire(row, n, stay, |_, point, state| out[point] = take(state));
         }
-        for j in 0..6 {
-            sum[j].store_slice(&mut out.0[j][at..at + n]);
+        if batch.len() == 0 {
+            break;
         }
     }
+    batch.drain(|point, state| out[point] = take(state));
 }

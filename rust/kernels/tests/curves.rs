@@ -101,6 +101,50 @@ fn dragon_equals_its_twin() {
     assert_eq!(dragon::vertices(1025).unwrap(), naive::dragon::vertices(10));
 }
 
+/// 2**k a side: the codec's own curve, whatever the order is written with.
+#[test]
+fn orders_of_squares_and_cubes_are_the_codecs_curve() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for (ndim, orders) in [(2, 0..9), (3, 0..6)] {
+        for order in orders {
+            let index: Vec<u64> = (0..1 << (ndim * order)).collect();
+            let points = hilbert::decode(&index, ndim, order as u32, &Serial).unwrap();
+            let offsets = points.chunks(ndim).map(|p| p.iter().fold(0, |offset, &x| offset << order | x as i64));
+            let got = hilbert_order::order_on(&vec![1 << order; ndim], &Rayon(&pool)).unwrap();
+            assert_eq!(got, offsets.collect::<Vec<_>>(), "{ndim} axes of 2**{order}");
+        }
+    }
+}
+
+/// Random points of every order of the plane, in every dtype that holds them, at every SIMD level.
+#[test]
+fn plane_codes_equal_their_twins_at_every_level() {
+    let random = |bits: u32, seed: u64| {
+        (0..611_u64)
+            .map(move |i| (i + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits.max(1)))
+            .map(move |x| if bits == 0 { 0 } else { x })
+    };
+    for order in [0, 1, 2, 7, 15, 16, 17, 31, 32] {
+        let coords: Vec<u64> = random(order, 1).zip(random(order, 77)).flat_map(|(y, x)| [y, x]).collect();
+        let codes: Vec<u64> = coords.chunks(2).map(|p| naive::hilbert::place(p[0], p[1], order)).collect();
+        let morton_codes: Vec<u64> = coords.chunks(2).map(|p| naive::morton::encode(p, order)).collect();
+        for (name, level) in fractal_kernels::attention::levels() {
+            assert_eq!(hilbert::encode_at(level, &coords, 2, order, &Serial).unwrap(), codes, "{name} {order}");
+            assert_eq!(hilbert::decode_at(level, &codes, 2, order, &Serial).unwrap(), coords, "{name} {order}");
+            assert_eq!(morton::encode_at(level, &coords, 2, order, &Serial).unwrap(), morton_codes, "{name} {order}");
+            assert_eq!(morton::decode_at(level, &morton_codes, 2, order, &Serial).unwrap(), coords, "{name} {order}");
+        }
+        let signed: Vec<i64> = coords.iter().map(|&x| x as i64).collect();
+        assert_eq!(hilbert::encode(&signed, 2, order, &Serial).unwrap(), codes);
+        let narrow: Vec<u32> = coords.iter().map(|&x| x as u32).collect();
+        assert_eq!(hilbert::encode(&narrow, 2, order, &Serial).unwrap(), codes);
+        if order < 32 {
+            let narrow: Vec<i32> = coords.iter().map(|&x| x as i32).collect();
+            assert_eq!(hilbert::encode(&narrow, 2, order, &Serial).unwrap(), codes);
+        }
+    }
+}
+
 #[test]
 fn threads_do_not_change_codes() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
@@ -119,6 +163,9 @@ fn refusals_name_the_argument() {
         hilbert::encode(&[0_u64, 0], 2, 33, &Serial).unwrap_err(),
         hilbert::encode(&[0_i64, -1], 2, 3, &Serial).unwrap_err(),
         hilbert::encode(&[0_i64; 3], 2, 3, &Serial).unwrap_err(),
+        hilbert::encode(&[0_i32, -1], 2, 16, &Serial).unwrap_err(),
+        hilbert::encode(&[0_u32, 8], 2, 3, &Serial).unwrap_err(),
+        hilbert::decode(&[-1_i64], 2, 32, &Serial).unwrap_err(),
         hilbert::decode(&[64_u64], 2, 3, &Serial).unwrap_err(),
         morton::decode(&[0_u64], 0, 3, &Serial).unwrap_err(),
         hilbert_order::order(&[usize::MAX, 2]).unwrap_err(),
@@ -126,5 +173,8 @@ fn refusals_name_the_argument() {
         cantor::digit_offsets(-1, 3, &[0]).unwrap_err(),
     ];
     let names: Vec<_> = refused.iter().map(|e| e.argument).collect();
-    assert_eq!(names, ["order", "coords", "coords", "index", "ndim", "shape", "depth", "n"]);
+    assert_eq!(
+        names,
+        ["order", "coords", "coords", "coords", "coords", "index", "index", "ndim", "shape", "depth", "n"]
+    );
 }

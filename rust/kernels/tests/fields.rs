@@ -16,10 +16,7 @@ fn complex(most: f64) -> impl Strategy<Value = Complex<f64>> {
 
 /// The levels that this machine can run.
 fn levels() -> Vec<Level> {
-    let mut levels = vec![Level::baseline(), Level::new()];
-    #[cfg(target_arch = "x86_64")]
-    levels.extend(Level::new().as_avx2().map(Level::Avx2));
-    levels
+    fractal_kernels::attention::levels().into_iter().map(|(_, level)| level).collect()
 }
 
 /// Points over the plane; the number is no multiple of any vector.
@@ -40,13 +37,39 @@ proptest! {
         radius in 2.0..1e6,
     ) {
         let escape = Escape { max_iter, radius, smooth: true };
-        let got = julia::julia(&points, c, escape, &Serial).unwrap();
-        let twin: Vec<f64> = points.iter().map(|&z| naive::julia::smooth(z, c, max_iter, radius)).collect();
-        prop_assert_eq!(got, twin);
-        let got = julia::mandelbrot(&points, escape, &Serial).unwrap();
-        let twin: Vec<f64> =
-            points.iter().map(|&c| naive::julia::smooth(Complex::default(), c, max_iter, radius)).collect();
-        prop_assert_eq!(got, twin);
+        let whole = Escape { smooth: false, ..escape };
+        let (zero, last) = (Complex::default(), f64::from(max_iter));
+        let fields: [(&dyn Fn(Escape) -> Vec<f64>, &dyn Fn(Complex<f64>) -> [Complex<f64>; 2]); 2] = [
+            (&|rule| julia::julia(&points, c, rule, &Serial).unwrap(), &|z| [z, c]),
+            (&|rule| julia::mandelbrot(&points, rule, &Serial).unwrap(), &|z| [zero, z]),
+        ];
+        for (field, start) in fields {
+            let counts: Vec<f64> = points
+                .iter()
+                .map(|&z| naive::julia::exit(start(z)[0], start(z)[1], max_iter, radius).map_or(last, |(k, _)| f64::from(k)))
+                .collect();
+            prop_assert_eq!(field(whole), counts);
+            for (got, &z) in field(escape).iter().zip(&points) {
+                let twin = naive::julia::smooth(start(z)[0], start(z)[1], max_iter, radius);
+                // The logarithms differ by roundings.
+                prop_assert!((got - twin).abs() <= 1e-14 * last.max(10.0), "{got} and {twin} at {z}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_count_equals_its_twin_where_orbits_come_back_or_cycle(
+        points in proptest::collection::vec(complex(4.0), 1..40),
+        c in prop_oneof![complex(9.0), Just(Complex::new(-0.123, 0.745)), Just(Complex::new(-1.0, 0.0))],
+        max_iter in 1_u32..700,
+        radius in 2.0..3.0,
+    ) {
+        let rule = Escape { max_iter, radius, smooth: false };
+        let twin = |z, c| naive::julia::exit(z, c, max_iter, radius).map_or(max_iter, |(k, _)| k);
+        let got = julia::julia(&points, c, rule, &Serial).unwrap();
+        prop_assert_eq!(got, points.iter().map(|&z| f64::from(twin(z, c))).collect::<Vec<_>>());
+        let got = julia::mandelbrot(&points, rule, &Serial).unwrap();
+        prop_assert_eq!(got, points.iter().map(|&c| f64::from(twin(Complex::default(), c))).collect::<Vec<_>>());
     }
 
     #[test]
