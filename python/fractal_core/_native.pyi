@@ -16,6 +16,7 @@ __all__ = [
     "dragon_set",
     "dragon_turns",
     "dragon_vertices",
+    "fma_chains",
     "grid",
     "hilbert_decode",
     "hilbert_encode",
@@ -83,6 +84,7 @@ class IndexSet:
 
 def attach_openmp(path: str, /) -> bool: ...
 def thread_info() -> dict[str, int | bool | str]: ...
+def fma_chains(steps: int, tasks: int, executor: str = "rayon", threads: int = 1) -> int: ...
 def attention_forward(
     q: NDArray[np.generic],
     k: NDArray[np.generic],

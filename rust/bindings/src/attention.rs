@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::index_sets::lookup;
+use crate::simd::level;
 use crate::threads::executor;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
-    Dropout, EdgeBias, Gradients, KeyBias, Level, Problem, Saved, Storage, View, backward, forward,
+    Dropout, EdgeBias, Gradients, KeyBias, Problem, Saved, Storage, View, backward, forward,
 };
 use fractal_kernels::planned::PlannedSet;
 use half::slice::HalfBitsSliceExt;
@@ -255,7 +256,7 @@ fn run_forward<'py, T: Boundary>(
         };
         let mut out = vec![T::default(); shape.iter().product()];
         let mut lse = vec![T::Acc::default(); b * h * n];
-        forward(&problem, plan, Level::new(), &*executor, &mut out, &mut lse)?;
+        forward(&problem, plan, level()?, &*executor, &mut out, &mut lse)?;
         Ok::<_, KernelError>((out, lse))
     })?;
     Ok((array(py, T::write(out), &shape)?, array(py, lse, &shape[..3])?))
@@ -348,7 +349,7 @@ fn run_backward<'py, T: Boundary>(
         let mut by_edge = biased.1.map(|n| vec![T::Acc::default(); n]);
         let gradients =
             Gradients { q: dq, k: dk, v: dv, key_bias: by_key.as_deref_mut(), edge_bias: by_edge.as_deref_mut() };
-        backward(&problem, plan, Level::new(), &*executor, saved, gradients)?;
+        backward(&problem, plan, level()?, &*executor, saved, gradients)?;
         Ok::<_, KernelError>((grads, by_key, by_edge))
     })?;
     let [dq, dk, dv] = grads;

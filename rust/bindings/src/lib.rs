@@ -7,6 +7,8 @@ mod curves;
 mod error;
 mod fields;
 mod index_sets;
+mod peak;
+mod simd;
 mod threads;
 
 use pyo3::prelude::*;
@@ -32,6 +34,8 @@ mod _native {
     };
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;
+    #[pymodule_export]
+    use crate::peak::fma_chains;
     #[pymodule_export]
     use crate::threads::{attach_openmp, thread_info};
 

@@ -19,6 +19,7 @@ pub mod lanes;
 pub mod lattice;
 pub mod morton;
 mod orbit;
+pub mod peak;
 pub mod plan;
 pub mod planned;
 pub mod potential;
