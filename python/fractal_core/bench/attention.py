@@ -100,7 +100,7 @@ class Peak:
         steps: Length of the chains; the default takes some milliseconds a call.
     """
 
-    def __init__(self, steps: int = 20_000) -> None:
+    def __init__(self, steps: int = 50_000) -> None:
         self._steps = steps
         self._tasks = 16 * torch.get_num_threads()
         self.flops = self()

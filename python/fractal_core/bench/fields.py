@@ -109,7 +109,7 @@ def torch_soft_julia(parts: tuple[Tensor, ...], steps: int) -> Tensor:
         steps: Iterations.
     """
     re, im, c_re, c_im, radius, smoothness = parts
-    stop = float(radius) + 24 / float(smoothness)
+    stop = float(radius.detach()) + 24 / float(smoothness.detach())
     survival, total = torch.ones_like(re), torch.zeros_like(re)
     for _ in range(steps):
         modulus = torch.sqrt(re * re + im * im)

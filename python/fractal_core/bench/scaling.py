@@ -186,7 +186,7 @@ def _again(index_set: IndexSet) -> IndexSet:
 def lengths(
     settings: Settings,
     *,
-    scanned: Sequence[int] = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048),
+    scanned: Sequence[int] = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192),
     width: int = WIDTH,
 ) -> Iterator[Crossover]:
     """Where dense attention stops being faster, over patterns, dtypes and directions."""
@@ -205,7 +205,7 @@ def lengths(
                     calls.setdefault(
                         "causal" if patterns[pattern] else "dense", make(causal if patterns[pattern] else dense)
                     )
-                times = interleaved(calls, settings.count(7), least=_SHORT)
+                times = interleaved(calls, settings.count(5), least=_SHORT)
                 for pattern, is_causal in patterns.items():
                     ratios[pattern].append(times.ratio(pattern, "causal" if is_causal else "dense").value)
             for pattern, is_causal in patterns.items():

@@ -6,7 +6,7 @@ import math
 
 from fractal_core.bench.results import Row
 
-__all__ = ["bar", "limit", "number", "spread", "value"]
+__all__ = ["bar", "limit", "milliseconds", "number", "spread", "value"]
 
 
 def number(x: float) -> str:
@@ -48,3 +48,8 @@ def bar(row: Row) -> str:
 def limit(row: Row) -> str:
     """What the hardware would allow."""
     return "–" if row.limit is None else _with_unit(row.limit, row.unit)
+
+
+def milliseconds(row: Row) -> str:
+    """Both medians, for the terminal: a time says nothing of another machine."""
+    return "–" if row.ours_ms is None or row.peer_ms is None else f"{row.ours_ms:.3g} to {row.peer_ms:.3g} ms"

@@ -69,7 +69,8 @@ def _show(found: Row | Crossover, show: Console) -> None:
         return
     style = _STYLES[found.verdict]
     figures = f"{text.value(found):>9}  {text.spread(found):>15}"
-    more = [f"limit {text.limit(found)}"] if found.limit is not None else []
+    more = [] if found.ours_ms is None or found.peer_ms is None else [text.milliseconds(found)]
+    more += [f"limit {text.limit(found)}"] if found.limit is not None else []
     more += [f"bar {text.bar(found)}"] if found.bar is not None else []
     show.print(
         f"  {figures}  [{style}]{found.verdict.value}[/]  {escape(f'{found.what}; {found.peer}')}  "

@@ -13,25 +13,21 @@ pub const CHAINS: usize = 12;
 /// Factor and summand of each step; every chain tends to 1.
 pub const STEP: (f32, f32) = (0.75, 0.25);
 
-/// What the chains came to, and the work that it took.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chains {
-    /// One number a task: the sum over chains and lanes.
-    pub sums: Vec<f32>,
-    /// Floating-point operations, two a multiply-add.
-    pub flops: u64,
+/// Multiply-adds of a run: two floating-point operations each.
+pub fn multiply_adds(level: Level, steps: usize, tasks: usize) -> u64 {
+    let lanes = dispatch!(level, simd => lanes(simd));
+    (CHAINS * lanes) as u64 * steps as u64 * tasks as u64
 }
 
 /// Runs `steps` of `x ← x · 0.75 + 0.25` in every lane of twelve vectors, once for each task.
 ///
-/// Chain `c` of task `t` begins at `c + t` in all lanes.
-pub fn fma_chains(level: Level, steps: usize, tasks: usize, executor: &dyn Executor) -> Chains {
+/// Chain `c` of task `t` begins at `c + t` in all lanes. Gives one number a task: the sum over chains and lanes.
+pub fn fma_chains(level: Level, steps: usize, tasks: usize, executor: &dyn Executor) -> Vec<f32> {
     let mut sums = vec![0.0; tasks];
     for_each_chunk(executor, &mut sums, 1, |task, sum| {
         sum[0] = dispatch!(level, simd => chains(simd, std::hint::black_box(STEP), steps, task));
     });
-    let lanes = dispatch!(level, simd => lanes(simd));
-    Chains { sums, flops: 2 * (CHAINS * lanes * steps * tasks) as u64 }
+    sums
 }
 
 #[inline(always)]

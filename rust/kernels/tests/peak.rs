@@ -3,7 +3,7 @@
 
 use fractal_kernels::attention::levels;
 use fractal_kernels::executor::{Rayon, Serial};
-use fractal_kernels::peak::{CHAINS, STEP, fma_chains};
+use fractal_kernels::peak::{CHAINS, STEP, fma_chains, multiply_adds};
 
 /// The sum of one lane of every chain.
 fn lane(steps: usize, task: usize) -> f64 {
@@ -16,10 +16,10 @@ fn every_level_agrees_with_one_lane() {
     for (name, level) in levels() {
         for (steps, tasks) in [(0, 1), (1, 2), (5, 3), (40, 2), (1000, 1)] {
             let found = fma_chains(level, steps, tasks, &Serial);
-            let lanes = fma_chains(level, 1, 1, &Serial).flops as usize / (2 * CHAINS);
-            assert_eq!(found.flops as usize, 2 * CHAINS * lanes * steps * tasks, "{name}");
-            assert_eq!(found.sums.len(), tasks);
-            for (task, &sum) in found.sums.iter().enumerate() {
+            let lanes = multiply_adds(level, 1, 1) / CHAINS as u64;
+            assert_eq!(multiply_adds(level, steps, tasks), CHAINS as u64 * lanes * (steps * tasks) as u64, "{name}");
+            assert_eq!(found.len(), tasks);
+            for (task, &sum) in found.iter().enumerate() {
                 let expected = lanes as f64 * lane(steps, task);
                 let off = (f64::from(sum) - expected).abs();
                 assert!(off <= 1e-5 * expected, "{name}, {steps} steps, task {task}: {sum} not {expected}");
