@@ -211,8 +211,8 @@ def random_keys(n: int, k: int) -> IndexSet:
     """Lists of k different keys for each query, drawn evenly from all n."""
     rng = np.random.default_rng(0)
     keys = np.sort(rng.integers(0, n, (n, k), dtype=np.int64), axis=1)
-    while (twice := np.flatnonzero((np.diff(keys, axis=1) == 0).any(axis=1))).size:
-        keys[twice] = np.sort(rng.integers(0, n, (twice.size, k), dtype=np.int64), axis=1)
+    for row in np.flatnonzero((np.diff(keys, axis=1) == 0).any(axis=1)):
+        keys[row] = rng.choice(n, k, replace=False, shuffle=False)
     return IndexSet.from_padded(keys, n)
 
 
