@@ -26,7 +26,6 @@ times.
 
 _PAIRS = """\
 Codecs run in paired processes, since hilbertsfc needs CPython 3.12; both get arrays of the same narrow dtypes.
-The crates' own benches, with rival crates, are apart: `rust/benches`, run by cargo.
 """
 
 _NOT_TO_USE = """\
@@ -86,17 +85,13 @@ def _machine(results: Results) -> Iterator[str]:
     yield f"* Processor: {machine['processor']}; {machine['cores']} cores; {machine['system']}"
     yield f"* SIMD level {machine['simd']}; {machine['threads']} threads: {machine['executor']}"
     yield f"* Python {machine['python']}; {versions}"
-    yield f"* Load average {', '.join(loads)}; two threads of the peak loop had {_cores(machine)} cores"
+    yield f"* Load average {', '.join(loads)}; the peak loop had {machine['cores_obtained']} cores to itself"
     if machine["environment"]:
         yield f"* Environment: {', '.join(f'`{k}={v}`' for k, v in machine['environment'].items())}"
     yield f"* The run took {results.seconds / 60:.1f} minutes"
 
 
 _LOADS = (("before", "load"), ("after", "load_after"))
-
-
-def _cores(machine: dict[str, object]) -> str:
-    return str(machine.get("cores_obtained", "unknown"))
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 
 from fractal_core.bench import text
-from fractal_core.bench.results import Results, Verdict
+from fractal_core.bench.results import Results, Row, Verdict
 
 __all__ = ["draw"]
 
 _COLOURS = {Verdict.MET: "#2a7f62", Verdict.SHORT: "#c4572e", Verdict.MISSING: "#999999"}
+_WIDEST = 16.0
+"""Bars longer than this multiple are cut there."""
 
 
 def draw(results: Results, out: Path) -> Path:
@@ -23,28 +26,32 @@ def draw(results: Results, out: Path) -> Path:
     from matplotlib.figure import Figure
 
     rows = [row for row in results.rows if row.bar is not None]
-    figure = Figure(figsize=(10, 1.6 + 0.3 * max(len(rows), 1)), layout="constrained")
+    height = 1.4 + 0.36 * max(len(rows), 1)
+    figure = Figure(figsize=(12, height))
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    margins = [max(1 / 64, min(64.0, row.margin)) if row.margin is not None else 1.0 for row in rows]
-    at = range(len(rows))
-    axes.barh(
-        at,
-        [margin - 1.0 for margin in margins],
-        left=1.0,
-        color=[_COLOURS[row.verdict] for row in rows],
-    )
+    axes = figure.add_axes((0.42, 0.7 / height, 0.4, 1 - 1.2 / height))
+    margins = [min(_WIDEST, max(1 / _WIDEST, row.margin)) if row.margin is not None else 1.0 for row in rows]
+    at = list(range(len(rows)))
+    colours = [_COLOURS[row.verdict] for row in rows]
+    axes.barh(at, [margin - 1.0 for margin in margins], left=1.0, color=colours)
     axes.axvline(1.0, color="black", linewidth=1)
-    for y, row, margin in zip(at, rows, margins, strict=True):
-        shown = f"{text.value(row)} (bar {text.bar(row)})" if row.value is not None else "not measured"
-        axes.annotate(shown, (max(margin, 1.0), y), (4, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_xscale("log", base=2)
-    axes.set_yticks(at, [f"{row.what} — {row.peer}" for row in rows], fontsize=7)
-    axes.invert_yaxis()
-    axes.margins(x=0.3)
-    axes.set_xlabel("multiple of the bar")
+    axes.set_xlim(0.9 / _WIDEST, 1.1 * _WIDEST)
+    axes.set_xticks([2.0**k for k in range(-4, 5)], ["1/16", "1/8", "1/4", "1/2", "1", "2", "4", "8", "16"])
+    axes.set_yticks(at, [fill(f"{row.what}; {row.peer}", 78) for row in rows], fontsize=7)
+    axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(at, [_figure(row) for row in rows], fontsize=7)
+    right.tick_params(length=0)
+    axes.set_xlabel("multiple of the bar: met from 1 on", fontsize=8)
     machine = results.machine
-    axes.set_title(f"{machine['processor']}, {machine['simd']}, {machine['threads']} threads", fontsize=9, loc="left")
+    title = f"{machine['processor']}; {machine['simd']}; {machine['threads']} threads"
+    axes.set_title(title, fontsize=9, loc="left")
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    figure.savefig(out, dpi=100)
     return out
+
+
+def _figure(row: Row) -> str:
+    shown = text.value(row) if row.value is not None else row.verdict.value
+    return f"{shown}  (bar {text.bar(row)})"

@@ -23,7 +23,9 @@ def _with_unit(x: float, unit: str) -> str:
         return f"{number(x)} ×"
     if unit in {"of peak", "slope", "of measured"}:
         return f"{x:.2f}"
-    return f"{number(x)} {unit}" if not math.isinf(x) else "none"
+    if math.isinf(x):
+        return "none"
+    return f"{x:.0f} {unit}" if unit == "tokens" else f"{number(x)} {unit}"
 
 
 def value(row: Row) -> str:

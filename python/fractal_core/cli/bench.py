@@ -65,7 +65,8 @@ def measure(settings: Settings, only: Sequence[str], *, out: Path, json_path: Pa
 def _show(found: Row | Crossover, show: Console) -> None:
     if isinstance(found, Crossover):
         where = f"from {found.tokens} tokens" if found.tokens else f"not up to {found.scanned[-1]} tokens"
-        show.print(escape(f"  {where}: {found.pattern} against {found.peer}, {found.dtype}, {found.direction}"))
+        what = f"  {where}: {found.pattern} against {found.peer}, {found.dtype}, {found.direction}"
+        show.print(escape(what), soft_wrap=True)
         return
     style = _STYLES[found.verdict]
     figures = f"{text.value(found):>9}  {text.spread(found):>15}"
