@@ -86,6 +86,8 @@ def attach_openmp(path: str, /) -> bool: ...
 def thread_info() -> dict[str, int | bool | str]: ...
 def fma_chains(steps: int, tasks: int, executor: str = "rayon", threads: int = 1) -> int: ...
 def attention_forward(
+    out: NDArray[np.generic],
+    lse: NDArray[np.floating],
     q: NDArray[np.generic],
     k: NDArray[np.generic],
     v: NDArray[np.generic],
@@ -99,9 +101,15 @@ def attention_forward(
     seed: int = 0,
     executor: str = "rayon",
     threads: int = 1,
-) -> tuple[NDArray[np.generic], NDArray[np.floating]]: ...
+) -> None: ...
 def attention_backward(
+    dq: NDArray[np.generic],
+    dk: NDArray[np.generic],
+    dv: NDArray[np.generic],
+    dkey_bias: NDArray[np.floating] | None,
+    dedge_bias: NDArray[np.floating] | None,
     dout: NDArray[np.generic],
+    dlse: NDArray[np.floating] | None,
     q: NDArray[np.generic],
     k: NDArray[np.generic],
     v: NDArray[np.generic],
@@ -116,15 +124,8 @@ def attention_backward(
     dropout_p: float = 0.0,
     seed: int = 0,
     executor: str = "rayon",
-    dlse: NDArray[np.floating] | None = None,
     threads: int = 1,
-) -> tuple[
-    NDArray[np.generic],
-    NDArray[np.generic],
-    NDArray[np.generic],
-    NDArray[np.floating] | None,
-    NDArray[np.floating] | None,
-]: ...
+) -> None: ...
 def hilbert_encode(coords: NDArray[np.int64] | NDArray[np.uint64], order: int) -> NDArray[np.uint64]: ...
 def hilbert_decode(index: NDArray[np.int64] | NDArray[np.uint64], order: int, ndim: int) -> NDArray[np.uint64]: ...
 def morton_encode(coords: NDArray[np.int64] | NDArray[np.uint64], order: int) -> NDArray[np.uint64]: ...

@@ -46,9 +46,24 @@ def _maybe(tensor: Tensor | None) -> NDArray[Any] | None:
     return None if tensor is None else _array(tensor.contiguous())
 
 
-def _tensor(array: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
-    tensor = torch.from_numpy(array)
-    return tensor.view(dtype) if dtype in _HALVES else tensor
+def _outputs(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Where `attention` writes: torch's own memory, which starts at a cache line."""
+    out = q.new_empty((*q.shape[:3], v.shape[3]))
+    return out, q.new_empty(q.shape[:3], dtype=accumulation_dtype(q.dtype))
+
+
+def _gradients(
+    q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None, edge_bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Where `attention_backward` writes."""
+    exact = accumulation_dtype(q.dtype)
+    return (
+        q.new_empty(q.shape),
+        q.new_empty(k.shape),
+        q.new_empty(v.shape),
+        q.new_empty(0 if key_bias is None else key_bias.shape, dtype=exact),
+        q.new_empty(0 if edge_bias is None else edge_bias.shape, dtype=exact),
+    )
 
 
 @torch.library.custom_op("fractal_core::attention", mutates_args=(), device_types="cpu")
@@ -82,7 +97,10 @@ def attention(
         (out, lse): (B, H, Nq, Dv) in the dtype of q, and the natural log-sum-exp (B, H, Nq) in the accumulation
         dtype, -inf where a query has no key. Both are fresh and contiguous.
     """
-    out, lse = _native.attention_forward(
+    out, lse = _outputs(q, v)
+    _native.attention_forward(
+        _array(out),
+        _array(lse),
         _array(q),
         _array(k),
         _array(v),
@@ -97,7 +115,7 @@ def attention(
         executor=_threads.executor(),
         threads=torch.get_num_threads(),
     )
-    return _tensor(out, q.dtype), torch.from_numpy(lse)
+    return out, lse
 
 
 @attention.register_fake
@@ -113,10 +131,7 @@ def _(
     scale: float,
     dropout_p: float,
 ) -> tuple[Tensor, Tensor]:
-    return (
-        q.new_empty((*q.shape[:3], v.shape[3])),
-        q.new_empty(q.shape[:3], dtype=accumulation_dtype(q.dtype)),
-    )
+    return _outputs(q, v)
 
 
 @torch.library.custom_op("fractal_core::attention_backward", mutates_args=(), device_types="cpu")
@@ -158,8 +173,15 @@ def attention_backward(
         (dq, dk, dv, dkey_bias, dedge_bias), each in the shape and dtype of its input; a bias that was not given has a
         gradient of shape (0,).
     """
-    dq, dk, dv, dkey_bias, dedge_bias = _native.attention_backward(
+    dq, dk, dv, dkey_bias, dedge_bias = grads = _gradients(q, k, v, key_bias, edge_bias)
+    _native.attention_backward(
+        _array(dq),
+        _array(dk),
+        _array(dv),
+        None if key_bias is None else _array(dkey_bias.zero_()),
+        None if edge_bias is None else _array(dedge_bias.zero_()),
         _array(dout.to(q.dtype)),
+        _maybe(dlse),
         _array(q),
         _array(k),
         _array(v),
@@ -175,16 +197,8 @@ def attention_backward(
         seed=0 if seed is None else int(seed),
         executor=_threads.executor(),
         threads=torch.get_num_threads(),
-        dlse=_maybe(dlse),
     )
-    none = accumulation_dtype(q.dtype)
-    return (
-        _tensor(dq, q.dtype),
-        _tensor(dk, q.dtype),
-        _tensor(dv, q.dtype),
-        q.new_empty(0, dtype=none) if dkey_bias is None else torch.from_numpy(dkey_bias),
-        q.new_empty(0, dtype=none) if dedge_bias is None else torch.from_numpy(dedge_bias),
-    )
+    return grads
 
 
 @attention_backward.register_fake
@@ -204,14 +218,7 @@ def _(
     scale: float,
     dropout_p: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    none = accumulation_dtype(q.dtype)
-    return (
-        q.new_empty(q.shape),
-        q.new_empty(k.shape),
-        q.new_empty(v.shape),
-        q.new_empty(0 if key_bias is None else key_bias.shape, dtype=none),
-        q.new_empty(0 if edge_bias is None else edge_bias.shape, dtype=none),
-    )
+    return _gradients(q, k, v, key_bias, edge_bias)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401

@@ -3,19 +3,16 @@
 use crate::error::Result;
 use crate::index_sets::lookup;
 use crate::simd::level;
-use crate::threads::executor;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
     Dropout, EdgeBias, Gradients, KeyBias, Problem, Saved, Storage, View, backward, forward,
 };
+use fractal_kernels::executor::Executor;
+use fractal_kernels::plan::Plan;
 use fractal_kernels::planned::PlannedSet;
 use half::slice::HalfBitsSliceExt;
-use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
-use numpy::{
-    Element, IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods,
-    ndarray::{ArrayD, IxDyn},
-};
+use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::sync::Arc;
 
@@ -23,7 +20,7 @@ use std::sync::Arc;
 trait Boundary: Storage<Acc: Element> {
     type Bits: Element + Copy;
     fn read(bits: &[Self::Bits]) -> &[Self];
-    fn write(values: Vec<Self>) -> Vec<Self::Bits>;
+    fn write(bits: &mut [Self::Bits]) -> &mut [Self];
 }
 
 macro_rules! as_itself {
@@ -33,8 +30,8 @@ macro_rules! as_itself {
             fn read(bits: &[$t]) -> &[$t] {
                 bits
             }
-            fn write(values: Vec<$t>) -> Vec<$t> {
-                values
+            fn write(bits: &mut [$t]) -> &mut [$t] {
+                bits
             }
         }
     };
@@ -49,8 +46,8 @@ macro_rules! as_bits {
             fn read(bits: &[u16]) -> &[$t] {
                 bits.reinterpret_cast()
             }
-            fn write(values: Vec<$t>) -> Vec<u16> {
-                values.reinterpret_into()
+            fn write(bits: &mut [u16]) -> &mut [$t] {
+                bits.reinterpret_cast_mut()
             }
         }
     };
@@ -96,19 +93,22 @@ fn view<'a, T: Boundary>(array: &'a PyReadonlyArrayDyn<'_, T::Bits>, name: &'sta
     Ok(View { data: T::read(bits), offset: low.unsigned_abs(), strides, shape: [b, h, n, d] })
 }
 
-/// Values and heads of a bias per pair.
-type EdgeValues<'a, T> = (&'a [<T as Storage>::Acc], usize);
+/// What both passes are called with, borrowed from Python.
+struct Inputs<'py, T: Boundary> {
+    q: PyReadonlyArrayDyn<'py, T::Bits>,
+    k: PyReadonlyArrayDyn<'py, T::Bits>,
+    v: PyReadonlyArrayDyn<'py, T::Bits>,
+    key_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
+    edge_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
+    key_padding: Option<PyReadonlyArrayDyn<'py, bool>>,
+}
 
-/// What both passes are called with, borrowed.
-struct Call<'a, 'py, T: Boundary> {
-    q: &'a PyReadonlyArrayDyn<'py, T::Bits>,
-    k: &'a PyReadonlyArrayDyn<'py, T::Bits>,
-    v: &'a PyReadonlyArrayDyn<'py, T::Bits>,
-    key_bias: &'a Option<PyReadonlyArrayDyn<'py, T::Acc>>,
-    edge_bias: &'a Option<PyReadonlyArrayDyn<'py, T::Acc>>,
-    key_padding: &'a Option<PyReadonlyArrayDyn<'py, bool>>,
-    scale: f64,
-    dropout: Dropout,
+/// One call without the interpreter.
+struct Call<'a, T: Boundary> {
+    problem: Problem<'a, T>,
+    /// Values and heads of a bias per pair.
+    edge_bias: Option<(&'a [T::Acc], usize)>,
+    set: &'a PlannedSet,
 }
 
 /// Values of a contiguous array.
@@ -121,31 +121,69 @@ fn shape_of<const N: usize, T: Element>(array: &PyReadonlyArrayDyn<'_, T>, name:
     Ok(array.shape().try_into().map_err(|_| wanted())?)
 }
 
-impl<'a, T: Boundary> Call<'a, '_, T> {
-    fn problem(&self) -> Result<Problem<'a, T>> {
-        let key_bias = match self.key_bias {
+impl<'py, T: Boundary> Inputs<'py, T> {
+    fn new([q, k, v]: [&Bound<'py, PyAny>; 3], biases: [Option<&Bound<'py, PyAny>>; 3]) -> Result<Self> {
+        let [key_bias, edge_bias, key_padding] = biases;
+        Ok(Self {
+            q: typed(q, "q")?,
+            k: typed(k, "k")?,
+            v: typed(v, "v")?,
+            key_bias: key_bias.map(|a| typed(a, "bias")).transpose()?,
+            edge_bias: edge_bias.map(|a| typed(a, "edge_bias")).transpose()?,
+            key_padding: key_padding.map(|a| typed(a, "key_padding_mask")).transpose()?,
+        })
+    }
+
+    fn call<'a>(&'a self, set: &'a PlannedSet, scale: f64, dropout: Dropout) -> Result<Call<'a, T>> {
+        let key_bias = match &self.key_bias {
             Some(bias) => {
                 let [batch, heads, _] = shape_of(bias, "bias")?;
                 Some(KeyBias { values: flat(bias, "bias")?, batch, heads })
             }
             None => None,
         };
-        Ok(Problem {
-            q: view::<T>(self.q, "q")?,
-            k: view::<T>(self.k, "k")?,
-            v: view::<T>(self.v, "v")?,
-            scale: self.scale,
+        let edge_bias = match &self.edge_bias {
+            Some(bias) => {
+                let [heads, _] = shape_of(bias, "edge_bias")?;
+                Some((flat(bias, "edge_bias")?, heads))
+            }
+            None => None,
+        };
+        let problem = Problem {
+            q: view::<T>(&self.q, "q")?,
+            k: view::<T>(&self.k, "k")?,
+            v: view::<T>(&self.v, "v")?,
+            scale,
             key_bias,
             key_padding: self.key_padding.as_ref().map(|p| flat(p, "key_padding_mask")).transpose()?,
             edge_bias: None,
-            dropout: Some(self.dropout),
-        })
+            dropout: Some(dropout),
+        };
+        Ok(Call { problem, edge_bias, set })
+    }
+}
+
+impl<T: Boundary> Call<'_, T> {
+    fn out_shape(&self) -> [usize; 4] {
+        let [b, h, n, _] = self.problem.q.shape;
+        [b, h, n, self.problem.v.shape[3]]
     }
 
-    fn edge_values(&self) -> Result<Option<EdgeValues<'a, T>>> {
-        let Some(bias) = self.edge_bias else { return Ok(None) };
-        let [heads, _] = shape_of(bias, "edge_bias")?;
-        Ok(Some((flat(bias, "edge_bias")?, heads)))
+    /// Calls a kernel with the plan of the set.
+    fn run(
+        mut self,
+        executor: &dyn Executor,
+        kernel: impl FnOnce(&Problem<'_, T>, &Plan) -> fractal_kernels::error::Result<()>,
+    ) -> fractal_kernels::error::Result<()> {
+        let plan = match self.edge_bias {
+            Some((values, heads)) => {
+                let (plan, map) = self.set.edge_plan(executor)?;
+                self.problem.edge_bias = Some(EdgeBias { values, heads, map });
+                plan
+            }
+            None => self.set.plan(executor)?,
+        };
+        kernel(&self.problem, plan)
     }
 }
 
@@ -160,10 +198,26 @@ fn work(set: &PlannedSet, shape: &[usize]) -> usize {
     set.set().nnz().saturating_mul(heads).saturating_mul(2 * shape.last().unwrap_or(&0))
 }
 
-fn array<'py, T: Element>(py: Python<'py>, values: Vec<T>, shape: &[usize]) -> Result<Bound<'py, PyAny>> {
-    let array = ArrayD::from_shape_vec(IxDyn(shape), values)
-        .map_err(|e| KernelError::shape("result", e, format!("{shape:?}")))?;
-    Ok(array.into_pyarray(py).into_any())
+/// A contiguous array of the given shape, to be written.
+fn writable<'py, T: Element>(
+    array: &Bound<'py, PyAny>,
+    name: &'static str,
+    shape: &[usize],
+) -> Result<PyReadwriteArrayDyn<'py, T>> {
+    let wanted = std::any::type_name::<T>();
+    let array = array
+        .cast::<PyArrayDyn<T>>()
+        .map_err(|_| KernelError::dtype(name, array.get_type(), format!("a NumPy array of {wanted}")))?;
+    if array.shape() != shape || !array.is_c_contiguous() || array.data().addr() % align_of::<T>() != 0 {
+        let given = format!("shape {:?}, contiguous: {}", array.shape(), array.is_c_contiguous());
+        return Err(KernelError::shape(name, given, format!("shape {shape:?}, contiguous and aligned")).into());
+    }
+    Ok(array.try_readwrite().map_err(|e| KernelError::value(name, e, "an array that nobody else uses"))?)
+}
+
+/// Values of an array that [`writable`] let through.
+fn values<'a, T: Element>(array: &'a mut PyReadwriteArrayDyn<'_, T>, name: &'static str) -> Result<&'a mut [T]> {
+    Ok(array.as_slice_mut().map_err(|_| KernelError::value(name, "a strided array", "a contiguous array"))?)
 }
 
 /// Runs `$body` with `$t` as the storage type that `$dtype` names.
@@ -193,11 +247,13 @@ macro_rules! with_storage {
     };
 }
 
-/// Output (B, H, Nq, Dv) and natural log-sum-exp (B, H, Nq).
+/// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp.
 #[pyfunction]
-#[pyo3(signature = (q, k, v, key, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
+#[pyo3(signature = (out, lse, q, k, v, key, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
 pub(crate) fn attention_forward<'py>(
     py: Python<'py>,
+    out: &Bound<'py, PyAny>,
+    lse: &Bound<'py, PyAny>,
     q: &Bound<'py, PyAny>,
     k: &Bound<'py, PyAny>,
     v: &Bound<'py, PyAny>,
@@ -211,66 +267,35 @@ pub(crate) fn attention_forward<'py>(
     seed: u64,
     executor: &str,
     threads: usize,
-) -> Result<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let biases = (key_bias, edge_bias, key_padding);
-    let dropout = Dropout { p: dropout_p, seed };
-    with_storage!(dtype, T => run_forward::<T>(py, [q, k, v], biases, key, scale, dropout, executor, threads))
-}
-
-type Biases<'a, 'py> = (Option<&'a Bound<'py, PyAny>>, Option<&'a Bound<'py, PyAny>>, Option<&'a Bound<'py, PyAny>>);
-
-fn run_forward<'py, T: Boundary>(
-    py: Python<'py>,
-    [q, k, v]: [&Bound<'py, PyAny>; 3],
-    (key_bias, edge_bias, key_padding): Biases<'_, 'py>,
-    key: i64,
-    scale: f64,
-    dropout: Dropout,
-    executor_name: &str,
-    threads: usize,
-) -> Result<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+) -> Result<()> {
     let set = planned(key)?;
-    let (q, k, v) = (typed(q, "q")?, typed(k, "k")?, typed(v, "v")?);
-    let call = Call::<T> {
-        q: &q,
-        k: &k,
-        v: &v,
-        key_bias: &key_bias.map(|a| typed(a, "bias")).transpose()?,
-        edge_bias: &edge_bias.map(|a| typed(a, "edge_bias")).transpose()?,
-        key_padding: &key_padding.map(|a| typed(a, "key_padding_mask")).transpose()?,
-        scale,
-        dropout,
-    };
-    let (mut problem, edges) = (call.problem()?, call.edge_values()?);
-    let [b, h, n, _] = problem.q.shape;
-    let shape = [b, h, n, problem.v.shape[3]];
-    let executor = executor(executor_name, threads, work(&set, q.shape()))?;
-    let (out, lse) = py.detach(|| {
-        let plan = match edges {
-            Some((values, heads)) => {
-                let (plan, map) = set.edge_plan(&*executor)?;
-                problem.edge_bias = Some(EdgeBias { values, heads, map });
-                plan
-            }
-            None => set.plan(&*executor)?,
-        };
-        let mut out = vec![T::default(); shape.iter().product()];
-        let mut lse = vec![T::Acc::default(); b * h * n];
-        forward(&problem, plan, level()?, &*executor, &mut out, &mut lse)?;
-        Ok::<_, KernelError>((out, lse))
-    })?;
-    Ok((array(py, T::write(out), &shape)?, array(py, lse, &shape[..3])?))
+    let dropout = Dropout { p: dropout_p, seed };
+    with_storage!(dtype, T => {
+        let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
+        let call = inputs.call(&set, scale, dropout)?;
+        let executor = &*crate::threads::executor(executor, threads, work(&set, inputs.q.shape()))?;
+        let shape = call.out_shape();
+        let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
+        let (out, lse) = (T::write(values(&mut out, "out")?), values(&mut lse, "lse")?);
+        Ok(py.detach(|| {
+            call.run(executor, |problem, plan| forward(problem, plan, level()?, executor, out, lse))
+        })?)
+    })
 }
 
-type FiveArrays<'py> =
-    (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>);
-
-/// Gradients of q, k, v, the key bias and the edge bias, each in the shape of what was given.
+/// Fills the gradients of q, k and v, and adds to those of the key bias and the edge bias, each in the shape of its
+/// input.
 #[pyfunction]
-#[pyo3(signature = (dout, q, k, v, out, lse, key, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", dlse=None, threads=1))]
+#[pyo3(signature = (dq, dk, dv, dkey_bias, dedge_bias, dout, dlse, q, k, v, out, lse, key, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
 pub(crate) fn attention_backward<'py>(
     py: Python<'py>,
+    dq: &Bound<'py, PyAny>,
+    dk: &Bound<'py, PyAny>,
+    dv: &Bound<'py, PyAny>,
+    dkey_bias: Option<&Bound<'py, PyAny>>,
+    dedge_bias: Option<&Bound<'py, PyAny>>,
     dout: &Bound<'py, PyAny>,
+    dlse: Option<&Bound<'py, PyAny>>,
     q: &Bound<'py, PyAny>,
     k: &Bound<'py, PyAny>,
     v: &Bound<'py, PyAny>,
@@ -285,82 +310,54 @@ pub(crate) fn attention_backward<'py>(
     dropout_p: f64,
     seed: u64,
     executor: &str,
-    dlse: Option<&Bound<'py, PyAny>>,
     threads: usize,
-) -> Result<FiveArrays<'py>> {
-    let biases = (key_bias, edge_bias, key_padding);
+) -> Result<()> {
+    let set = planned(key)?;
     let dropout = Dropout { p: dropout_p, seed };
-    let saved = (out, lse, dout, dlse);
-    with_storage!(dtype, T => run_backward::<T>(py, [q, k, v], saved, biases, key, scale, dropout, executor, threads))
+    with_storage!(dtype, T => {
+        let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
+        let call = inputs.call(&set, scale, dropout)?;
+        let executor = &*crate::threads::executor(executor, threads, work(&set, inputs.q.shape()))?;
+        let (out, dout) = (typed(out, "out")?, typed(dout, "dout")?);
+        let (lse, dlse) = (typed(lse, "lse")?, dlse.map(|a| typed(a, "dlse")).transpose()?);
+        let saved = Saved {
+            out: view::<T>(&out, "out")?,
+            dout: view::<T>(&dout, "dout")?,
+            lse: flat(&lse, "lse")?,
+            dlse: dlse.as_ref().map(|a| flat(a, "dlse")).transpose()?,
+        };
+        let [mut dq, mut dk, mut dv] = [
+            writable(dq, "dq", inputs.q.shape())?,
+            writable(dk, "dk", inputs.k.shape())?,
+            writable(dv, "dv", inputs.v.shape())?,
+        ];
+        let mut dkey_bias = like(dkey_bias, inputs.key_bias.as_ref(), "dkey_bias")?;
+        let mut dedge_bias = like(dedge_bias, inputs.edge_bias.as_ref(), "dedge_bias")?;
+        let gradients = Gradients {
+            q: T::write(values(&mut dq, "dq")?),
+            k: T::write(values(&mut dk, "dk")?),
+            v: T::write(values(&mut dv, "dv")?),
+            key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
+            edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
+        };
+        Ok(py.detach(|| {
+            call.run(executor, |problem, plan| backward(problem, plan, level()?, executor, saved, gradients))
+        })?)
+    })
 }
 
-/// out, lse, dout and dlse.
-type SavedArrays<'a, 'py> =
-    (&'a Bound<'py, PyAny>, &'a Bound<'py, PyAny>, &'a Bound<'py, PyAny>, Option<&'a Bound<'py, PyAny>>);
-
-fn run_backward<'py, T: Boundary>(
-    py: Python<'py>,
-    [q, k, v]: [&Bound<'py, PyAny>; 3],
-    (out, lse, dout, dlse): SavedArrays<'_, 'py>,
-    (key_bias, edge_bias, key_padding): Biases<'_, 'py>,
-    key: i64,
-    scale: f64,
-    dropout: Dropout,
-    executor_name: &str,
-    threads: usize,
-) -> Result<FiveArrays<'py>> {
-    let set = planned(key)?;
-    let (q, k, v) = (typed(q, "q")?, typed(k, "k")?, typed(v, "v")?);
-    let call = Call::<T> {
-        q: &q,
-        k: &k,
-        v: &v,
-        key_bias: &key_bias.map(|a| typed(a, "bias")).transpose()?,
-        edge_bias: &edge_bias.map(|a| typed(a, "edge_bias")).transpose()?,
-        key_padding: &key_padding.map(|a| typed(a, "key_padding_mask")).transpose()?,
-        scale,
-        dropout,
-    };
-    let (mut problem, edges) = (call.problem()?, call.edge_values()?);
-    let (out, dout) = (typed(out, "out")?, typed(dout, "dout")?);
-    let lse = typed::<T::Acc>(lse, "lse")?;
-    let dlse = dlse.map(|a| typed::<T::Acc>(a, "dlse")).transpose()?;
-    let saved = Saved {
-        out: view::<T>(&out, "out")?,
-        dout: view::<T>(&dout, "dout")?,
-        lse: flat(&lse, "lse")?,
-        dlse: dlse.as_ref().map(|a| flat(a, "dlse")).transpose()?,
-    };
-    let executor = executor(executor_name, threads, work(&set, q.shape()))?;
-    let shapes = [problem.q.shape, problem.k.shape, problem.v.shape];
-    let biased = (problem.key_bias.as_ref().map(|b| b.values.len()), edges.map(|e| e.0.len()));
-    let (grads, by_key, by_edge) = py.detach(|| {
-        let plan = match edges {
-            Some((values, heads)) => {
-                let (plan, map) = set.edge_plan(&*executor)?;
-                problem.edge_bias = Some(EdgeBias { values, heads, map });
-                plan
-            }
-            None => set.plan(&*executor)?,
-        };
-        let mut grads = shapes.map(|shape| vec![T::default(); shape.iter().product()]);
-        let [dq, dk, dv] = &mut grads;
-        let mut by_key = biased.0.map(|n| vec![T::Acc::default(); n]);
-        let mut by_edge = biased.1.map(|n| vec![T::Acc::default(); n]);
-        let gradients =
-            Gradients { q: dq, k: dk, v: dv, key_bias: by_key.as_deref_mut(), edge_bias: by_edge.as_deref_mut() };
-        backward(&problem, plan, level()?, &*executor, saved, gradients)?;
-        Ok::<_, KernelError>((grads, by_key, by_edge))
-    })?;
-    let [dq, dk, dv] = grads;
-    let shaped = |values: Option<Vec<T::Acc>>, like: Option<&PyReadonlyArrayDyn<'py, T::Acc>>| {
-        values.zip(like).map(|(values, like)| array(py, values, like.shape())).transpose()
-    };
-    Ok((
-        array(py, T::write(dq), &shapes[0])?,
-        array(py, T::write(dk), &shapes[1])?,
-        array(py, T::write(dv), &shapes[2])?,
-        shaped(by_key, call.key_bias.as_ref())?,
-        shaped(by_edge, call.edge_bias.as_ref())?,
-    ))
+/// Where the gradient of a bias goes: there if and only if the bias is, and in its shape.
+fn like<'py, T: Element>(
+    gradient: Option<&Bound<'py, PyAny>>,
+    bias: Option<&PyReadonlyArrayDyn<'py, T>>,
+    name: &'static str,
+) -> Result<Option<PyReadwriteArrayDyn<'py, T>>> {
+    match (gradient, bias) {
+        (Some(gradient), Some(bias)) => Ok(Some(writable(gradient, name, bias.shape())?)),
+        (None, None) => Ok(None),
+        (given, _) => {
+            let given = if given.is_some() { "an array" } else { "None" };
+            Err(KernelError::value(name, given, "an array where the bias is one, else None").into())
+        }
+    }
 }

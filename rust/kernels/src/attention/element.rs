@@ -9,8 +9,10 @@ where
     Self: std::ops::Add<Output = Self> + std::ops::Sub<Output = Self> + std::ops::Mul<Output = Self>,
     Self: std::ops::AddAssign + std::ops::MulAssign,
 {
-    /// One 512-bit vector of it.
+    /// One 512-bit vector of it: its lanes are queries.
     type V<S: Simd>: SimdFloat<S, Element = Self>;
+    /// One native vector of it: its lanes are columns.
+    type N<S: Simd>: SimdFloat<S, Element = Self>;
     /// −∞.
     const NEG_INFINITY: Self;
     /// 1.
@@ -20,12 +22,38 @@ where
     fn from_f64(x: f64) -> Self;
     /// Widens to `f64`.
     fn to_f64(self) -> f64;
-    /// 2 to the power of each lane; for `f32` relative error 1e-7, exactly 0 below −126.5, for `f64` the library's.
+    /// 2 to the power of each lane, which is at most 1; for `f32` relative error 2e-7, exactly 0 below −126, for `f64`
+    /// the library's.
     fn exp2<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
+    /// [`Self::exp2`] of a native vector.
+    fn exp2_native<S: Simd>(simd: S, x: Self::N<S>) -> Self::N<S>;
+}
+
+/// A polynomial of the fraction, with the whole part added to its exponent bits.
+macro_rules! exp2_f32 {
+    ($simd:ident, $x:ident, $v:ty) => {{
+        // 2^f on [-1/2, 1/2], exact at 0; relative error 9e-8 before rounding.
+        const P: [f32; 6] = [1.0, 0.693_147, 0.240_222_42, 0.055_507_34, 0.009_671_513, 0.001_326_471_6];
+        // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+        const SHIFT: f32 = 12_582_912.0;
+        let splat = |c| <$v>::splat($simd, c);
+        // A comparison and not `max`, so that NaN stays NaN.
+        let gone = $x.simd_lt(splat(-126.0));
+        let shifted = $x + splat(SHIFT);
+        let f = $x - (shifted - splat(SHIFT));
+        let mut p = splat(P[5]);
+        p = p.mul_add(f, splat(P[4]));
+        p = p.mul_add(f, splat(P[3]));
+        p = p.mul_add(f, splat(P[2]));
+        p = p.mul_add(f, splat(P[1]));
+        p = p.mul_add(f, splat(P[0]));
+        gone.select(splat(0.0), <$v>::from_bits((shifted.to_bits() << 23) + p.to_bits()))
+    }};
 }
 
 impl Real for f32 {
     type V<S: Simd> = f32x16<S>;
+    type N<S: Simd> = S::f32s;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
     const ONE: Self = 1.0;
 
@@ -39,34 +67,18 @@ impl Real for f32 {
 
     #[inline(always)]
     fn exp2<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-        // Minimax polynomial of 2^f on [-1/2, 1/2], relative error 2e-9 before rounding.
-        const P: [f32; 7] = [
-            1.0,
-            std::f32::consts::LN_2,
-            0.240_226_46,
-            0.055_503_286,
-            0.009_618_489,
-            0.001_339_993_1,
-            0.000_153_458_12,
-        ];
-        // Adding 1.5 * 2^23 + 127 rounds to an integer and leaves it, biased, in the low bits.
-        const SHIFT: f32 = 12_582_912.0 + 127.0;
-        let low = f32x16::splat(simd, -127.0);
-        // A comparison and not `max`, so that NaN stays NaN.
-        let x = x.simd_lt(low).select(low, x);
-        let shifted = x + f32x16::splat(simd, SHIFT);
-        let f = x - (shifted - f32x16::splat(simd, SHIFT));
-        let mut p = f32x16::splat(simd, P[6]);
-        for c in P[..6].iter().rev() {
-            p = p.mul_add(f, f32x16::splat(simd, *c));
-        }
-        let power = f32x16::from_bits(shifted.to_bits() << 23);
-        p * power
+        exp2_f32!(simd, x, f32x16<S>)
+    }
+
+    #[inline(always)]
+    fn exp2_native<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        exp2_f32!(simd, x, S::f32s)
     }
 }
 
 impl Real for f64 {
     type V<S: Simd> = f64x8<S>;
+    type N<S: Simd> = S::f64s;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
     const ONE: Self = 1.0;
 
@@ -81,6 +93,11 @@ impl Real for f64 {
     #[inline(always)]
     fn exp2<S: Simd>(simd: S, x: f64x8<S>) -> f64x8<S> {
         f64x8::from_fn(simd, |i| x[i].exp2())
+    }
+
+    #[inline(always)]
+    fn exp2_native<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
+        S::f64s::from_fn(simd, |i| x[i].exp2())
     }
 }
 

@@ -47,4 +47,10 @@ impl<A: Real> HeadContext<A> {
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
         }
     }
+
+    /// Scores have something added.
+    #[inline(always)]
+    pub(crate) fn biased(&self) -> bool {
+        self.key_bias.is_some() || self.pair_bias.is_some()
+    }
 }

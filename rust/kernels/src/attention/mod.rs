@@ -10,11 +10,10 @@ mod edges;
 mod element;
 mod forward;
 mod head;
-mod key_sweep;
 mod micro;
 mod problem;
-mod query_sweep;
 pub mod reference;
+mod rows;
 mod scratch;
 
 pub use backward::{Gradients, Saved, backward};

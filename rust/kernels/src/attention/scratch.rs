@@ -1,10 +1,11 @@
-//! What one task keeps between tiles: panels for rows that must be converted, scores, accumulators.
+//! What the passes share beside their loops: sizes, a tile's row keys, biases.
 
 use super::element::{Real, Storage};
-use super::micro::Rows;
-use super::problem::View;
-use crate::plan::{TILE, TileKeys};
-use fearless_simd::{Simd, prelude::*};
+use super::head::HeadContext;
+use super::micro::load_lanes;
+use crate::plan::{Plan, RowPairs, TILE, TileKeys, Transposed};
+use fearless_simd::Simd;
+use std::ops::Range;
 
 /// Keys of a tile that are scored before their softmax: their scores stay in L1.
 pub(crate) const KEY_BLOCK: usize = 256;
@@ -17,43 +18,48 @@ pub(crate) fn padded(width: usize) -> usize {
     width.next_multiple_of(TILE)
 }
 
-/// Rows of a tensor as computed: in place where they can be read there, else converted and padded into a panel.
-#[derive(Debug, Default)]
-pub(crate) struct Panel<A> {
+/// Values that start at a cache line, so that no vector of them lies across two.
+#[derive(Debug)]
+pub(crate) struct Aligned<A> {
     data: Vec<A>,
-    starts: Vec<usize>,
+    span: Range<usize>,
 }
 
-impl<A: Real> Panel<A> {
-    /// The rows `rows` of one head.
-    #[inline]
-    pub(crate) fn gather<'s, T: Storage<Acc = A>>(
-        &'s mut self,
-        view: &View<'s, T>,
-        batch: usize,
-        head: usize,
-        rows: impl Iterator<Item = usize>,
-    ) -> Rows<'s, A> {
-        let width = view.shape[3];
-        let full = padded(width);
-        self.starts.clear();
-        if let (Some(data), true) = (T::as_acc(view.data), width == full) {
-            let base = view.start(batch, head, 0) as isize;
-            self.starts.extend(rows.map(|r| (base + r as isize * view.strides[2]) as usize));
-            return Rows { data, starts: &self.starts, width };
-        }
-        let mut used = 0;
-        for row in rows {
-            if self.data.len() < used + full {
-                self.data.resize(used + full, A::default());
-            }
-            let (row_out, pad) = self.data[used..used + full].split_at_mut(width);
-            T::widen(view.row(batch, head, row), row_out);
-            pad.fill(A::default());
-            self.starts.push(used);
-            used += full;
-        }
-        Rows { data: &self.data, starts: &self.starts, width: full }
+impl<A: Real> Aligned<A> {
+    pub(crate) fn zeros(n: usize) -> Self {
+        const LINE: usize = 64;
+        let data = vec![A::default(); n + LINE / size_of::<A>()];
+        // Where the address cannot be told, any start serves.
+        let start = data.as_ptr().align_offset(LINE).min(LINE / size_of::<A>());
+        Self { data, span: start..start + n }
+    }
+
+    /// The values by tile: one array of 16 lanes after the other.
+    #[inline(always)]
+    pub(crate) fn lanes(&self) -> &[[A; TILE]] {
+        self.as_chunks().0
+    }
+
+    /// [`Self::lanes`], to write.
+    #[inline(always)]
+    pub(crate) fn lanes_mut(&mut self) -> &mut [[A; TILE]] {
+        self.as_chunks_mut().0
+    }
+}
+
+impl<A> std::ops::Deref for Aligned<A> {
+    type Target = [A];
+
+    #[inline(always)]
+    fn deref(&self) -> &[A] {
+        &self.data[self.span.clone()]
+    }
+}
+
+impl<A> std::ops::DerefMut for Aligned<A> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [A] {
+        &mut self.data[self.span.clone()]
     }
 }
 
@@ -61,58 +67,132 @@ impl<A: Real> Panel<A> {
 #[derive(Debug, Default)]
 pub(crate) struct LaneKeys {
     /// Keys of all lanes, one lane after the other.
-    pub(crate) keys: Vec<u32>,
+    keys: Vec<u32>,
     /// Where each lane's keys begin, and the end.
-    pub(crate) ptr: Vec<usize>,
-    /// Pair number of each lane's first key.
-    pub(crate) pairs: Vec<usize>,
+    ptr: Vec<usize>,
+    /// Pair number of each key; empty unless asked for.
+    pairs: Vec<usize>,
+    longest: usize,
     buffer: Vec<u32>,
 }
 
 impl LaneKeys {
-    pub(crate) fn fill(&mut self, plan: &crate::plan::Plan, tile: usize) {
+    /// Reads a tile's row keys, with their pair numbers if `pairs`.
+    pub(crate) fn fill(&mut self, plan: &Plan, tile: usize, pairs: bool) {
         self.keys.clear();
         self.ptr.clear();
         self.pairs.clear();
+        self.longest = 0;
         self.ptr.push(0);
         for lane in 0..plan.lanes(tile) {
-            let (keys, first) = plan.row_keys(tile, lane, &mut self.buffer);
+            let (keys, numbers) = plan.row_keys(tile, lane, &mut self.buffer);
+            self.longest = self.longest.max(keys.len());
             self.keys.extend_from_slice(keys);
-            self.pairs.push(first);
+            self.ptr.push(self.keys.len());
+            match numbers {
+                _ if !pairs => {}
+                RowPairs::From(first) => self.pairs.extend(first..first + keys.len()),
+                RowPairs::Slots(base, slots) => self.pairs.extend(slots.iter().map(|&slot| base + slot as usize)),
+            }
+        }
+    }
+
+    /// Reads the queries of some keys' row pairs, the keys as lanes.
+    pub(crate) fn fill_transposed(&mut self, transposed: &Transposed, keys: Range<usize>) {
+        self.keys.clear();
+        self.ptr.clear();
+        self.pairs.clear();
+        self.longest = 0;
+        self.ptr.push(0);
+        for key in keys {
+            let before = self.keys.len();
+            transposed.of_key(key, &mut self.keys, &mut self.pairs);
+            self.longest = self.longest.max(self.keys.len() - before);
             self.ptr.push(self.keys.len());
         }
     }
 
-    #[inline]
-    pub(crate) fn lane(&self, lane: usize) -> &[u32] {
-        &self.keys[self.ptr[lane]..self.ptr[lane + 1]]
+    /// Number of lanes.
+    #[inline(always)]
+    pub(crate) fn count(&self) -> usize {
+        self.ptr.len() - 1
     }
 
+    /// Up to `N` keys of a lane from the given one on, if there are any.
+    #[inline(always)]
+    pub(crate) fn part<const N: usize>(&self, lane: usize, at: usize) -> Option<&[u32]> {
+        let (first, end) = (self.ptr[lane] + at, self.ptr[lane + 1]);
+        (first < end).then(|| &self.keys[first..end.min(first + N)])
+    }
+
+    /// Pair numbers of as many keys of a lane, if they were asked for.
+    #[inline(always)]
+    pub(crate) fn pairs(&self, lane: usize, at: usize, count: usize) -> &[usize] {
+        self.pairs.get(self.ptr[lane] + at..self.ptr[lane] + at + count).unwrap_or(&[])
+    }
+
+    #[inline(always)]
     pub(crate) fn longest(&self) -> usize {
-        self.ptr.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0)
+        self.longest
     }
 }
 
 /// For each group of four lanes, the keys of a block that any of them uses: `[first, last)`.
-pub(crate) fn group_ranges(block: &TileKeys) -> [std::ops::Range<usize>; TILE / 4] {
-    std::array::from_fn(|group| {
+#[inline(always)]
+pub(crate) fn group_ranges(block: &TileKeys) -> [Range<usize>; TILE / 4] {
+    let mut ranges = [const { 0..0 }; TILE / 4];
+    for (group, range) in ranges.iter_mut().enumerate() {
         let used = |m: &u16| m >> (4 * group) & 0xf != 0;
-        let first = block.masks.iter().position(used).unwrap_or(block.masks.len());
-        let last = block.masks.iter().rposition(used).map_or(first, |i| i + 1);
-        first..last
-    })
+        range.start = block.masks.iter().position(used).unwrap_or(block.masks.len());
+        range.end = block.masks.iter().rposition(used).map_or(range.start, |i| i + 1);
+    }
+    ranges
 }
 
-/// Lanes where a mask's bit is off become −∞.
+/// Adds the biases of one key of a block.
 #[inline(always)]
-pub(crate) fn hide<S: Simd, T: Real, const NQ: usize>(simd: S, s: [T::V<S>; NQ], mask: u16) -> [T::V<S>; NQ] {
-    if mask == u16::MAX {
-        return s;
+pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
+    simd: S,
+    head: &HeadContext<T::Acc>,
+    block: &TileKeys,
+    at: usize,
+    pair: &mut usize,
+    s: &mut [<T::Acc as Real>::V<S>; NQ],
+) {
+    let mut lanes = [head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[block.keys[at] as usize]); TILE];
+    if let Some(bias) = &head.pair_bias {
+        for (lane, x) in lanes.iter_mut().enumerate() {
+            if block.masks[at] >> lane & 1 == 1 {
+                *x += bias[*pair];
+                *pair += 1;
+            }
+        }
     }
-    let lanes = TILE / NQ;
-    let hidden = T::V::<S>::splat(simd, T::NEG_INFINITY);
-    std::array::from_fn(|n| {
-        let bits = u64::from(mask) >> (n * lanes) & ((1 << lanes) - 1);
-        <T::V<S> as SimdBase<S>>::Mask::from_bitmask(simd, bits).select(s[n], hidden)
-    })
+    let bias = load_lanes::<S, T::Acc, NQ>(simd, &lanes);
+    for n in 0..NQ {
+        s[n] += bias[n];
+    }
+}
+
+/// Adds the biases of row keys and of their pairs.
+#[inline(always)]
+pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], pairs: &[usize], s: &mut [T::Acc]) {
+    if let Some(bias) = &head.key_bias {
+        for (s, &key) in s.iter_mut().zip(keys) {
+            *s += bias[key as usize];
+        }
+    }
+    if let Some(bias) = &head.pair_bias {
+        for (s, &pair) in s.iter_mut().zip(pairs) {
+            *s += bias[head.tile_pairs + pair];
+        }
+    }
+}
+
+/// What lies past a list becomes −∞.
+#[inline(always)]
+pub(crate) fn hide_rest<A: Real>(keys: usize, s: &mut [A]) {
+    if keys < s.len() {
+        s[keys..].fill(A::NEG_INFINITY);
+    }
 }

@@ -1,9 +1,8 @@
 //! The plan of listed rows.
 
-use super::{Cursor, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
+use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use std::ops::Range;
 use std::sync::Mutex;
 
 /// Tiles planned by one task.
@@ -69,15 +68,14 @@ impl Listed {
         out.fill(keys.len(), entry, 0..i64::MAX, u16::MAX, cursor, max)
     }
 
-    pub(crate) fn row_span(&self, position: usize) -> Range<usize> {
-        self.row_ptr[position]..self.row_ptr[position + 1]
+    pub(crate) fn first_pair(&self, position: usize) -> usize {
+        self.row_ptr[position]
     }
 
     #[inline]
-    pub(crate) fn row_keys(&self, position: usize) -> (&[u32], usize) {
-        let span = self.row_span(position);
-        let first = span.start;
-        (&self.row_keys[span], first)
+    pub(crate) fn row_keys(&self, position: usize) -> (&[u32], RowPairs<'_>) {
+        let (first, end) = (self.row_ptr[position], self.row_ptr[position + 1]);
+        (&self.row_keys[first..end], RowPairs::From(first))
     }
 
     pub(crate) fn row_pairs(&self) -> usize {
@@ -119,8 +117,10 @@ impl Planner {
         }
         self.touched.sort_unstable();
         self.pairs.clear();
-        let shared = |mask: u16| mask.count_ones() >= THRESHOLD;
         let users = &self.users;
+        let alone = self.touched.iter().filter(|&&k| users[k as usize].count_ones() < THRESHOLD).count();
+        let least = if alone <= FEW { 1 } else { THRESHOLD };
+        let shared = |mask: u16| mask.count_ones() >= least;
         self.pairs.extend(self.touched.iter().map(|&k| (i64::from(k), users[k as usize])).filter(|&(_, m)| shared(m)));
         push_entries(&self.pairs, |k| k as u32, &mut plan.keys, &mut plan.masks);
         plan.tile_ptr.push(plan.keys.len());

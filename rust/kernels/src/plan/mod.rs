@@ -25,6 +25,9 @@ pub const TILE: usize = 16;
 /// A key enters a tile's list when this many of its queries use it.
 pub const THRESHOLD: u32 = 5;
 
+/// Where no more keys than this are left for a tile's rows, they join its list too: rows have a cost of their own.
+const FEW: usize = 8;
+
 /// Consecutive full-mask keys become one entry from this length on.
 const RUN: usize = 16;
 
@@ -72,6 +75,15 @@ pub(crate) struct TileKeys {
     pub(crate) masks: Vec<u16>,
 }
 
+/// The pair numbers of a lane's row keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowPairs<'a> {
+    /// One after the other.
+    From(usize),
+    /// A base plus what is listed.
+    Slots(usize, &'a [u32]),
+}
+
 /// Where in a tile's entries the next block begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cursor {
@@ -80,6 +92,14 @@ pub(crate) struct Cursor {
 }
 
 impl TileKeys {
+    /// Repeats the last key, used by nobody, until the number of keys is a multiple of `step`.
+    #[inline]
+    pub(crate) fn pad(&mut self, step: usize) {
+        let (key, keys) = (self.keys.last().copied().unwrap_or(0), self.keys.len().next_multiple_of(step));
+        self.keys.resize(keys, key);
+        self.masks.resize(keys, 0);
+    }
+
     /// Empties both lists and fills them with up to `max` keys; `false` when the tile is exhausted.
     #[inline]
     fn fill(
@@ -194,6 +214,14 @@ impl Plan {
         self.order.as_ref().map_or(at, |o| o[at] as usize)
     }
 
+    /// Two queries of the next tile for each of its first eight steps.
+    #[inline(always)]
+    pub(crate) fn next_queries(&self, tile: usize, step: usize) -> impl Iterator<Item = usize> {
+        let first = (tile + 1) * TILE + 2 * step;
+        let end = if step < TILE / 2 { (first + 2).min(self.n_queries) } else { first };
+        (first..end).map(|at| self.query(at / TILE, at % TILE))
+    }
+
     /// Number of queries in a tile: 16 but for the last one.
     #[inline]
     pub(crate) fn lanes(&self, tile: usize) -> usize {
@@ -209,22 +237,32 @@ impl Plan {
         }
     }
 
-    /// Where the row pairs of a tile's lane begin and how many there can be; pair numbers are unique in the plan.
-    #[inline]
-    pub(crate) fn row_span(&self, tile: usize, lane: usize) -> Range<usize> {
+    /// The first row pair of a tile; pair numbers are unique in the plan, and those of a tile are consecutive.
+    pub(crate) fn first_pair(&self, tile: usize) -> usize {
         match &self.form {
-            PlanForm::Listed(p) => p.row_span(tile * TILE + lane),
-            PlanForm::Shifted(p) => p.row_span(tile, lane),
+            PlanForm::Listed(p) => p.first_pair((tile * TILE).min(self.n_queries)),
+            PlanForm::Shifted(p) => p.first_pair(tile),
         }
     }
 
-    /// The row keys of a lane, increasing, and the pair number of the first.
+    /// The row keys of a lane, increasing, and their pairs.
     #[inline]
-    pub(crate) fn row_keys<'a>(&'a self, tile: usize, lane: usize, buffer: &'a mut Vec<u32>) -> (&'a [u32], usize) {
+    pub(crate) fn row_keys<'a>(
+        &'a self,
+        tile: usize,
+        lane: usize,
+        buffer: &'a mut Vec<u32>,
+    ) -> (&'a [u32], RowPairs<'a>) {
         match &self.form {
             PlanForm::Listed(p) => p.row_keys(tile * TILE + lane),
             PlanForm::Shifted(p) => p.row_keys(tile, lane, self.n_keys, buffer),
         }
+    }
+
+    /// Some queries have row keys.
+    #[inline]
+    pub(crate) fn has_rows(&self) -> bool {
+        self.row_pairs() > 0
     }
 
     /// Upper bound of row pair numbers.

@@ -1,8 +1,7 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
-use super::{Cursor, RUN_MARK, THRESHOLD, TILE, TileKeys, push_entries};
+use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// Keys further than this from their tile need more than half of its queries: their gradients would cross chunks.
 const NEAR: i64 = 1024;
@@ -18,6 +17,9 @@ pub(crate) struct Shifted {
     /// Row offsets of each lane, decreasing (keys increasing): `lane_offsets[lane_ptr[l]..lane_ptr[l + 1]]`.
     lane_ptr: [usize; TILE + 1],
     lane_offsets: Vec<i64>,
+    /// The pair of each lane offset among those of the tile: by offset, then lane, so that the pairs of one offset, which
+    /// neighbouring keys ask for one after the other, are neighbours in memory.
+    slots: Vec<u32>,
 }
 
 impl Shifted {
@@ -31,10 +33,13 @@ impl Shifted {
                 *users.entry(lane as i64 - o).or_default() |= 1 << lane;
             }
         }
-        let in_tile = |key: i64, mask: u16| {
+        let shared = |key: i64, mask: u16| {
             let threshold = if key.abs() <= NEAR { THRESHOLD } else { FAR_THRESHOLD };
             mask.count_ones() >= threshold && i32::try_from(key).is_ok()
         };
+        let rest: Vec<i64> = users.iter().filter(|&(&k, &m)| !shared(k, m)).map(|(&k, _)| k).collect();
+        let few = rest.len() <= FEW && rest.iter().all(|k| k.abs() <= NEAR);
+        let in_tile = |key: i64, mask: u16| few || shared(key, mask);
         let tile: Vec<(i64, u16)> = users.iter().map(|(&k, &m)| (k, m)).filter(|&(k, m)| in_tile(k, m)).collect();
         let (mut keys, mut masks) = (Vec::new(), Vec::new());
         push_entries(&tile, |k| k as i32, &mut keys, &mut masks);
@@ -48,7 +53,15 @@ impl Shifted {
         for lane in 0..TILE {
             lane_ptr[lane + 1] = lane_ptr[lane] + lanes[lane].len();
         }
-        Self { q_offset, keys, masks, lane_ptr, lane_offsets: lanes.concat() }
+        let lane_offsets = lanes.concat();
+        let mut by_offset: Vec<usize> = (0..lane_offsets.len()).collect();
+        // Stable: lanes stay in order.
+        by_offset.sort_by_key(|&at| lane_offsets[at]);
+        let mut slots = vec![0; lane_offsets.len()];
+        for (slot, at) in by_offset.into_iter().enumerate() {
+            slots[at] = slot as u32;
+        }
+        Self { q_offset, keys, masks, lane_ptr, lane_offsets, slots }
     }
 
     #[inline]
@@ -76,27 +89,27 @@ impl Shifted {
         }
     }
 
-    pub(crate) fn row_span(&self, tile: usize, lane: usize) -> Range<usize> {
-        let base = tile * self.lane_offsets.len();
-        base + self.lane_ptr[lane]..base + self.lane_ptr[lane + 1]
+    pub(crate) fn first_pair(&self, tile: usize) -> usize {
+        tile * self.lane_offsets.len()
     }
 
     #[inline]
     pub(crate) fn row_keys<'a>(
-        &self,
+        &'a self,
         tile: usize,
         lane: usize,
         n_keys: usize,
         buffer: &'a mut Vec<u32>,
-    ) -> (&'a [u32], usize) {
+    ) -> (&'a [u32], RowPairs<'a>) {
         let position = (tile * TILE + lane) as i64 + self.q_offset;
         let offsets = &self.lane_offsets[self.lane_ptr[lane]..self.lane_ptr[lane + 1]];
         // Decreasing offsets: those in position - n_keys < o <= position are consecutive.
         let first = offsets.partition_point(|&o| o > position);
         let last = offsets.partition_point(|&o| o > position - n_keys as i64);
         buffer.clear();
-        buffer.extend(offsets[first..last].iter().map(|&o| (position - o) as u32));
-        (buffer, tile * self.lane_offsets.len() + self.lane_ptr[lane] + first)
+        buffer.extend(offsets[first..last.max(first)].iter().map(|&o| (position - o) as u32));
+        let slots = &self.slots[self.lane_ptr[lane] + first..self.lane_ptr[lane] + last.max(first)];
+        (buffer, RowPairs::Slots(self.first_pair(tile), slots))
     }
 
     pub(crate) fn row_pairs(&self, tiles: usize) -> usize {
@@ -106,7 +119,8 @@ impl Shifted {
     /// `(lane, slot within the tile's pairs, offset)` of every row pair of one tile.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, usize, i64)> + '_ {
         (0..TILE).flat_map(move |lane| {
-            (self.lane_ptr[lane]..self.lane_ptr[lane + 1]).map(move |slot| (lane, slot, self.lane_offsets[slot]))
+            (self.lane_ptr[lane]..self.lane_ptr[lane + 1])
+                .map(move |at| (lane, self.slots[at] as usize, self.lane_offsets[at]))
         })
     }
 
@@ -119,7 +133,7 @@ impl Shifted {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.keys.len() * 4 + self.masks.len() * 2 + self.lane_offsets.len() * 8 + size_of::<Self>()
+        self.keys.len() * 4 + self.masks.len() * 2 + self.lane_offsets.len() * 12 + size_of::<Self>()
     }
 
     pub(crate) fn work(&self) -> usize {

@@ -48,14 +48,13 @@ impl Transposed {
         Self::Shifted { residues, pairs_per_tile: plan.pairs_per_tile(), q_offset: plan.q_offset(), n_queries }
     }
 
-    /// Calls `visit(query, pair)` for every row pair of a key, queries increasing.
-    #[inline(always)]
-    pub(crate) fn of_key(&self, key: usize, mut visit: impl FnMut(usize, usize)) {
+    /// Appends the query and the pair number of every row pair of a key, queries increasing.
+    pub(crate) fn of_key(&self, key: usize, queries: &mut Vec<u32>, numbers: &mut Vec<usize>) {
         match self {
             Self::Listed { key_ptr, pairs } => {
-                for pair in &pairs[key_ptr[key]..key_ptr[key + 1]] {
-                    visit(pair[0] as usize, pair[1] as usize);
-                }
+                let pairs = &pairs[key_ptr[key]..key_ptr[key + 1]];
+                queries.extend(pairs.iter().map(|pair| pair[0]));
+                numbers.extend(pairs.iter().map(|pair| pair[1] as usize));
             }
             Self::Shifted { residues, pairs_per_tile, q_offset, n_queries } => {
                 let at = key as i64 - q_offset;
@@ -63,10 +62,9 @@ impl Transposed {
                 // 0 <= at + offset < n_queries
                 let first = list.partition_point(|p| at + p.0 < 0);
                 let last = list.partition_point(|p| at + p.0 < *n_queries as i64);
-                for &(offset, slot) in &list[first..last] {
-                    let query = (at + offset) as usize;
-                    visit(query, query / TILE * pairs_per_tile + slot);
-                }
+                let list = &list[first..last.max(first)];
+                queries.extend(list.iter().map(|p| (at + p.0) as u32));
+                numbers.extend(list.iter().map(|p| (at + p.0) as usize / TILE * pairs_per_tile + p.1));
             }
         }
     }

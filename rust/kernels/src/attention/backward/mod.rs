@@ -5,20 +5,31 @@
 //! chunks of keys: halos are added in order, and row pairs are gathered through the transposed plan. Nothing is added
 //! by two tasks at once, so sums have one order whatever the executor.
 
+mod key_sweep;
+mod query_sweep;
+mod row_part;
+mod task;
+mod tile_part;
+
 use super::element::Storage;
 use super::head::HeadContext;
-use super::key_sweep::sweep_keys;
 use super::problem::{Problem, View};
-use super::query_sweep::{Halo, KeyGradients, QueryTask};
+use super::rows::{TaskRows, deal};
 use super::scratch::padded;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::{Chunks, Plan, TILE};
 use fearless_simd::{Level, dispatch};
+use key_sweep::sweep_keys;
+use query_sweep::sweep_queries;
 use std::sync::{Mutex, PoisonError};
+use task::{Halo, KeyGradients, QueryTask};
 
 /// Tasks that one wave aims for; bounds what is held between the sweeps.
 const WAVE_TASKS: usize = 32;
+
+/// Bytes of row pairs that one wave aims for.
+const WAVE_BYTES: usize = 8 << 20;
 
 /// What the forward pass left, and the incoming gradients.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +59,7 @@ pub struct Gradients<'a, T: Storage> {
     pub edge_bias: Option<&'a mut [T::Acc]>,
 }
 
-/// Fills the gradients. `k` and `v` must be zero before the call where they are computed in place.
+/// Fills the gradients.
 pub fn backward<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
@@ -86,7 +97,10 @@ pub fn backward<T: Storage>(
 
     let group = heads / kv_heads;
     let total = batch * kv_heads;
-    let chunk_tiles = (n * total / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
+    // What rows leave between the sweeps should stay in a cache.
+    let pair_bytes = plan.row_pairs() * group * size_of::<[T::Acc; 2]>();
+    let together = (WAVE_BYTES / pair_bytes.max(1)).clamp(1, total);
+    let chunk_tiles = (n * together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
     let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
     let mut waves = q
@@ -94,13 +108,14 @@ pub fn backward<T: Storage>(
         .zip(k.chunks_mut(wave_pairs * n_keys * d))
         .zip(v.chunks_mut(wave_pairs * n_keys * dv))
         .enumerate();
+    let mut row_pairs = vec![[T::Acc::default(); 2]; plan.row_pairs() * wave_pairs.min(total) * group];
     waves.try_for_each(|(wave, ((q, k), v))| {
         let first = wave * wave_pairs;
         let contexts: Vec<HeadContext<T::Acc>> = (first * group..(first + wave_pairs).min(total) * group)
             .map(|i| HeadContext::new(problem, i / heads, i % heads))
             .collect();
         let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, level, executor };
-        let biases = run.run(q, k, v);
+        let biases = run.run(q, k, v, &mut row_pairs[..plan.row_pairs() * contexts.len()]);
         for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
                 let row = head.batch.min(bias.batch - 1) * bias.heads + head.query_head.min(bias.heads - 1);
@@ -168,24 +183,25 @@ type BiasGradients<A> = (Vec<A>, Vec<A>);
 
 impl<T: Storage> Wave<'_, '_, T> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by pair in the plan's order.
-    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T]) -> Vec<BiasGradients<T::Acc>> {
+    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], row_pairs: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = self.problem.widths();
         let count = self.chunks.own.len();
         let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
         let wants_keys = self.problem.key_bias.is_some();
         let zero = T::Acc::default();
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
-        let mut row_pairs = vec![[zero; 2]; pairs * self.heads.len()];
         let mut by_key = vec![zero; if wants_keys { n_keys * self.heads.len() } else { 0 }];
         let tile_pairs = self.problem.edge_bias.map_or(0, |b| b.map.tile_pairs());
         let mut by_pair = vec![zero; tile_pairs * self.heads.len()];
 
         let halos: Vec<Halo<T::Acc>> = {
-            let tasks = self.query_tasks(q, k.values(), v.values(), &mut row_pairs, &mut by_key, &mut by_pair);
+            let tasks = self.query_tasks(q, k.values(), v.values(), row_pairs, &mut by_key, &mut by_pair);
             self.executor.run(tasks.len(), &|i| {
                 let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
                 let heads = &self.heads[i / count * self.group..][..self.group];
-                dispatch!(self.level, simd => task.run(simd, self.problem, self.plan, self.saved, self.chunks, heads));
+                dispatch!(self.level, simd => sweep_queries(
+                    simd, &mut task, self.problem, self.plan, self.saved, self.chunks, heads,
+                ));
             });
             tasks.into_iter().map(|t| t.into_inner().unwrap_or_else(PoisonError::into_inner).halo).collect()
         };
@@ -281,32 +297,25 @@ impl<T: Storage> Wave<'_, '_, T> {
         by_pair: &'o mut [T::Acc],
     ) -> Vec<Mutex<QueryTask<'o, T>>> {
         let (plan, count) = (self.plan, self.chunks.own.len());
-        let (n, d) = (plan.n_queries(), self.problem.widths().0);
+        let d = self.problem.widths().0;
         let tiles = |c: usize| c * self.chunks.tiles..((c + 1) * self.chunks.tiles).min(plan.tiles());
-        let pair_start = |c: usize| {
-            let tile = tiles(c).end;
-            if tile >= plan.tiles() { plan.row_pairs() } else { plan.row_span(tile, 0).start }
-        };
-        let pair_range = |c: usize| if c == 0 { 0..pair_start(0) } else { pair_start(c - 1)..pair_start(c) };
+        let pair_range = |c: usize| plan.first_pair(tiles(c).start)..plan.first_pair(tiles(c).end);
         let starts = self.problem.edge_bias.map(|b| &b.map.tile_starts);
         let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
         let mut pairs: Vec<_> = self.split(row_pairs, self.heads.len(), |c| pair_range(c).len()).map(Some).collect();
         let mut edges: Vec<_> = self.split(by_pair, self.heads.len(), |c| tile_pairs(c).len()).map(Some).collect();
-        let mut rows: Vec<Option<&mut [T]>> = q.chunks_exact_mut(d).map(Some).collect();
+        let mut rows: Vec<Option<TaskRows<'_, T>>> =
+            deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
         let own = self.own_slices(k, v, by_key);
         own.into_iter()
             .enumerate()
             .map(|(i, own)| {
                 let (pair, chunk) = (i / count, i % count);
                 let heads = pair * self.group..(pair + 1) * self.group;
-                let dq = heads.clone().flat_map(|h| {
-                    let positions = tiles(chunk).start * TILE..(tiles(chunk).end * TILE).min(n);
-                    positions.map(move |p| h * n + plan.query(p / TILE, p % TILE))
-                });
                 Mutex::new(QueryTask {
                     chunk,
                     tiles: tiles(chunk),
-                    dq: dq.filter_map(|row| rows[row].take()).collect(),
+                    dq: heads.clone().filter_map(|h| rows[h * count + chunk].take()).collect(),
                     own: own.into_inner().unwrap_or_else(PoisonError::into_inner),
                     halo: Halo::new(self.chunks.halo[chunk].len(), self.problem, self.group),
                     row_pairs: heads.clone().filter_map(|h| pairs[h * count + chunk].take()).collect(),

@@ -1,0 +1,159 @@
+//! The forward pass: output and log-sum-exp.
+
+mod row_part;
+mod softmax;
+mod tile_part;
+
+use super::element::{Real, Storage};
+use super::head::HeadContext;
+use super::micro::transpose;
+use super::problem::Problem;
+use super::rows::{Panel, TaskRows, deal};
+use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
+use crate::error::{KernelError, Result};
+use crate::executor::Executor;
+use crate::plan::{Plan, TILE, TileKeys};
+use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use softmax::Softmax;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+pub(super) use tile_part::add_terms;
+
+/// Tiles of one task.
+const TASK_TILES: usize = 16;
+
+/// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous.
+pub fn forward<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) -> Result<()> {
+    problem.check(plan)?;
+    let (batch, heads, _) = problem.heads();
+    let (n, dv) = (plan.n_queries(), problem.widths().1);
+    if out.len() != batch * heads * n * dv || lse.len() != batch * heads * n {
+        return Err(KernelError::shape("out", format!("{} values", out.len()), batch * heads * n * dv));
+    }
+    let contexts: Vec<HeadContext<T::Acc>> =
+        (0..batch * heads).map(|i| HeadContext::new(problem, i / heads, i % heads)).collect();
+    let per_head = plan.tiles().div_ceil(TASK_TILES);
+    let out = deal(plan, out, dv, TASK_TILES);
+    let lse = deal(plan, lse, 1, TASK_TILES);
+    let slots: Vec<_> = out.into_iter().zip(lse).map(Mutex::new).collect();
+    executor.run(slots.len(), &|task| {
+        let mut slot = slots[task].lock().unwrap_or_else(PoisonError::into_inner);
+        let (head, part) = (&contexts[task / per_head], task % per_head);
+        let tiles = part * TASK_TILES..((part + 1) * TASK_TILES).min(plan.tiles());
+        dispatch!(level, simd => run_task(simd, problem, plan, head, tiles, &mut slot));
+    });
+    Ok(())
+}
+
+type Outputs<'a, T> = (TaskRows<'a, T>, TaskRows<'a, <T as Storage>::Acc>);
+
+#[inline(always)]
+fn run_task<S: Simd, T: Storage>(
+    simd: S,
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    head: &HeadContext<T::Acc>,
+    tiles: Range<usize>,
+    out: &mut Outputs<'_, T>,
+) {
+    // Vectors a tile, keys scored at a time, native lanes, native vectors of columns at a time: what fills 32 registers
+    // of 512 bits, 16 of 256, 16 or 32 of 128.
+    let queries = <<T::Acc as Real>::V<S> as SimdBase<S>>::LEN;
+    match (queries, <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN) {
+        (TILE, 16) => Task::<T, 1, 8, 16, 4>::new(problem, plan, head).run(simd, tiles, out),
+        (TILE, 8) => Task::<T, 1, 4, 8, 2>::new(problem, plan, head).run(simd, tiles, out),
+        (TILE, _) => Task::<T, 1, 2, 4, 2>::new(problem, plan, head).run(simd, tiles, out),
+        (_, 8) => Task::<T, 2, 4, 8, 4>::new(problem, plan, head).run(simd, tiles, out),
+        (_, 4) => Task::<T, 2, 2, 4, 2>::new(problem, plan, head).run(simd, tiles, out),
+        (_, _) => Task::<T, 2, 1, 2, 2>::new(problem, plan, head).run(simd, tiles, out),
+    }
+}
+
+/// One task: `NQ` vectors a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
+struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
+    problem: &'p Problem<'p, T>,
+    plan: &'p Plan,
+    head: &'p HeadContext<T::Acc>,
+    queries: Panel<'p, T>,
+    keys: Panel<'p, T>,
+    values: Panel<'p, T>,
+    /// The tile's queries as columns, scaled for base-2 exponentials.
+    qt: Aligned<T::Acc>,
+    /// Scores, then weights, of a block of the tile's keys.
+    scores: Aligned<T::Acc>,
+    /// The same of row keys, lane by lane.
+    row_scores: Aligned<T::Acc>,
+    softmax: Softmax<T::Acc>,
+    block: TileKeys,
+    lanes: LaneKeys,
+}
+
+impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'p, T, NQ, NK, ND, NC> {
+    fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, head: &'p HeadContext<T::Acc>) -> Self {
+        let (d, dv) = problem.widths();
+        let mut task = Self {
+            problem,
+            plan,
+            head,
+            queries: Panel::new(problem.q),
+            keys: Panel::new(problem.k),
+            values: Panel::new(problem.v),
+            qt: Aligned::zeros(TILE * padded(d)),
+            scores: Aligned::zeros(TILE * KEY_BLOCK),
+            row_scores: Aligned::zeros(if plan.has_rows() { TILE * ROW_BLOCK } else { 0 }),
+            softmax: Softmax::new(padded(dv)),
+            block: TileKeys::default(),
+            lanes: LaneKeys::default(),
+        };
+        task.queries.select(head.batch, head.query_head);
+        task.keys.select(head.batch, head.key_head);
+        task.values.select(head.batch, head.key_head);
+        task
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(&mut self, simd: S, tiles: Range<usize>, out: &mut Outputs<'_, T>) {
+        let first = tiles.start;
+        for tile in tiles {
+            self.softmax.clear();
+            simd.vectorize(
+                #[inline(always)]
+                || self.tile_part(simd, tile),
+            );
+            if self.plan.has_rows() {
+                self.lanes.fill(self.plan, tile, self.head.pair_bias.is_some());
+                simd.vectorize(
+                    #[inline(always)]
+                    || self.row_part(simd, tile),
+                );
+            }
+            simd.vectorize(
+                #[inline(always)]
+                || self.finish(simd, self.plan.lanes(tile), (tile - first) * TILE, out),
+            );
+        }
+    }
+
+    /// Transposes the tile's queries.
+    #[inline(always)]
+    fn prepare<S: Simd>(&mut self, simd: S, tile: usize) {
+        let (plan, scale) = (self.plan, self.problem.scale2());
+        let rows = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
+        transpose(simd, rows, scale, self.qt.lanes_mut());
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, simd: S, lanes: usize, first: usize, (out, lse): &mut Outputs<'_, T>) {
+        for lane in 0..lanes {
+            lse.row(first + lane)[0] = self.softmax.log_sum(lane);
+            self.softmax.write(simd, lane, out.row(first + lane));
+        }
+    }
+}

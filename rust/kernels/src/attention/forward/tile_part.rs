@@ -1,0 +1,140 @@
+//! The tile's shared keys: two small matrix products with a softmax between.
+
+use super::Task;
+use crate::attention::element::{Real, Storage};
+use crate::attention::micro::{by_term, hide, load, load_lanes, scores, store, store_lanes};
+use crate::attention::rows::Rows;
+use crate::attention::scratch::{KEY_BLOCK, biased, group_ranges};
+use crate::plan::{Cursor, TILE};
+use fearless_simd::{Simd, prelude::*};
+
+impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'_, T, NQ, NK, ND, NC> {
+    #[inline(always)]
+    pub(super) fn tile_part<S: Simd>(&mut self, simd: S, tile: usize) {
+        let mut cursor = Cursor::default();
+        let mut pair = self.problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
+        let mut prepared = false;
+        while self.plan.tile_block(tile, &mut cursor, KEY_BLOCK, &mut self.block) {
+            if !prepared {
+                self.prepare(simd, tile);
+                prepared = true;
+            }
+            self.block.pad(NK);
+            let top = self.score_block(simd, tile, &mut pair);
+            self.weigh_block(simd, top);
+            if let Some(draw) = &self.head.draw {
+                for (p, &key) in self.scores.lanes_mut().iter_mut().zip(&self.block.keys) {
+                    for (lane, p) in p.iter_mut().enumerate().take(self.plan.lanes(tile)) {
+                        *p *= draw.factor(self.plan.query(tile, lane), key as usize);
+                    }
+                }
+            }
+            let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
+            let fresh = self.softmax.fresh();
+            self.softmax.begun();
+            for (group, range) in group_ranges(&self.block).into_iter().enumerate() {
+                let out = &mut self.softmax.out[4 * group * self.softmax.width..][..4 * self.softmax.width];
+                add_terms::<S, T::Acc, NC>(
+                    simd,
+                    out,
+                    fresh,
+                    &self.scores.lanes()[range.clone()],
+                    group,
+                    values.range(range),
+                );
+            }
+        }
+    }
+
+    /// Base-2 scores of the block's keys, biased and masked; returns their maximum by lane.
+    #[inline(always)]
+    fn score_block<S: Simd>(&mut self, simd: S, tile: usize, pair: &mut usize) -> [<T::Acc as Real>::V<S>; NQ] {
+        let block = &self.block;
+        let keys = self.keys.gather(block.keys.iter().map(|&j| j as usize));
+        let mut top = [<T::Acc as Real>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
+        let plain = !self.head.biased();
+        let (out, _) = self.scores.lanes_mut()[..block.keys.len()].as_chunks_mut::<NK>();
+        let (masks, _) = block.masks.as_chunks::<NK>();
+        for (step, (out, masks)) in out.iter_mut().zip(masks).enumerate() {
+            let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, self.qt.lanes());
+            for i in 0..NK {
+                if !plain {
+                    biased::<S, T, NQ>(simd, self.head, block, step * NK + i, pair, &mut s[i]);
+                }
+                hide::<S, T::Acc, NQ>(simd, &mut s[i], masks[i]);
+                for n in 0..NQ {
+                    top[n] = top[n].max(s[i][n]);
+                }
+                store_lanes::<S, T::Acc, NQ>(&mut out[i], s[i]);
+            }
+            // The next tile's queries come from memory while this tile's scores are computed.
+            for query in self.plan.next_queries(tile, step) {
+                self.queries.touch(query);
+            }
+        }
+        top
+    }
+
+    /// Turns the block's scores into weights and adds them to the sums.
+    #[inline(always)]
+    fn weigh_block<S: Simd>(&mut self, simd: S, top: [<T::Acc as Real>::V<S>; NQ]) {
+        let base = self.softmax.raise(simd, top);
+        let mut sums = load_lanes::<S, T::Acc, NQ>(simd, &self.softmax.sum);
+        for p in &mut self.scores.lanes_mut()[..self.block.keys.len()] {
+            let mut s = load_lanes::<S, T::Acc, NQ>(simd, p);
+            for n in 0..NQ {
+                s[n] = T::Acc::exp2(simd, s[n] - base[n]);
+                sums[n] += s[n];
+            }
+            store_lanes::<S, T::Acc, NQ>(p, s);
+        }
+        store_lanes::<S, T::Acc, NQ>(&mut self.softmax.sum, sums);
+    }
+}
+
+/// Adds weighted rows to four rows of an accumulator, which counts as 0 where it is fresh; `NC` native vectors of columns
+/// at a time.
+#[inline(always)]
+pub(in crate::attention) fn add_terms<S: Simd, A: Real, const NC: usize>(
+    simd: S,
+    acc: &mut [A],
+    fresh: bool,
+    weights: &[[A; TILE]],
+    group: usize,
+    rows: Rows<'_, A>,
+) {
+    let lanes = A::N::<S>::LEN;
+    let width = acc.len() / 4;
+    let mut column = 0;
+    while column + NC * lanes <= width {
+        columns::<S, A, NC>(simd, acc, fresh, weights, group, rows, column);
+        column += NC * lanes;
+    }
+    while column < width {
+        columns::<S, A, 1>(simd, acc, fresh, weights, group, rows, column);
+        column += lanes;
+    }
+}
+
+#[inline(always)]
+fn columns<S: Simd, A: Real, const C: usize>(
+    simd: S,
+    acc: &mut [A],
+    fresh: bool,
+    weights: &[[A; TILE]],
+    group: usize,
+    rows: Rows<'_, A>,
+    column: usize,
+) {
+    let width = acc.len() / 4;
+    let mut sums = [[A::N::<S>::splat(simd, A::default()); C]; 4];
+    if !fresh {
+        for r in 0..4 {
+            sums[r] = load::<S, A, C>(simd, acc, r * width + column);
+        }
+    }
+    let sums = by_term::<S, A, C>(simd, sums, weights, group, rows, column);
+    for r in 0..4 {
+        store::<S, A, C>(acc, r * width + column, sums[r]);
+    }
+}

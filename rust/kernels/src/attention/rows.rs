@@ -1,0 +1,147 @@
+//! Where the rows that a kernel reads lie, and where those that it writes go.
+
+use super::element::Storage;
+use super::problem::View;
+use super::scratch::{Aligned, padded};
+use crate::plan::{Plan, TILE};
+
+/// Equally wide rows inside of one slice, by their first elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) starts: &'a [usize],
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// Some of the rows.
+    #[inline(always)]
+    pub(crate) fn range(self, range: std::ops::Range<usize>) -> Self {
+        Self { data: self.data, starts: &self.starts[range] }
+    }
+}
+
+/// Rows of one head as computed: in place where they can be read there, else converted and padded into a buffer.
+#[derive(Debug)]
+pub(crate) struct Panel<'p, T: Storage> {
+    view: View<'p, T>,
+    in_place: bool,
+    base: isize,
+    head: (usize, usize),
+    data: Aligned<T::Acc>,
+    starts: Vec<usize>,
+}
+
+impl<'p, T: Storage> Panel<'p, T> {
+    pub(crate) fn new(view: View<'p, T>) -> Self {
+        let width = view.shape[3];
+        let in_place = T::as_acc(view.data).is_some() && width == padded(width);
+        Self { view, in_place, base: 0, head: (0, 0), data: Aligned::zeros(0), starts: Vec::new() }
+    }
+
+    /// Chooses the head to read.
+    pub(crate) fn select(&mut self, batch: usize, head: usize) {
+        self.head = (batch, head);
+        self.base = self.view.start(batch, head, 0) as isize;
+    }
+
+    /// The given rows of the head, in their order.
+    #[inline(always)]
+    pub(crate) fn gather<I: ExactSizeIterator<Item = usize>>(&mut self, rows: I) -> Rows<'_, T::Acc> {
+        self.starts.clear();
+        if let (true, Some(data)) = (self.in_place, T::as_acc(self.view.data)) {
+            let (base, stride) = (self.base, self.view.strides[2]);
+            self.starts.extend(rows.map(|r| (base + r as isize * stride) as usize));
+            return Rows { data, starts: &self.starts };
+        }
+        self.convert(rows);
+        Rows { data: &self.data, starts: &self.starts }
+    }
+
+    /// Brings a row into the cache: there is no safe prefetch, but a load that nothing waits for does as well.
+    #[inline(always)]
+    pub(crate) fn touch(&self, row: usize) {
+        let Some(data) = T::as_acc(self.view.data).filter(|_| self.in_place) else { return };
+        let start = (self.base + row as isize * self.view.strides[2]) as usize;
+        let row = &data[start..start + self.view.shape[3]];
+        let sum = row.iter().step_by(64 / size_of::<T::Acc>()).fold(T::Acc::default(), |sum, &x| sum + x);
+        std::hint::black_box(sum);
+    }
+
+    /// Up to `N` rows, by their keys; the last one is repeated to fill up the starts.
+    #[inline(always)]
+    pub(crate) fn fetch<const N: usize>(&mut self, keys: &[u32], starts: &mut [usize; N]) -> &[T::Acc] {
+        if let (true, Some(data)) = (self.in_place, T::as_acc(self.view.data)) {
+            let (base, stride) = (self.base, self.view.strides[2]);
+            let at = |key: u32| (base + key as isize * stride) as usize;
+            if let Ok(keys) = <&[u32; N]>::try_from(keys) {
+                for i in 0..N {
+                    starts[i] = at(keys[i]);
+                }
+            } else {
+                let last = keys.len() - 1;
+                for i in 0..N {
+                    starts[i] = at(keys[i.min(last)]);
+                }
+            }
+            return data;
+        }
+        self.starts.clear();
+        self.convert(keys.iter().map(|&key| key as usize));
+        for i in 0..N {
+            starts[i] = self.starts[i.min(keys.len() - 1)];
+        }
+        &self.data
+    }
+
+    #[inline(never)]
+    fn convert(&mut self, rows: impl ExactSizeIterator<Item = usize>) {
+        let width = self.view.shape[3];
+        let full = padded(width);
+        if self.data.len() < rows.len() * full {
+            self.data = Aligned::zeros(rows.len() * full);
+        }
+        for (i, (row, out)) in rows.zip(self.data.chunks_exact_mut(full)).enumerate() {
+            let (out, pad) = out.split_at_mut(width);
+            T::widen(self.view.row(self.head.0, self.head.1, row), out);
+            pad.fill(T::Acc::default());
+            self.starts.push(i * full);
+        }
+    }
+}
+
+/// The output rows of one task, in the order of its tiles' lanes.
+pub(crate) enum TaskRows<'a, T> {
+    /// One after the other.
+    Together(&'a mut [T], usize),
+    /// Anywhere.
+    Apart(Vec<&'a mut [T]>),
+}
+
+impl<T> TaskRows<'_, T> {
+    #[inline(always)]
+    pub(crate) fn row(&mut self, i: usize) -> &mut [T] {
+        match self {
+            Self::Together(data, width) => &mut data[i * *width..][..*width],
+            Self::Apart(rows) => rows[i],
+        }
+    }
+}
+
+/// Deals the rows of each head's output to tasks of so many tiles: all tasks of the first head, then of the next.
+pub(crate) fn deal<'a, T>(plan: &Plan, out: &'a mut [T], width: usize, tiles: usize) -> Vec<TaskRows<'a, T>> {
+    let n = plan.n_queries();
+    let mut tasks = Vec::with_capacity(out.len().div_ceil(tiles * TILE * width));
+    for out in out.chunks_exact_mut(n * width) {
+        let Some(order) = plan.order() else {
+            tasks.extend(out.chunks_mut(tiles * TILE * width).map(|rows| TaskRows::Together(rows, width)));
+            continue;
+        };
+        let mut rows: Vec<Option<&mut [T]>> = out.chunks_exact_mut(width).map(Some).collect();
+        tasks.extend(
+            order
+                .chunks(tiles * TILE)
+                .map(|part| TaskRows::Apart(part.iter().filter_map(|&query| rows[query as usize].take()).collect())),
+        );
+    }
+    tasks
+}
