@@ -74,7 +74,9 @@ def test_an_unknown_executor_is_refused():
     index_set = fc.pattern("window", radius=2).index_set(8)
     x = torch.randn(1, 1, 8, 16).numpy()
     with pytest.raises(fc.errors.InvalidArgumentError) as refused:
-        _native.attention_forward(np.empty_like(x), np.empty_like(x[..., 0]), x, x, x, int(index_set.handle[0]), "f32", 1.0, executor="tbb")
+        _native.attention_forward(
+            np.empty_like(x), np.empty_like(x[..., 0]), x, x, x, int(index_set.handle[0]), "f32", 1.0, executor="tbb"
+        )
     assert refused.value.argument == "executor"
 
 
@@ -148,7 +150,9 @@ def test_other_threads_run_while_a_kernel_does():
 
     def kernel():
         started.set()
-        _native.attention_forward(np.empty_like(x), np.empty_like(x[..., 0]), x, x, x, key, "f32", 0.1, executor="serial")
+        _native.attention_forward(
+            np.empty_like(x), np.empty_like(x[..., 0]), x, x, x, key, "f32", 0.1, executor="serial"
+        )
         done.set()
 
     worker = threading.Thread(target=kernel)

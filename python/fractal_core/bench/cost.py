@@ -19,8 +19,8 @@ __all__ = ["EFFICIENCY", "Efficiency", "predicted_ms"]
 class Efficiency:
     """Shares of the FMA peak, 0 to 1, at which the two parts of a plan run at head dimension 64, two threads.
 
-    Measured by `fractal-core bench --only predicted` on one machine (Zen 4): a guide, which the table of that
-    measurement holds against the clock.
+    The AVX levels are measured (Zen 4, `fractal-core bench --only predicted`), the others set by hand. A guide: that
+    measurement holds it against the clock, and rows shorter than a step of 16 keys take longer than it says.
     """
 
     tiles: float
@@ -30,9 +30,9 @@ class Efficiency:
 
 
 EFFICIENCY: Mapping[str, Efficiency] = {
-    "avx512": Efficiency(0.45, 0.15, 0.45, 0.17),
-    "avx2": Efficiency(0.40, 0.15, 0.40, 0.17),
-    "neon": Efficiency(0.40, 0.15, 0.40, 0.17),
+    "avx512": Efficiency(0.65, 0.21, 0.63, 0.15),
+    "avx2": Efficiency(0.59, 0.20, 0.51, 0.15),
+    "neon": Efficiency(0.50, 0.20, 0.50, 0.15),
     "sse4.2": Efficiency(0.50, 0.25, 0.50, 0.25),
     "sse2": Efficiency(0.50, 0.25, 0.50, 0.25),
     "scalar": Efficiency(0.50, 0.40, 0.50, 0.40),
