@@ -70,8 +70,8 @@ test-slow: build ## The tests that take minutes
 	$(BIN)/pytest -m slow $(ARGS)
 
 .PHONY: bench
-bench: build ## Print the import time and the speed ratios
-	for script in benches/*.py; do $(BIN)/python $$script; done
+bench: $(STAMPS)/bench ## Measure against every peer in one run; fails when a bar falls short (ARGS=...)
+	PATH="$(CURDIR)/.tools/$(SCRIPTS):$$PATH" $(BIN)/fractal-core bench $(ARGS)
 
 .PHONY: format
 format: $(STAMPS)/setup ## Format Rust and Python
@@ -94,6 +94,10 @@ $(STAMPS)/setup: pyproject.toml constraints.txt | rust $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $$(command -v $(PYTHON)) .venv
 	$(UV) pip install --constraint constraints.txt --group dev --requirement pyproject.toml --extra torch --extra cli --extra viz
 	mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/bench: $(STAMPS)/build
+	$(UV) pip install --constraint constraints.txt --group bench
+	touch $@
 
 $(STAMPS)/build: $(STAMPS)/setup $(RUST)
 	PATH="$(CURDIR)/.tools/$(SCRIPTS):$$PATH" $(BIN)/maturin develop --release --locked --uv

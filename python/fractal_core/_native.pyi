@@ -16,6 +16,7 @@ __all__ = [
     "dragon_set",
     "dragon_turns",
     "dragon_vertices",
+    "fma_chains",
     "grid",
     "hilbert_box_set",
     "hilbert_decode",
@@ -105,6 +106,7 @@ class IndexSet:
 
 def attach_openmp(path: str, /) -> bool: ...
 def thread_info() -> dict[str, int | bool | str]: ...
+def fma_chains(steps: int, tasks: int, executor: str = "rayon", threads: int = 1) -> int: ...
 def attention_forward(
     out: NDArray[np.generic],
     lse: NDArray[np.floating],

@@ -1,4 +1,4 @@
-"""The command line, `fractal-core`: `demo`, `info`, `patterns` and `render`.
+"""The command line, `fractal-core`: `bench`, `demo`, `info`, `patterns` and `render`.
 
 Exit codes: 0 done, 1 failed, 2 a wrong argument, 130 interrupted. Nothing heavy loads before its command runs.
 """

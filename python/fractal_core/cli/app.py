@@ -110,6 +110,37 @@ def demo(  # noqa: PLR0917
 
 @app.command()
 @guarded
+def bench(  # noqa: PLR0917
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure this one only; may be given again.", metavar="NAME")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of every measurement; each one's own number when not given.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="At most three rounds a measurement.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the measurements.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for results.json and results.png.")] = Path("out/bench"),
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Where the JSON goes instead.", metavar="PATH")
+    ] = None,
+    write_docs: Annotated[
+        bool, typer.Option("--write-docs", help="Also write docs/results.md, from the repository's root.")
+    ] = False,
+) -> None:
+    """Measure against every peer in one run; exit code 1 when a bar falls short or a peer is missing."""
+    need("torch", "torch")
+    need("matplotlib", "viz")
+    from fractal_core.bench.settings import Settings as Rounds
+    from fractal_core.cli import bench as command
+
+    if listed:
+        command.show_list()
+    else:
+        command.measure(Rounds(rounds, quick), only or [], out=out, json_path=json_path, write_docs=write_docs)
+
+
+@app.command()
+@guarded
 def render(
     what: Annotated[str, typer.Argument(help="pattern, curve, field or gallery.", metavar="WHAT")],
     name: Annotated[

@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::index_sets::lookup;
+use crate::simd::level;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
-    Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Level, Problem, Saved, Storage, View, backward, backward_lists,
-    forward, forward_lists,
+    Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Problem, Saved, Storage, View, backward, backward_lists, forward,
+    forward_lists,
 };
 use fractal_kernels::executor::Executor;
 use fractal_kernels::plan::Plan;
@@ -310,7 +311,7 @@ pub(crate) fn attention_forward<'py>(
         let shape = call.out_shape();
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
         let (out, lse) = (T::write(values(&mut out, "out")?), values(&mut lse, "lse")?);
-        let level = Level::new();
+        let level = level()?;
         match &keys {
             Keys::Set(set) => py.detach(|| {
                 call.run(set, executor, |problem, plan| forward(problem, plan, level, executor, out, lse))
@@ -385,7 +386,7 @@ pub(crate) fn attention_backward<'py>(
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
-        let level = Level::new();
+        let level = level()?;
         match &keys {
             Keys::Set(set) => py.detach(|| {
                 call.run(set, executor, |problem, plan| backward(problem, plan, level, executor, saved, gradients))

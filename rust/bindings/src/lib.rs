@@ -8,6 +8,8 @@ mod error;
 mod fields;
 mod index_sets;
 mod memory;
+mod peak;
+mod simd;
 mod threads;
 
 use pyo3::prelude::*;
@@ -36,6 +38,8 @@ mod _native {
     };
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;
+    #[pymodule_export]
+    use crate::peak::fma_chains;
     #[pymodule_export]
     use crate::threads::{attach_openmp, thread_info};
 

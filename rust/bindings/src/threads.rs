@@ -96,7 +96,7 @@ pub(crate) fn thread_info(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
     #[cfg(not(unix))]
     info.set_item("openmp", false)?;
     info.set_item("forked", forked())?;
-    info.set_item("simd", fractal_kernels::attention::levels().first().map_or("scalar", |l| l.0))?;
+    info.set_item("simd", crate::simd::chosen()?.0)?;
     Ok(info)
 }
 

@@ -20,6 +20,7 @@ pub mod lanes;
 pub mod lattice;
 pub mod morton;
 mod orbit;
+pub mod peak;
 pub mod plan;
 mod plane;
 pub mod planned;

@@ -1,0 +1,114 @@
+"""Measurements in a fresh process: `python -m fractal_core.bench.alone WHAT ARGUMENTS` prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from fractal_core.bench.attention import HEADS, WIDTH, Case, shares
+from fractal_core.bench.paired import answer, environment
+from fractal_core.bench.peers import PeerError
+from fractal_core.bench.results import Row
+from fractal_core.bench.settings import Settings
+from fractal_core.patterns import create
+
+__all__ = ["avx2", "import_time", "memory"]
+
+_MODULE = "fractal_core.bench.alone"
+_IMPORT_MS = 150.0
+
+
+def avx2(settings: Settings, *, n: int = 4096) -> Iterator[Row]:
+    """The window at the AVX2 level, of the AVX2 peak."""
+    try:
+        found = answer([_MODULE, "shares", str(settings.count(25)), str(n)], environment(FRACTAL_CORE_SIMD="avx2"))
+    except PeerError as error:
+        for direction in ("forward", "backward"):
+            what = f"window ±64, n = {n}, {direction}"
+            yield Row(f"level-avx2/{direction}", what, "FMA peak of avx2", "of peak", bar=0.5, note=str(error))
+        return
+    yield from map(Row.from_dict, found)
+
+
+def memory(settings: Settings, *, n: int = 65_536, width: int = WIDTH) -> Iterator[Row]:
+    """Growth of the resident memory over a forward and backward pass, against the arrays that must exist."""
+    del settings  # once is enough: nothing is timed
+    what = f"window 64 ∪ Cantor b = 5, n = {n}, causal, forward + backward: growth of the peak memory"
+    peer = "inputs + outputs + gradients + index"
+    try:
+        grown, needed = answer([_MODULE, "memory", str(n), str(width)], environment())
+    except PeerError as error:
+        yield Row("memory/growth", what, peer, "x", bar=1.2, at_most=True, note=str(error))
+        return
+    note = f"grew {grown / 2**20:.0f} MiB; the arrays are {needed / 2**20:.0f} MiB; a fresh process"
+    yield Row("memory/growth", what, peer, "x", grown / needed, bar=1.2, at_most=True, limit=1.0, note=note)
+
+
+def import_time(settings: Settings) -> Iterator[Row]:
+    """What `import fractal_core` costs beyond NumPy, in fresh interpreters."""
+    import statistics
+    import subprocess
+
+    def cost() -> float:
+        words = [sys.executable, "-X", "importtime", "-c", "import numpy; import fractal_core, fractal_core._native"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        lines = (line.removeprefix("import time:").split("|") for line in done.stderr.splitlines() if "|" in line)
+        total = {name.strip(): int(whole) / 1e3 for _, whole, name in lines if whole.strip().isdigit()}
+        return total["fractal_core"] + total["fractal_core._native"]
+
+    costs = [cost() for _ in range(settings.count(9))]
+    what = "import fractal_core, beyond NumPy"
+    yield Row(
+        "import/time",
+        what,
+        "a fixed limit",
+        "ms",
+        statistics.median(costs),
+        min(costs),
+        max(costs),
+        bar=_IMPORT_MS,
+        at_most=True,
+    )
+
+
+def _resident() -> tuple[int, int]:
+    """Bytes that this process holds now, and held at most."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        raise PeerError("needs /proc/self/status, to see the resident memory")
+    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
+
+
+def _growth(n: int, width: int) -> tuple[int, int]:
+    """Bytes that the peak grew by, and bytes of the arrays that a training step has."""
+    pattern = create("window:radius=64|cantor:base=5")
+    small = Case(pattern.index_set(64, causal=True), width=width)
+    small.training(small.ours)()
+    before, _ = _resident()
+    case = Case(pattern.index_set(n, causal=True), width=width)
+    out = case.ours(case.q, case.k, case.v)
+    gradients = torch.autograd.grad(out, (case.q, case.k, case.v), case.grad)
+    _, peak = _resident()
+    tensors = (case.q, case.k, case.v, case.grad, out, *gradients)
+    held = sum(x.numel() * x.element_size() for x in tensors) + 4 * HEADS * n
+    return peak - before, held + case.index_set.report(layers=1).index_bytes
+
+
+def main() -> None:
+    """Prints the result of one measurement as JSON."""
+    what, *numbers = sys.argv[1:]
+    if what == "shares":
+        rounds, n = map(int, numbers)
+        print(json.dumps([row.to_dict() for row in shares(Settings(rounds), n=n)]))
+    else:
+        n, width = map(int, numbers)
+        print(json.dumps(_growth(n, width)))
+
+
+if __name__ == "__main__":
+    main()

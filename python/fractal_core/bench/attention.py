@@ -1,0 +1,252 @@
+"""Attention against its peers at fixed sizes, and as a share of the FMA peak of the same run.
+
+Operations are counted on the pattern's own edges: 4 D an edge and head forward, 10 D backward (five products against
+two). What masked lanes compute on top is a cost, not work done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fractal_core import _native
+from fractal_core.bench.clock import Call, Spread, Times, interleaved
+from fractal_core.bench.peers import Attend, PeerError, causal, dense, flex_window, gather, local, masked
+from fractal_core.bench.results import Row
+from fractal_core.bench.settings import Settings
+from fractal_core.index_sets import IndexSet
+from fractal_core.nn import sparse_attention
+from fractal_core.nn._threads import executor
+from fractal_core.patterns import create
+
+__all__ = [
+    "Case",
+    "Peak",
+    "ladder",
+    "neighbourhood",
+    "random_keys",
+    "random_lists",
+    "shares",
+    "window_forward",
+    "window_training",
+]
+
+HEADS, WIDTH = 4, 64
+_IN_TURN = "the peers' calls run in between"
+
+
+class Case:
+    """Inputs of one problem, B1, drawn from a seed, and the calls on them.
+
+    Args:
+        index_set: Which keys each query attends to.
+        heads: H.
+        width: D.
+        dtype: Of q, k, v and the gradient of the output.
+    """
+
+    def __init__(
+        self, index_set: IndexSet, heads: int = HEADS, width: int = WIDTH, dtype: torch.dtype = torch.float32
+    ) -> None:
+        generator = torch.Generator().manual_seed(0)
+
+        def drawn(n: int) -> Tensor:
+            return torch.randn(1, heads, n, width, generator=generator).to(dtype)
+
+        self.index_set = index_set
+        self.q = drawn(index_set.n_queries).requires_grad_()
+        self.k, self.v = (drawn(index_set.n_keys).requires_grad_() for _ in range(2))
+        self.grad = drawn(index_set.n_queries)
+        self.flops = 4 * width * heads * index_set.nnz
+        """Of a forward pass; a backward pass has two and a half times as many."""
+
+    def ours(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Sparse attention through the public function."""
+        return sparse_attention(q, k, v, self.index_set)
+
+    def forward(self, attend: Attend) -> Call:
+        """A forward pass without gradients."""
+        q, k, v = (x.detach() for x in (self.q, self.k, self.v))
+
+        def call() -> Tensor:
+            with torch.no_grad():
+                return attend(q, k, v)
+
+        return call
+
+    def training(self, attend: Attend) -> Call:
+        """A forward pass and the gradients of q, k and v through autograd."""
+
+        def call() -> object:
+            return torch.autograd.grad(attend(self.q, self.k, self.v), (self.q, self.k, self.v), self.grad)
+
+        return call
+
+    def backward(self, attend: Attend) -> Call:
+        """The gradients alone, of one forward pass."""
+        out = attend(self.q, self.k, self.v)
+        inputs = (self.q, self.k, self.v)
+        return lambda: torch.autograd.grad(out, inputs, self.grad, retain_graph=True)
+
+
+class Peak:
+    """The FMA peak at the level, the threads and on the pool of our calls from torch.
+
+    Args:
+        steps: Length of the chains; the default takes some milliseconds a call.
+    """
+
+    def __init__(self, steps: int = 50_000) -> None:
+        self._steps = steps
+        self._tasks = 16 * torch.get_num_threads()
+        self.flops = self()
+
+    def __call__(self) -> int:
+        """Runs the chains once and gives their operations."""
+        return _native.fma_chains(self._steps, self._tasks, executor(), torch.get_num_threads())
+
+    def share(self, times: Times, ours: str, flops: float) -> Spread:
+        """Our operations in a second as a share of the peak's."""
+        return times.ratio(ours, "peak").scaled(flops / self.flops)
+
+    def limit(self, times: Times, peer: str, flops: float) -> float:
+        """How many times faster than the peer a kernel at the peak would be."""
+        return times.median(peer) * self.flops / (flops * times.median("peak"))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer of a comparison: its name for people, how to get ready, and the bar."""
+
+    title: str
+    prepare: Callable[[], Attend]
+    bar: float | None = None
+
+
+def _against(
+    settings: Settings,
+    name: str,
+    what: str,
+    case: Case,
+    peers: Mapping[str, Peer],
+    *,
+    training: bool,
+    usual: int,
+    share_bar: float | None = None,
+) -> Iterator[Row]:
+    """Rows for each peer and one for the share of the peak: of the forward, or with training of the backward pass."""
+    make = case.training if training else case.forward
+    peak = Peak()
+    calls: dict[str, Call] = {"ours": make(case.ours)}
+    missing: dict[str, str] = {}
+    for key, peer in peers.items():
+        try:
+            calls[key] = make(peer.prepare())
+        except PeerError as error:
+            missing[key] = str(error)
+    if training:
+        calls["backward"] = case.backward(case.ours)
+    calls["peak"] = peak
+    times = interleaved(calls, settings.count(usual))
+    for key, peer in peers.items():
+        if key in missing:
+            yield Row(f"{name}/{key}", what, peer.title, bar=peer.bar, note=missing[key])
+            continue
+        limit = peak.limit(times, key, case.flops * (3.5 if training else 1.0))
+        yield Row.faster(f"{name}/{key}", what, peer.title, times, theirs=key, bar=peer.bar, limit=limit, note=_IN_TURN)
+    share = peak.share(times, "backward", 2.5 * case.flops) if training else peak.share(times, "ours", case.flops)
+    direction = "backward" if training else "forward"
+    sizes = what.rpartition(", ")[0]
+    yield Row.share(f"{name}/peak", f"{sizes}, {direction}", "FMA peak", share, bar=share_bar, note=_IN_TURN)
+
+
+def window_forward(
+    settings: Settings, *, n: int = 4096, radius: int = 64, width: int = WIDTH, flex: bool = True
+) -> Iterator[Row]:
+    """A window's forward pass against dense and masked SDPA, FlexAttention and local-attention."""
+    case = Case(create("window", radius=radius).index_set(n), width=width)
+    peers = {
+        "dense": Peer("SDPA dense", lambda: dense, 28),
+        "masked": Peer("SDPA with the mask", lambda: masked(case.index_set)),
+        "flex": Peer("FlexAttention, compiled", lambda: flex_window(radius, case.q, case.k, case.v), 3),
+        "local": Peer("local-attention", lambda: local(radius)),
+    }
+    if not flex:
+        del peers["flex"]
+    what = f"window ±{radius}, n = {n}, forward"
+    yield from _against(settings, "window-forward", what, case, peers, training=False, usual=9, share_bar=0.5)
+
+
+def window_training(settings: Settings, *, n: int = 4096, radius: int = 64, width: int = WIDTH) -> Iterator[Row]:
+    """A window's forward and backward pass against dense and masked SDPA and local-attention."""
+    case = Case(create("window", radius=radius).index_set(n), width=width)
+    peers = {
+        "dense": Peer("SDPA dense", lambda: dense, 26),
+        "masked": Peer("SDPA with the mask", lambda: masked(case.index_set), 26),
+        "local": Peer("local-attention", lambda: local(radius)),
+    }
+    what = f"window ±{radius}, n = {n}, forward + backward"
+    yield from _against(settings, "window-training", what, case, peers, training=True, usual=7, share_bar=0.5)
+
+
+def random_lists(settings: Settings, *, n: int = 4096, k: int = 64, width: int = WIDTH) -> Iterator[Row]:
+    """Random keys: the worst case, against keys gathered by torch."""
+    case = Case(random_keys(n, k), width=width)
+    peers = {
+        "gather": Peer("gather in torch", lambda: gather(case.index_set), None),
+        "dense": Peer("SDPA dense", lambda: dense),
+    }
+    what = f"random lists K = {k}, n = {n}, forward"
+    yield from _against(settings, "random", what, case, peers, training=False, usual=5, share_bar=0.12)
+    peers["gather"] = Peer("gather in torch", lambda: gather(case.index_set), 40)
+    what = f"random lists K = {k}, n = {n}, forward + backward"
+    yield from _against(settings, "random-training", what, case, peers, training=True, usual=5, share_bar=0.12)
+
+
+def random_keys(n: int, k: int) -> IndexSet:
+    """Lists of k different keys for each query, drawn evenly from all n."""
+    rng = np.random.default_rng(0)
+    keys = np.sort(rng.integers(0, n, (n, k), dtype=np.int64), axis=1)
+    for row in np.flatnonzero((np.diff(keys, axis=1) == 0).any(axis=1)):
+        keys[row] = rng.choice(n, k, replace=False, shuffle=False)
+    return IndexSet.from_padded(keys, n)
+
+
+def ladder(settings: Settings, *, n: int = 16_384, radius: int = 64, width: int = WIDTH) -> Iterator[Row]:
+    """A causal window with a Cantor ladder against causal SDPA."""
+    pattern = f"window:radius={radius}|cantor:base=4"
+    case = Case(create(pattern).index_set(n, causal=True), width=width)
+    for training, bar, usual in ((False, 30, 5), (True, 25, 3)):
+        peers = {"causal": Peer("SDPA, is_causal=True", lambda: causal, bar)}
+        what = f"causal window {radius} ∪ Cantor b = 4, n = {n}, {'forward + backward' if training else 'forward'}"
+        name = "ladder-training" if training else "ladder"
+        yield from _against(settings, name, what, case, peers, training=training, usual=usual)
+
+
+def neighbourhood(settings: Settings, *, side: int = 128, window: int = 7, width: int = WIDTH) -> Iterator[Row]:
+    """A square neighbourhood of tokens in raster layout against dense SDPA."""
+    case = Case(create("hilbert", window=window, shape=(side, side)).index_set(side * side), width=width)
+    peers = {"dense": Peer("SDPA dense", lambda: dense, 120)}
+    what = f"neighbourhood {window} × {window} on {side} × {side}, n = {side * side}, forward + backward"
+    yield from _against(settings, "neighbourhood", what, case, peers, training=True, usual=3)
+
+
+def shares(settings: Settings, *, n: int = 4096, radius: int = 64, width: int = WIDTH) -> Iterator[Row]:
+    """A window's forward and backward pass as shares of the peak at this process's SIMD level, without a peer."""
+    level = str(_native.thread_info()["simd"])
+    case = Case(create("window", radius=radius).index_set(n), width=width)
+    peak = Peak()
+    calls: dict[str, Call] = {
+        "forward": case.forward(case.ours),
+        "backward": case.backward(case.ours),
+        "peak": peak,
+    }
+    times = interleaved(calls, settings.count(25))
+    for direction, factor in (("forward", 1.0), ("backward", 2.5)):
+        share = peak.share(times, direction, factor * case.flops)
+        what, note = f"window ±{radius}, n = {n}, {direction}", f"at level {level}, alone in a process of its own"
+        yield Row.share(f"level-{level}/{direction}", what, f"FMA peak of {level}", share, bar=0.5, note=note)

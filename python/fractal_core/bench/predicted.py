@@ -1,0 +1,58 @@
+"""The predicted time of a plan against the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fractal_core import _native
+from fractal_core.bench.attention import HEADS, WIDTH, Case, Peak, random_keys
+from fractal_core.bench.clock import interleaved
+from fractal_core.bench.cost import predicted_ms
+from fractal_core.bench.results import Row
+from fractal_core.bench.settings import Settings
+from fractal_core.patterns import create
+
+__all__ = ["predicted"]
+
+
+def predicted(settings: Settings, *, n: int = 4096, side: int = 64, width: int = WIDTH) -> Iterator[Row]:
+    """Predicted over measured time of four plans, forward and backward."""
+    level = str(_native.thread_info()["simd"])
+    sets = {
+        "window": (f"window ±64, n = {n}", create("window", radius=64).index_set(n)),
+        "random": (f"random lists K = 64, n = {n}", random_keys(n, 64)),
+        "ladder": (
+            f"causal window 64 ∪ Cantor b = 4, n = {n}",
+            create("window:radius=64|cantor:base=4").index_set(n, causal=True),
+        ),
+        "neighbourhood": (
+            f"neighbourhood 7 × 7 on {side} × {side}",
+            create("hilbert", window=7, shape=(side, side)).index_set(side * side),
+        ),
+    }
+    peak = Peak()
+    for name, (what, index_set) in sets.items():
+        case = Case(index_set, width=width)
+        plan = index_set._native.plan_report()  # pyright: ignore[reportPrivateUsage]
+        calls = {"forward": case.forward(case.ours), "backward": case.backward(case.ours), "peak": peak}
+        times = interleaved(calls, settings.count(9))
+        gflops = peak.flops / times.median("peak") / 1e9
+        for direction in ("forward", "backward"):
+            expected = predicted_ms(
+                plan,
+                level=level,
+                peak_gflops=gflops,
+                heads=HEADS,
+                head_dim=width,
+                backward=direction == "backward",
+            )
+            yield Row(
+                f"predicted/{name}-{direction}",
+                f"predicted time, {what}, {direction}",
+                "the clock",
+                "of measured",
+                expected / times.ms(direction),
+                ours_ms=expected,
+                peer_ms=times.ms(direction),
+                limit=1.0,
+            )

@@ -1,0 +1,283 @@
+"""Each measurement at tiny sizes: sane rows with the names, units and bars of the table. Nothing timed is asserted."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import fractal_core as fc
+import numpy as np
+import pytest
+import torch
+from fractal_core.bench import (
+    MEASUREMENTS,
+    Row,
+    Settings,
+    Verdict,
+    alone,
+    attention,
+    curves,
+    fields,
+    interpreters,
+    peers,
+    predicted,
+    scaling,
+)
+from fractal_core.bench import originals as tutorial
+from fractal_core.bench.cost import EFFICIENCY, predicted_ms
+from fractal_core.bench.paired import Worker, environment, worker_script
+from fractal_core.errors import InvalidArgumentError
+
+ONE = Settings(1)
+
+
+def sane(rows: Sequence[object]) -> dict[str, Row]:
+    """Rows by name; those that were measured hold finite positive figures in order."""
+    found = {}
+    for row in rows:
+        assert isinstance(row, Row)
+        found[row.name] = row
+        assert row.what
+        assert row.peer
+        if row.value is None:
+            assert row.note
+            continue
+        assert math.isfinite(row.value) or row.unit == "tokens"
+        if row.low is not None and row.high is not None:
+            assert row.low <= row.high
+        for ms in (row.ours_ms, row.peer_ms):
+            assert ms is None or math.isfinite(ms)
+    assert len(found) == len(rows)
+    return found
+
+
+def bars(rows: dict[str, Row]) -> dict[str, float | None]:
+    return {name: row.bar for name, row in rows.items()}
+
+
+def test_window_forward():
+    found = sane(list(attention.window_forward(ONE, n=64, radius=8, width=16, flex=False)))
+    assert bars(found) == {
+        "window-forward/dense": 28,
+        "window-forward/masked": None,
+        "window-forward/local": None,
+        "window-forward/peak": 0.5,
+    }
+    assert found["window-forward/dense"].limit is not None
+
+
+def test_window_training():
+    found = sane(list(attention.window_training(ONE, n=64, radius=8, width=16)))
+    assert bars(found) == {
+        "window-training/dense": 26,
+        "window-training/masked": 26,
+        "window-training/local": None,
+        "window-training/peak": 0.5,
+    }
+    assert found["window-training/peak"].what == "window ±8, n = 64, backward"
+
+
+def test_random_ladder_and_neighbourhood():
+    assert bars(sane(list(attention.random_lists(ONE, n=64, k=4, width=16)))) == {
+        "random/gather": None,
+        "random/dense": None,
+        "random/peak": 0.12,
+        "random-training/gather": 40,
+        "random-training/dense": None,
+        "random-training/peak": 0.12,
+    }
+    assert bars(sane(list(attention.ladder(ONE, n=64, radius=4, width=16)))) == {
+        "ladder/causal": 30,
+        "ladder/peak": None,
+        "ladder-training/causal": 25,
+        "ladder-training/peak": None,
+    }
+    assert bars(sane(list(attention.neighbourhood(ONE, side=8, window=3, width=16)))) == {
+        "neighbourhood/dense": 120,
+        "neighbourhood/peak": None,
+    }
+
+
+def test_scaling():
+    assert bars(sane(list(scaling.threads(ONE, n=64, radius=4, width=16)))) == {"threads/step": 1.7}
+    found = sane(list(scaling.crossover(ONE, lengths=(16, 32), width=16)))
+    assert found["crossover/window"].value in {16.0, 32.0, math.inf}
+    found = sane(list(scaling.decode(ONE, cached=200, heads=2, width=16)))
+    assert found["decode/step"].bar == 100
+    assert bars(sane(list(scaling.slope(ONE, lengths=(128, 256), width=16)))) == {
+        "slope/window": 1.1,
+        "slope/random": None,
+    }
+    assert bars(sane(list(scaling.planning(ONE, n=128, width=16)))) == {
+        "planning/offsets": 0.1,
+        "planning/csr": 1.5,
+        "planning/listed": None,
+    }
+
+
+def test_threads_are_as_before():
+    before = torch.get_num_threads()
+    list(scaling.threads(ONE, n=32, radius=4, width=16))
+    assert torch.get_num_threads() == before
+
+
+def test_lengths():
+    found = list(scaling.lengths(ONE, scanned=(16, 32), width=16))
+    assert {(c.dtype, c.direction) for c in found} == {
+        (dtype, direction) for dtype in ("float32", "bfloat16") for direction in ("forward", "forward + backward")
+    }
+    assert {len(c.ratios) for c in found} == {2}
+    assert all(c.tokens in {16, 32, None} for c in found)
+
+
+def test_own_processes():
+    found = sane(list(alone.memory(ONE, n=256, width=16)))
+    assert found["memory/growth"].verdict is not Verdict.MISSING or sys.platform != "linux"
+    found = sane(list(alone.avx2(ONE, n=64)))
+    assert bars(found) == {"level-avx2/forward": 0.5, "level-avx2/backward": 0.5}
+    found = sane(list(alone.import_time(ONE)))
+    assert found["import/time"].at_most
+
+
+def test_fields():
+    found = sane(list(fields.julia(ONE, side=8, max_iter=8)))
+    assert {name: bar for name, bar in bars(found).items() if bar} == {
+        "julia/dendritic-float32": 8,
+        "julia/interior-heavy-float32": 8,
+    }
+    assert bars(sane(list(fields.soft_julia(ONE, points=16, steps=4)))) == {
+        "soft-julia/float32": 15,
+        "soft-julia/float64": None,
+    }
+
+
+def test_tutorial_and_predicted():
+    assert len(sane(list(tutorial.originals(ONE, n=64, queries=2, width=16)))) == 8
+    assert len(sane(list(predicted.predicted(ONE, n=128, side=8, width=16)))) == 8
+
+
+def test_measurements_have_titles():
+    assert all(m.title for m in MEASUREMENTS.values())
+
+
+# --- peers compute what ours does ---------------------------------------------------------------------------------
+
+
+def test_peers_agree_with_ours():
+    index_set = attention.random_keys(40, 5)
+    case = attention.Case(index_set, heads=2, width=16)
+    expected = case.ours(case.q, case.k, case.v)
+    for attend in (peers.masked(index_set), peers.gather(index_set)):
+        torch.testing.assert_close(attend(case.q, case.k, case.v), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_random_keys_are_distinct():
+    found = attention.random_keys(50, 20)
+    assert found.nnz == 1000
+    assert set(np.diff(found.indptr)) == {20}
+
+
+def test_gathering_refuses_ragged_rows():
+    with pytest.raises(peers.PeerError, match="equal length"):
+        peers.gather(fc.pattern("window", radius=2).index_set(9))
+
+
+def test_fields_agree_with_ours():
+    points = fc.fields.grid((12, 12)).reshape(-1)
+    ours = fc.fields.julia_escape(points, -0.7 + 0.27j, 40)
+    np.testing.assert_allclose(fields.numpy_julia(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
+
+
+def test_numba_agrees_with_ours():
+    pytest.importorskip("numba")
+    points = fc.fields.grid((12, 12)).reshape(-1)
+    ours = fc.fields.julia_escape(points, -0.7 + 0.27j, 40)
+    np.testing.assert_allclose(fields.numba_julia()(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_flex_attention_agrees_with_ours():
+    case = attention.Case(fc.pattern("window", radius=9).index_set(256), heads=2, width=16)
+    found = case.forward(peers.flex_window(9, case.q, case.k, case.v))()
+    assert isinstance(found, torch.Tensor)
+    torch.testing.assert_close(found, case.ours(case.q, case.k, case.v).detach(), rtol=1e-4, atol=1e-5)
+
+
+# --- what cannot be measured --------------------------------------------------------------------------------------
+
+
+def test_a_missing_peer_is_a_row_that_says_so(monkeypatch):
+    def missing(module: str, distribution: str) -> None:
+        raise peers.PeerError(f"needs {distribution}")
+
+    monkeypatch.setattr(peers, "need", missing)
+    found = sane(list(attention.window_training(ONE, n=64, radius=8, width=16)))
+    local = found["window-training/local"]
+    assert (local.verdict, local.note) == (Verdict.MISSING, "needs local-attention")
+    assert found["window-training/dense"].verdict is not Verdict.MISSING
+
+
+def test_no_compiler_is_no_flex_attention(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    q = torch.zeros(1, 1, 8, 16)
+    with pytest.raises(peers.PeerError, match="compiler"):
+        peers.flex_window(2, q, q, q)
+
+
+def test_no_python_312_is_a_row_that_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(interpreters, "_NEEDED", (3, 2))
+    with pytest.raises(peers.PeerError, match="needs CPython 3"):
+        interpreters.find_python()
+    found = sane(list(curves.hilbert(ONE, points=10, slow_points=10, side=4)))
+    missing = {name for name, row in found.items() if row.verdict is Verdict.MISSING and "CPython" in row.note}
+    assert missing == {"hilbert/encode-hilbertsfc", "hilbert/decode-hilbertsfc", "hilbert/order-hilbertsfc"}
+
+
+def test_an_unavailable_level_is_a_row_that_says_so(monkeypatch):
+    monkeypatch.setattr(alone, "environment", lambda **_: environment(FRACTAL_CORE_SIMD="avx1024"))
+    found = sane(list(alone.avx2(ONE, n=64)))
+    assert {row.verdict for row in found.values()} == {Verdict.MISSING}
+    assert "FRACTAL_CORE_SIMD" in found["level-avx2/forward"].note
+
+
+# --- pairs of processes, and the cost model -----------------------------------------------------------------------
+
+
+def test_worker_answers_and_says_why_it_ends():
+    words = [sys.executable, "-I", worker_script(), "ours", "10", "4"]
+    with Worker(words, environment()) as worker:
+        assert [worker.seconds(task) >= 0.0 for task in ("encode", "decode", "order")] == [True] * 3
+        with pytest.raises(peers.PeerError, match="nosuch"):
+            worker.seconds("nosuch")
+
+
+def test_predicted_time_grows_with_lanes_and_falls_with_the_peak():
+    plan = {"tile_lanes": 1000, "row_edges": 100}
+    common = {"level": "avx2", "heads": 4, "head_dim": 64}
+    base = predicted_ms(plan, peak_gflops=100, **common)
+    assert predicted_ms({**plan, "tile_lanes": 2000}, peak_gflops=100, **common) > base
+    assert predicted_ms({**plan, "row_edges": 200}, peak_gflops=100, **common) > base
+    assert predicted_ms(plan, peak_gflops=200, **common) < base
+    assert predicted_ms(plan, peak_gflops=100, backward=True, **common) > base
+
+
+@pytest.mark.parametrize(("change", "named"), [({"level": "mmx"}, "level"), ({"peak_gflops": 0.0}, "peak_gflops")])
+def test_predicted_time_refuses(change, named):
+    good = {"level": "avx2", "peak_gflops": 1.0, "heads": 1, "head_dim": 16}
+    with pytest.raises(InvalidArgumentError, match=named):
+        predicted_ms({"tile_lanes": 1, "row_edges": 1}, **{**good, **change})
+
+
+def test_every_level_has_an_efficiency():
+    code = "from fractal_core import _native; print(_native.thread_info()['simd'])"
+    for level in EFFICIENCY:
+        env = {**os.environ, "FRACTAL_CORE_SIMD": level}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
+        assert done.stdout.strip() in {level, ""}
+    assert fc._native.thread_info()["simd"] in EFFICIENCY
