@@ -1,7 +1,6 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
 use super::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
-use std::collections::BTreeMap;
 
 /// Keys further than this from their tile need more than half of its queries: their gradients would cross chunks.
 const NEAR: i64 = 1024;
@@ -27,24 +26,31 @@ impl Shifted {
         // Offsets that no (query, key) pair can have never run.
         let lowest = q_offset - n_keys as i64;
         let highest = n_queries as i64 + q_offset;
-        let mut users: BTreeMap<i64, u16> = BTreeMap::new();
-        for &o in offsets.iter().filter(|&&o| o > lowest && o < highest) {
-            for lane in 0..TILE {
-                *users.entry(lane as i64 - o).or_default() |= 1 << lane;
+        // Lanes without a query run nothing.
+        let lanes = n_queries.min(TILE) as i64;
+        let within = offsets.iter().filter(|&&o| o > lowest && o < highest);
+        let mut pairs: Vec<(i64, u16)> =
+            within.flat_map(|o| (0..lanes).map(move |lane| (lane - o, 1 << lane))).collect();
+        pairs.sort_unstable();
+        let mut users: Vec<(i64, u16)> = Vec::new();
+        for (key, lane) in pairs {
+            match users.last_mut() {
+                Some(last) if last.0 == key => last.1 |= lane,
+                _ => users.push((key, lane)),
             }
         }
         let shared = |key: i64, mask: u16| {
             let threshold = if key.abs() <= NEAR { THRESHOLD } else { FAR_THRESHOLD };
             mask.count_ones() >= threshold && i32::try_from(key).is_ok()
         };
-        let rest: Vec<i64> = users.iter().filter(|&(&k, &m)| !shared(k, m)).map(|(&k, _)| k).collect();
+        let rest: Vec<i64> = users.iter().filter(|&&(k, m)| !shared(k, m)).map(|&(k, _)| k).collect();
         let few = rest.len() <= FEW && rest.iter().all(|k| k.abs() <= NEAR);
         let in_tile = |key: i64, mask: u16| few || shared(key, mask);
-        let tile: Vec<(i64, u16)> = users.iter().map(|(&k, &m)| (k, m)).filter(|&(k, m)| in_tile(k, m)).collect();
+        let tile: Vec<(i64, u16)> = users.iter().copied().filter(|&(k, m)| in_tile(k, m)).collect();
         let (mut keys, mut masks) = (Vec::new(), Vec::new());
         push_entries(&tile, |k| k as i32, &mut keys, &mut masks);
         let mut lanes: [Vec<i64>; TILE] = Default::default();
-        for (&key, &mask) in users.iter().filter(|&(&k, &m)| !in_tile(k, m)) {
+        for &(key, mask) in users.iter().filter(|&&(k, m)| !in_tile(k, m)) {
             for (lane, list) in lanes.iter_mut().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {
                 list.push(lane as i64 - key);
             }
