@@ -3,6 +3,7 @@
 mod naive;
 
 use fractal_kernels::ErrorKind;
+use fractal_kernels::builders::{self, Axis, Span};
 use fractal_kernels::executor::{Rayon, Serial};
 use fractal_kernels::index_set::{Blocks, Form, IndexSet};
 use fractal_kernels::plan::Plan;
@@ -140,6 +141,23 @@ fn long_segments_are_planned_without_a_list() {
     assert!(report.index_bytes < 30 * n as usize, "{report:?}");
     assert!(report.tile_lanes < set.nnz() * 102 / 100, "{report:?}");
     assert!(plan.work() >= set.nnz());
+}
+
+#[test]
+fn wide_neighborhoods_are_held_as_runs() {
+    let axis = |len, kernel, dilation| Axis { len, kernel, stride: 1, dilation, causal: false };
+    let build = |axes: &[Axis]| {
+        let cells = axes.iter().map(|axis| axis.len).product();
+        builders::neighborhood(Span::new(cells, cells, false).unwrap(), axes, &Serial).unwrap()
+    };
+    assert!(held_as_runs(&build(&[axis(9, 3, 1)])) && held_as_runs(&build(&[axis(9, 3, 2), axis(9, 3, 1)])));
+    assert!(!held_as_runs(&build(&[axis(9, 3, 2)])) && !held_as_runs(&build(&[axis(9, 3, 1), axis(9, 2, 1)])));
+    let line = build(&[axis(20_000, 5_001, 1)]);
+    let Form::Runs { runs, .. } = line.form() else { panic!("runs") };
+    assert_eq!((line.nnz(), runs.len()), (20_000 * 5_001, 20_000));
+    let report = Plan::new(&line, &Serial).unwrap().report();
+    assert_eq!(report.tile_edges + report.row_edges, line.nnz());
+    assert!(report.index_bytes < 30 * 20_000, "{report:?}");
 }
 
 #[test]

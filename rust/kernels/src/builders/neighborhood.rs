@@ -102,7 +102,8 @@ impl Window {
 
 /// Keys in the window of the query's cell in a raster box, last axis fastest; every axis has its own rule.
 ///
-/// The span has as many keys as the box has cells. A plan takes the queries block by block, see `block_order`.
+/// The span has as many keys as the box has cells. Windows without gaps along the last axis are held as runs. A plan takes
+/// the queries block by block, see `block_order`.
 pub fn neighborhood(span: Span, axes: &[Axis], executor: &dyn Executor) -> Result<IndexSet> {
     if axes.is_empty() || axes.len() > 3 {
         return Err(KernelError::shape("shape", format!("{} axes", axes.len()), "1 to 3 axes"));
@@ -120,18 +121,31 @@ pub fn neighborhood(span: Span, axes: &[Axis], executor: &dyn Executor) -> Resul
     three[3 - axes.len()..].copy_from_slice(axes);
     let windows = three.map(Axis::windows);
     let [_, height, width] = three.map(|axis| axis.len);
-    let set = IndexSet::from_rows(span.n_queries(), cells, executor, |query, keys| {
+    // Where each line of a window starts, and the window of the query's column.
+    let lines = |query: usize| {
         let position = span.position(query);
         let at = [position / (height * width), position / width % height, position % width];
-        let [planes, lines, columns] = std::array::from_fn(|axis| windows[axis][at[axis]].keys(three[axis].dilation));
-        for plane in planes {
-            for line in lines.clone() {
-                let start = (plane * height + line) * width;
-                let row = columns.clone().map(|column| start + column).take_while(|&key| key < span.end(position));
+        let [planes, lines, _] = std::array::from_fn(|axis| windows[axis][at[axis]].keys(three[axis].dilation));
+        let starts = planes.flat_map(move |plane| lines.clone().map(move |line| (plane * height + line) * width));
+        (starts, windows[2][at[2]], span.end(position))
+    };
+    let [.., last] = three;
+    let set = if last.dilation == 1 && last.kernel > 2 {
+        IndexSet::from_run_rows(span.n_queries(), cells, executor, |query, push| {
+            let (starts, window, end) = lines(query);
+            for first in starts.map(|start| start + window.first).take_while(|&first| first < end) {
+                push([first as i32, (first + window.count).min(end) as i32]);
+            }
+        })?
+    } else {
+        IndexSet::from_rows(span.n_queries(), cells, executor, |query, keys| {
+            let (starts, window, end) = lines(query);
+            for start in starts {
+                let row = window.keys(last.dilation).map(|column| start + column).take_while(|&key| key < end);
                 keys.extend(row.map(|key| key as i32));
             }
-        }
-    })?;
+        })?
+    };
     let sides: Vec<Side> = axes.iter().map(|axis| axis.side()).collect();
     match block_order(&sides, span.position(0))? {
         Some(order) => set.with_order(order),

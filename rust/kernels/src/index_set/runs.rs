@@ -78,7 +78,7 @@ impl IndexSet {
     /// Builds rows of runs in parallel: `row(query, push)` pushes the runs of one query, their first keys increasing.
     ///
     /// Runs that touch or overlap are joined; empty ones are left out. The caller answers for the range of the keys.
-    fn from_run_rows(
+    pub fn from_run_rows(
         n_queries: usize,
         n_keys: usize,
         executor: &dyn Executor,
@@ -88,6 +88,7 @@ impl IndexSet {
         let (indptr, runs) = rows_in_parallel(n_queries, executor, |query, runs: &mut Vec<Run>| {
             let start = runs.len();
             row(query, &mut |run| {
+                debug_assert!(0 <= run[0] && run[1] as usize <= n_keys, "row {query} leaves range");
                 if run[0] < run[1] {
                     push_run(runs, start, run);
                 }
