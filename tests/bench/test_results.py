@@ -25,6 +25,7 @@ MACHINE = {
     "environment": {},
     "load": [0.5, 0.4, 0.3],
     "cores_obtained": 1.9,
+    "rounds": "2 rounds each",
 }
 
 
@@ -138,6 +139,7 @@ def test_page_has_every_row_and_says_what_is_missing():
     assert "needs a compiler" in page
     assert "(results.png)" in page
     assert "| `window:radius=4 ∪ cantor` | SDPA dense | 128 | 64 or less | above 128 |" in page
+    assert "1.0 minutes, 2 rounds each" in page
     assert "before 0.5 / 0.4 / 0.3" in page
 
 

@@ -88,7 +88,7 @@ def _machine(results: Results) -> Iterator[str]:
     yield f"* Load average {', '.join(loads)}; the peak loop had {machine['cores_obtained']} cores to itself"
     if machine["environment"]:
         yield f"* Environment: {', '.join(f'`{k}={v}`' for k, v in machine['environment'].items())}"
-    yield f"* The run took {results.seconds / 60:.1f} minutes"
+    yield f"* The run took {results.seconds / 60:.1f} minutes, {machine['rounds']}"
 
 
 _LOADS = (("before", "load"), ("after", "load_after"))

@@ -80,7 +80,7 @@ def run(
     """
     names = chosen(only)
     began = time.perf_counter()
-    results = Results(facts())
+    results = Results({**facts(), "rounds": settings.described})
     for name in names:
         if begin is not None:
             begin(name)

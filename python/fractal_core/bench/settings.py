@@ -32,3 +32,10 @@ class Settings:
         if self.rounds is not None:
             return self.rounds
         return min(usual, _QUICK) if self.quick else usual
+
+    @property
+    def described(self) -> str:
+        """The rounds in words."""
+        if self.rounds is not None:
+            return f"{self.rounds} rounds each"
+        return f"at most {_QUICK} rounds each" if self.quick else "each measurement's own number of rounds"

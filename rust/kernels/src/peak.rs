@@ -2,7 +2,8 @@
 //!
 //! A multiply-add has a latency of four or five cycles and two may start in each, so eight to ten chains keep both
 //! units busy; twelve leave room, and with both constants still fit into the sixteen registers of AVX2. Levels without
-//! a fused instruction multiply, then add: their peak is counted the same way.
+//! a fused instruction multiply, then add: their peak is counted the same way. At the scalar level it bounds nothing,
+//! since a compiler may vectorise a kernel and not this loop.
 
 use crate::executor::{Executor, for_each_chunk};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
