@@ -1,7 +1,7 @@
 """Prints how much faster the soft Julia field trains than its vectorised torch version, interleaved in one run.
 
-Forward and backward of 65 536 points and 64 iterations, gradients by points, c, radius and smoothness: torch's own ops, our
-torch op, and the NumPy functions, whose threads share the cores with torch's own that spin between the calls.
+Forward and backward of 65 536 points and 64 iterations, gradients by points, c, radius and smoothness: torch's own ops,
+our torch op, and the NumPy functions, whose threads share the cores with torch's own that spin between the calls.
 
 usage: python benches/soft_julia.py [runs]
 """
