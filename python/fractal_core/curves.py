@@ -6,7 +6,7 @@ Letters: `n` points, `ndim` axes, `order` bits per axis. A code is a point's pla
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 
@@ -41,9 +41,8 @@ def _signed(array: npt.NDArray[np.uint64], bits: int) -> Integers:
 
 def _lattice(argument: str, value: npt.ArrayLike) -> Integers:
     """`value` as int64, uint64, int32 or uint32 (typed as the first); no copy of an array that is one."""
-    if isinstance(value, np.ndarray) and value.dtype in {np.dtype(np.int32), np.dtype(np.uint32)}:
-        return cast("Integers", value)
-    return integers(argument, value)
+    array: npt.NDArray[Any] = np.asarray(value)
+    return array if array.dtype in {np.dtype(np.int32), np.dtype(np.uint32)} else integers(argument, value)
 
 
 def _encode(

@@ -80,7 +80,7 @@ impl Escape {
         for (i, out) in out.iter_mut().enumerate() {
             let (re, im) = (escaped.re[i], escaped.im[i]);
             // NaN, or too far out for the square of the modulus.
-            if !((re * re + im * im).to_f64() < f64::INFINITY) {
+            if !(re * re + im * im).to_f64().is_finite() {
                 *out = self.far(re.to_f64(), im.to_f64(), escaped.count[i].to_f64());
             }
         }

@@ -67,7 +67,7 @@ macro_rules! exp {
             }
         }
         for (p, shifted) in p.iter_mut().zip(shifted) {
-            *p = *p * <$v>::from_bits(shifted.to_bits() << $bits);
+            *p *= <$v>::from_bits(shifted.to_bits() << $bits);
         }
         p
     }};
@@ -87,7 +87,7 @@ macro_rules! log2 {
             *k = <$v>::from_bits(exponent + integers(<Self>::to_bits($whole))) - splat($whole);
             *s = (m - splat(1.0)) / (m + splat(1.0));
         }
-        let term = |i: u32| splat(2.0 * std::f64::consts::LOG2_E as Self / (2 * i + 1) as Self);
+        let term = |i: u32| splat(Self::from_f64(2.0 * std::f64::consts::LOG2_E / f64::from(2 * i + 1)));
         let mut p = [term($terms - 1); N];
         for i in (0..$terms - 1).rev() {
             for (p, s) in p.iter_mut().zip(s) {

@@ -20,7 +20,7 @@ mod sealed {
 
 /// An integer that callers hold coordinates and codes in; negative ones are refused with their own value.
 pub trait Coordinate: sealed::Sealed + Copy + Send + Sync + std::fmt::Display {
-    /// The value, of negative ones the two's complement in 64 bits, which no lattice is large enough for but the largest.
+    /// The value; of negative ones the two's complement in 64 bits, so that the highest bit is set.
     fn bits(self) -> u64;
 
     /// The value, or `None` if negative.
@@ -28,11 +28,11 @@ pub trait Coordinate: sealed::Sealed + Copy + Send + Sync + std::fmt::Display {
 }
 
 macro_rules! coordinate {
-    ($($t:ty)*) => {$(
+    ($($t:ty: $bits:expr),*) => {$(
         impl Coordinate for $t {
             #[inline(always)]
             fn bits(self) -> u64 {
-                i64::try_from(self).map_or(self as u64, |x| x as u64)
+                $bits(self)
             }
 
             fn checked(self) -> Option<u64> {
@@ -42,7 +42,7 @@ macro_rules! coordinate {
     )*};
 }
 
-coordinate!(i32 u32 i64 u64);
+coordinate!(i32: |x| i64::from(x) as u64, u32: u64::from, i64: |x| x as u64, u64: |x| x);
 
 /// All ones in the low `bits` bits.
 pub(crate) fn low_bits(bits: u32) -> u64 {

@@ -94,7 +94,8 @@ pub(crate) fn escape<S: Simd, T: Real, const CHANNELS: usize>(
     batch.fill(points, |_| T::from_f64(f64::NAN));
     // Points that stay.
     escaped.count.fill(whole);
-    (escaped.re.fill(T::default()), escaped.im.fill(T::default()));
+    escaped.re.fill(T::default());
+    escaped.im.fill(T::default());
     if family == Family::Mandelbrot {
         for row in (0..batch.len()).step_by(n) {
             let c = batch.load_complex::<S>(simd, 0, row);
