@@ -259,9 +259,11 @@ def _attention_equals_dense(s: _Subject) -> tuple[str, str] | None:
         q, k, v, dout = np.random.default_rng(n).normal(size=(4, 1, 1, n, 4))
         mask = index_set.to_mask()
         key = int(index_set.handle[0])
-        got = [np.empty_like(q), np.empty(q.shape[:3]), *(np.empty_like(x) for x in (q, k, v))]
-        _native.attention_forward(*got[:2], q, k, v, key, "f64", _SCALE)
-        _native.attention_backward(*got[2:], None, None, dout, None, q, k, v, *got[:2], key, "f64", _SCALE)
+        out, dq, dk, dv = (np.empty_like(q) for _ in range(4))
+        lse = np.empty(q.shape[:3])
+        _native.attention_forward(out, lse, q, k, v, key, "f64", _SCALE)
+        _native.attention_backward(dq, dk, dv, None, None, dout, None, q, k, v, out, lse, key, "f64", _SCALE)
+        got = (out, lse, dq, dk, dv)
         names = ("out", "lse", "dq", "dk", "dv")
         for name, one, other in zip(names, got, _dense(q, k, v, dout, mask), strict=True):
             apart = np.abs(np.subtract(one, other, out=np.zeros_like(other), where=one != other)).max()

@@ -17,6 +17,7 @@ from fractal_core.bench.clock import Call, interleaved
 from fractal_core.bench.peers import PeerError, need
 from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
+from fractal_core.nn.fields import julia_soft_escape
 
 __all__ = ["julia", "numpy_julia", "soft_julia", "torch_soft_julia"]
 
@@ -125,18 +126,19 @@ def soft_julia(settings: Settings, *, points: int = 65_536, steps: int = 64) -> 
     c, radius, smoothness = -0.7 + 0.27j, 2.0, 2.0
     rng = np.random.default_rng(0)
     drawn = rng.uniform(-1.6, 1.6, points) + 1j * rng.uniform(-1.6, 1.6, points)
-    for dtype, bar in ((np.complex64, 15.0), (np.complex128, None)):
+    for dtype, bar in ((np.complex64, 15.0), (np.complex128, 15.0)):
         z: Any = drawn.astype(dtype)
-        grad: Any = np.ones_like(z.real)
-        seed = torch.from_numpy(grad)
+        seed = torch.from_numpy(np.ones_like(z.real))
         leaves = tuple(
             torch.as_tensor(x, dtype=seed.dtype).requires_grad_()
             for x in (z.real.copy(), z.imag.copy(), c.real, c.imag, radius, smoothness)
         )
 
-        def ours(z: Any = z, grad: Any = grad) -> None:  # noqa: ANN401
-            fields.julia_soft_escape(z, c, steps, radius=radius, smoothness=smoothness)
-            fields.julia_soft_escape_vjp(grad, z, c, steps, radius=radius, smoothness=smoothness)
+        start = torch.from_numpy(z)
+        inputs = (start.requires_grad_(), torch.tensor(c, dtype=start.dtype).requires_grad_())
+
+        def ours(inputs: tuple[Tensor, ...] = (*inputs, *leaves[4:]), seed: Tensor = seed) -> None:
+            torch.autograd.grad(julia_soft_escape(*inputs, steps), inputs, seed)
 
         def theirs(leaves: tuple[Tensor, ...] = leaves, seed: Tensor = seed) -> None:
             torch.autograd.grad(torch_soft_julia(leaves, steps), leaves, seed)

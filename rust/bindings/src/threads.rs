@@ -57,13 +57,13 @@ pub(crate) fn default_executor() -> Result<Box<dyn Executor>> {
 
 /// The executor of a name; `threads` is what torch was told to use, `work` the multiply-adds to be done.
 pub(crate) fn executor(name: &str, threads: usize, work: usize) -> Result<Box<dyn Executor>> {
-    /// Below this, waking a thread costs more than it saves.
-    const SMALL: usize = 1 << 20;
+    // Below this, waking a thread costs more than it saves; torch's threads are mostly awake.
+    let small: usize = if name == "openmp" { 1 << 17 } else { 1 << 20 };
     let threads = asked()?.unwrap_or(threads);
     if !["rayon", "openmp", "serial"].contains(&name) {
         return Err(KernelError::value("executor", format!("{name:?}"), "\"rayon\", \"openmp\" or \"serial\"").into());
     }
-    if name == "serial" || work < SMALL || forked() || (name == "openmp" && threads == 1) {
+    if name == "serial" || work < small || forked() || (name == "openmp" && threads == 1) {
         return Ok(Box::new(Serial));
     }
     #[cfg(unix)]

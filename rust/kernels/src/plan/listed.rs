@@ -130,6 +130,10 @@ impl Listed {
         out.fill(keys.len(), entry, 0..i64::MAX, u16::MAX, cursor, max)
     }
 
+    pub(crate) fn has_tiles(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     pub(crate) fn first_pair(&self, position: usize) -> usize {
         self.row_ptr[position]
     }

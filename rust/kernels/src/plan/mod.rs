@@ -292,6 +292,14 @@ impl Plan {
         }
     }
 
+    /// Some tiles have keys.
+    pub(crate) fn has_tiles(&self) -> bool {
+        match &self.form {
+            PlanForm::Listed(p) => p.has_tiles(),
+            PlanForm::Shifted(p) => p.has_tiles(),
+        }
+    }
+
     /// Some queries have row keys.
     #[inline]
     pub(crate) fn has_rows(&self) -> bool {

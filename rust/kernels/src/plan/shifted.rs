@@ -95,6 +95,10 @@ impl Shifted {
         }
     }
 
+    pub(crate) fn has_tiles(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     pub(crate) fn first_pair(&self, tile: usize) -> usize {
         tile * self.lane_offsets.len()
     }

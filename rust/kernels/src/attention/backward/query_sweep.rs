@@ -121,7 +121,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             dout_rows: Aligned::zeros(TILE * dv),
             dq: Aligned::zeros(TILE * d),
             fresh: true,
-            ds: Aligned::zeros(TILE * KEY_BLOCK),
+            ds: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
             lse: [zero; TILE],
             delta: [zero; TILE],
             block: TileKeys::default(),

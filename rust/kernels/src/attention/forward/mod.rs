@@ -85,7 +85,7 @@ fn run_task<S: Simd, T: Storage>(
     let queries = <<T::Acc as Real>::V<S> as SimdBase<S>>::LEN;
     match (queries, <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN) {
         (TILE, 16) => Task::<T, 1, 8, 16, 4>::new(problem, plan, head).run(simd, tiles, out),
-        (TILE, 8) => Task::<T, 1, 4, 8, 2>::new(problem, plan, head).run(simd, tiles, out),
+        (TILE, 8) => Task::<T, 1, 6, 8, 2>::new(problem, plan, head).run(simd, tiles, out),
         (TILE, _) => Task::<T, 1, 2, 4, 2>::new(problem, plan, head).run(simd, tiles, out),
         (_, 8) => Task::<T, 2, 4, 8, 4>::new(problem, plan, head).run(simd, tiles, out),
         (_, 4) => Task::<T, 2, 2, 4, 2>::new(problem, plan, head).run(simd, tiles, out),
@@ -123,7 +123,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             keys: Panel::new(problem.k),
             values: Panel::new(problem.v),
             qt: Aligned::zeros(TILE * padded(d)),
-            scores: Aligned::zeros(TILE * KEY_BLOCK),
+            scores: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
             row_scores: Aligned::zeros(if plan.has_rows() { TILE * ROW_BLOCK } else { 0 }),
             softmax: Softmax::new(padded(dv)),
             block: TileKeys::default(),
