@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from fractal_core.errors import DTypeError, InvalidArgumentError, PluginError, ShapeError
 from fractal_core.nn import FractalAttention, KeyValueCache
+from fractal_core.nn.patterns import grows_at_the_end
 
 SPEC = "window:radius=3|cantor:base=4"
 
@@ -77,6 +78,17 @@ def test_decode_equals_the_full_pass(dtype, tolerance, chunks, grad):
         ]
     torch.testing.assert_close(torch.cat(parts, 1), full, rtol=0, atol=tolerance)
     assert len(cache) == 20
+
+
+@pytest.mark.parametrize("name", [n for n in fc.patterns.names() if grows_at_the_end(fc.pattern(n))])
+def test_a_thousand_decoded_tokens_equal_the_full_pass(name):
+    torch.manual_seed(0)
+    m = FractalAttention(32, 4, fc.pattern(name), num_kv_heads=2, causal=True).double()
+    x = torch.randn(2, 1000, 32, dtype=torch.float64)
+    cache = KeyValueCache(capacity=64)
+    with torch.no_grad():
+        parts = [m(piece, cache=cache) for piece in x.split(1, 1)]
+        torch.testing.assert_close(torch.cat(parts, 1), m(x), rtol=0, atol=1e-12)
 
 
 def test_decode_carries_gradients():
