@@ -1,98 +1,20 @@
 //! Sparse attention over NumPy arrays, read in place with any strides.
 
+use crate::arrays::{Boundary, flat, shape_of, typed, values, view, writable};
 use crate::error::Result;
 use crate::index_sets::lookup;
 use crate::simd::level;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
-    Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Problem, Saved, Storage, View, backward, backward_lists, forward,
-    forward_lists,
+    Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Problem, Saved, backward, backward_lists, forward, forward_lists,
 };
 use fractal_kernels::executor::Executor;
 use fractal_kernels::plan::Plan;
 use fractal_kernels::planned::PlannedSet;
-use half::slice::HalfBitsSliceExt;
 use half::{bf16, f16};
-use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
+use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use std::sync::Arc;
-
-/// How a storage type crosses the border: NumPy has no bf16, so halves travel as their bits.
-trait Boundary: Storage<Acc: Element> {
-    type Bits: Element + Copy;
-    fn read(bits: &[Self::Bits]) -> &[Self];
-    fn write(bits: &mut [Self::Bits]) -> &mut [Self];
-}
-
-macro_rules! as_itself {
-    ($t:ty) => {
-        impl Boundary for $t {
-            type Bits = $t;
-            fn read(bits: &[$t]) -> &[$t] {
-                bits
-            }
-            fn write(bits: &mut [$t]) -> &mut [$t] {
-                bits
-            }
-        }
-    };
-}
-as_itself!(f32);
-as_itself!(f64);
-
-macro_rules! as_bits {
-    ($t:ty) => {
-        impl Boundary for $t {
-            type Bits = u16;
-            fn read(bits: &[u16]) -> &[$t] {
-                bits.reinterpret_cast()
-            }
-            fn write(bits: &mut [u16]) -> &mut [$t] {
-                bits.reinterpret_cast_mut()
-            }
-        }
-    };
-}
-as_bits!(bf16);
-as_bits!(f16);
-
-fn typed<'py, T: Element>(array: &Bound<'py, PyAny>, name: &'static str) -> Result<PyReadonlyArrayDyn<'py, T>> {
-    let wanted = std::any::type_name::<T>();
-    let array = array
-        .cast::<PyArrayDyn<T>>()
-        .map_err(|_| KernelError::dtype(name, array.get_type(), format!("a NumPy array of {wanted}")))?;
-    if array.data().addr() % align_of::<T>() != 0 {
-        return Err(KernelError::value(name, "an unaligned array", "an aligned array").into());
-    }
-    Ok(array.try_readonly().map_err(|e| KernelError::value(name, e, "an array that nobody is writing"))?)
-}
-
-/// A (B, H, N, D) array in place; its last dimension must be contiguous.
-fn view<'a, T: Boundary>(array: &'a PyReadonlyArrayDyn<'_, T::Bits>, name: &'static str) -> Result<View<'a, T>> {
-    let size = size_of::<T>() as isize;
-    let (shape, strides) = (array.shape(), array.strides());
-    let &[b, h, n, d] = shape else {
-        return Err(KernelError::shape(name, format!("shape {shape:?}"), "(batch, heads, length, width)").into());
-    };
-    if d > 1 && strides[3] != size {
-        let given = format!("a last dimension with stride {}", strides[3] / size);
-        return Err(KernelError::value(name, given, "a contiguous last dimension").into());
-    }
-    let strides = [strides[0] / size, strides[1] / size, strides[2] / size];
-    let reach = |n: usize, stride: isize| (n as isize - 1) * stride;
-    let (mut low, mut high) = (0, d as isize);
-    for (n, stride) in [b, h, n].into_iter().zip(strides) {
-        low += reach(n, stride).min(0);
-        high += reach(n, stride).max(0);
-    }
-    if shape.contains(&0) {
-        return Ok(View { data: &[], offset: 0, strides, shape: [b, h, n, d] });
-    }
-    // SAFETY: NumPy's shape and strides say that every element between the lowest and the highest one lies in the
-    // array's own allocation; the read-only borrow keeps it alive and, within the rules of rust-numpy, unwritten.
-    let bits = unsafe { std::slice::from_raw_parts(array.data().offset(low).cast_const(), (high - low) as usize) };
-    Ok(View { data: T::read(bits), offset: low.unsigned_abs(), strides, shape: [b, h, n, d] })
-}
 
 /// What both passes are called with, borrowed from Python.
 struct Inputs<'py, T: Boundary> {
@@ -145,16 +67,6 @@ impl<'py> Keys<'py> {
 
 fn key_lists<'a, I: Element>(lists: &'a PyReadonlyArrayDyn<'_, I>) -> Result<KeyLists<'a, I>> {
     Ok(KeyLists { values: flat(lists, "index_set")?, shape: shape_of(lists, "index_set")? })
-}
-
-/// Values of a contiguous array.
-fn flat<'a, T: Element>(array: &'a PyReadonlyArrayDyn<'_, T>, name: &'static str) -> Result<&'a [T]> {
-    Ok(array.as_slice().map_err(|_| KernelError::value(name, "a strided array", "a contiguous array"))?)
-}
-
-fn shape_of<const N: usize, T: Element>(array: &PyReadonlyArrayDyn<'_, T>, name: &'static str) -> Result<[usize; N]> {
-    let wanted = || KernelError::shape(name, format!("shape {:?}", array.shape()), format!("{N} dimensions"));
-    Ok(array.shape().try_into().map_err(|_| wanted())?)
 }
 
 impl<'py, T: Boundary> Inputs<'py, T> {
@@ -230,28 +142,6 @@ impl<'a, T: Boundary> Call<'a, T> {
         }
         Ok(self.problem)
     }
-}
-
-/// A contiguous array of the given shape, to be written.
-fn writable<'py, T: Element>(
-    array: &Bound<'py, PyAny>,
-    name: &'static str,
-    shape: &[usize],
-) -> Result<PyReadwriteArrayDyn<'py, T>> {
-    let wanted = std::any::type_name::<T>();
-    let array = array
-        .cast::<PyArrayDyn<T>>()
-        .map_err(|_| KernelError::dtype(name, array.get_type(), format!("a NumPy array of {wanted}")))?;
-    if array.shape() != shape || !array.is_c_contiguous() || array.data().addr() % align_of::<T>() != 0 {
-        let given = format!("shape {:?}, contiguous: {}", array.shape(), array.is_c_contiguous());
-        return Err(KernelError::shape(name, given, format!("shape {shape:?}, contiguous and aligned")).into());
-    }
-    Ok(array.try_readwrite().map_err(|e| KernelError::value(name, e, "an array that nobody else uses"))?)
-}
-
-/// Values of an array that [`writable`] let through.
-fn values<'a, T: Element>(array: &'a mut PyReadwriteArrayDyn<'_, T>, name: &'static str) -> Result<&'a mut [T]> {
-    Ok(array.as_slice_mut().map_err(|_| KernelError::value(name, "a strided array", "a contiguous array"))?)
 }
 
 /// Runs `$body` with `$t` as the storage type that `$dtype` names.

@@ -1,6 +1,7 @@
 //! `fractal_core._native`: everything Python can call.
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 hands every argument over by value")]
 
+mod arrays;
 mod attention;
 mod builders;
 mod curves;
