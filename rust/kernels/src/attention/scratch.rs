@@ -11,7 +11,7 @@ use std::ops::Range;
 pub(crate) const KEY_BLOCK: usize = 256;
 
 /// Row keys of one query that are scored before their softmax.
-pub(crate) const ROW_BLOCK: usize = 64;
+pub(crate) const ROW_BLOCK: usize = 128;
 
 /// A width rounded up to whole vectors.
 pub(crate) fn padded(width: usize) -> usize {
