@@ -306,7 +306,7 @@ fn f32_equals_the_twin_to_1e_5() {
         Case { d: 24, dv: 20, key_bias: true, edge_bias: true, ..PLAIN },
         Case { d: 256, dv: 256, heads: 1, ..PLAIN },
     ];
-    for (n, m) in [(1, 1), (16, 16), (17, 17), (100, 230), (1000, 1000)] {
+    for (n, m) in [(1, 1), (16, 16), (17, 17), (100, 230), (40, 600), (1000, 1000)] {
         let cases = if n >= 1000 { &cases[..2] } else { &cases[..] };
         every_case(n, m, cases, |case, what, set, x, want| {
             for (level_name, level) in levels() {

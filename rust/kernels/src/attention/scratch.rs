@@ -10,6 +10,11 @@ use std::ops::Range;
 /// Keys of a tile that are scored before their softmax: their scores stay in L1.
 pub(crate) const KEY_BLOCK: usize = 256;
 
+/// As many keys of a block as whole steps of `keys` hold: a full block needs no padding.
+pub(crate) const fn whole_steps(keys: usize) -> usize {
+    KEY_BLOCK / keys * keys
+}
+
 /// Row keys of one query that are scored before their softmax.
 pub(crate) const ROW_BLOCK: usize = 128;
 

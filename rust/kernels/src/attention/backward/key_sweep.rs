@@ -73,7 +73,7 @@ fn add_pairs<S: Simd, T: Storage>(
             if let Some(bias) = own.bias.get_mut(g) {
                 ds[..list.len()].iter().for_each(|&x| bias[row] += x);
             }
-            for x in &mut ds {
+            for x in &mut ds[..list.len()] {
                 *x *= scale;
             }
             let dout = douts.fetch(list, &mut starts);

@@ -6,7 +6,7 @@ use crate::attention::element::{Real, Storage};
 use crate::attention::forward::add_terms;
 use crate::attention::head::HeadContext;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
-use crate::attention::scratch::{KEY_BLOCK, biased, group_ranges};
+use crate::attention::scratch::{biased, group_ranges, whole_steps};
 use crate::plan::{Cursor, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
@@ -23,7 +23,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         let mut pair = self.problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
         let mut cursor = Cursor::default();
         self.fresh = true;
-        while self.plan.tile_block(tile, &mut cursor, KEY_BLOCK, &mut self.block) {
+        while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
             let count = self.block.keys.len();
             self.block.pad(NK);
             let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));

@@ -4,7 +4,7 @@ use super::Task;
 use crate::attention::element::{Real, Storage};
 use crate::attention::micro::{by_term, hide, load, load_lanes, scores, store, store_lanes};
 use crate::attention::rows::Rows;
-use crate::attention::scratch::{KEY_BLOCK, biased, group_ranges};
+use crate::attention::scratch::{biased, group_ranges, whole_steps};
 use crate::plan::{Cursor, TILE};
 use fearless_simd::{Simd, prelude::*};
 
@@ -14,7 +14,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         let mut cursor = Cursor::default();
         let mut pair = self.problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
         let mut prepared = false;
-        while self.plan.tile_block(tile, &mut cursor, KEY_BLOCK, &mut self.block) {
+        while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
             if !prepared {
                 self.prepare(simd, tile);
                 prepared = true;
