@@ -9,10 +9,10 @@
 
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::lattice::{Coordinate, decode_plane, decode_rows, encode_plane, encode_rows};
+use crate::lattice::{Coordinate, decode_rows, encode_rows};
 use crate::morton::{deinterleave, interleave};
 use crate::plane;
-use fearless_simd::{Level, dispatch};
+use fearless_simd::Level;
 
 /// Places on the curve of the rows of `coords`, shape (n, ndim), each coordinate below `2**order`.
 pub fn encode<T: Coordinate>(coords: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
@@ -27,21 +27,10 @@ pub fn encode_at<T: Coordinate>(
     order: u32,
     executor: &dyn Executor,
 ) -> Result<Vec<u64>> {
-    match (ndim, order) {
-        (2, ..=16) => encode_plane(
-            coords,
-            order,
-            executor,
-            |coords, out| dispatch!(level, _simd => plane::narrow::encode::<T, true>(coords, out)),
-        ),
-        (2, _) => encode_plane(
-            coords,
-            order,
-            executor,
-            |coords, out| dispatch!(level, _simd => plane::wide::encode::<T, true>(coords, out)),
-        ),
-        _ => encode_rows(coords, ndim, order, executor, |point| encode_point(point, order)),
+    if ndim == 2 {
+        return plane::encode::<T, true>(level, coords, order, executor);
     }
+    encode_rows(coords, ndim, order, executor, |point| encode_point(point, order))
 }
 
 /// Points at the given places, shape (n, ndim); each place is below `2**(ndim * order)`.
@@ -57,21 +46,10 @@ pub fn decode_at<T: Coordinate>(
     order: u32,
     executor: &dyn Executor,
 ) -> Result<Vec<u64>> {
-    match (ndim, order) {
-        (2, ..=16) => decode_plane(
-            index,
-            order,
-            executor,
-            |index, out| dispatch!(level, _simd => plane::narrow::decode::<T, true>(index, out)),
-        ),
-        (2, _) => decode_plane(
-            index,
-            order,
-            executor,
-            |index, out| dispatch!(level, _simd => plane::wide::decode::<T, true>(index, out)),
-        ),
-        _ => decode_rows(index, ndim, order, executor, |code, point| decode_point(code, point, order)),
+    if ndim == 2 {
+        return plane::decode::<T, true>(level, index, order, executor);
     }
+    decode_rows(index, ndim, order, executor, |code, point| decode_point(code, point, order))
 }
 
 /// The place of one point; the point is used up.

@@ -5,9 +5,9 @@
 
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lattice::{Coordinate, check_cells, check_size, decode_plane, decode_rows, encode_plane, encode_rows};
+use crate::lattice::{Coordinate, check_cells, check_size, decode_rows, encode_rows};
 use crate::plane;
-use fearless_simd::{Level, dispatch};
+use fearless_simd::Level;
 
 /// Codes of the rows of `coords`, shape (n, ndim), each coordinate below `2**order`.
 pub fn encode<T: Coordinate>(coords: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
@@ -22,21 +22,10 @@ pub fn encode_at<T: Coordinate>(
     order: u32,
     executor: &dyn Executor,
 ) -> Result<Vec<u64>> {
-    match (ndim, order) {
-        (2, ..=16) => encode_plane(
-            coords,
-            order,
-            executor,
-            |coords, out| dispatch!(level, _simd => plane::narrow::encode::<T, false>(coords, out)),
-        ),
-        (2, _) => encode_plane(
-            coords,
-            order,
-            executor,
-            |coords, out| dispatch!(level, _simd => plane::wide::encode::<T, false>(coords, out)),
-        ),
-        _ => encode_rows(coords, ndim, order, executor, |point| interleave(point)),
+    if ndim == 2 {
+        return plane::encode::<T, false>(level, coords, order, executor);
     }
+    encode_rows(coords, ndim, order, executor, |point| interleave(point))
 }
 
 /// Points of the codes, shape (n, ndim); each code is below `2**(ndim * order)`.
@@ -52,21 +41,10 @@ pub fn decode_at<T: Coordinate>(
     order: u32,
     executor: &dyn Executor,
 ) -> Result<Vec<u64>> {
-    match (ndim, order) {
-        (2, ..=16) => decode_plane(
-            index,
-            order,
-            executor,
-            |index, out| dispatch!(level, _simd => plane::narrow::decode::<T, false>(index, out)),
-        ),
-        (2, _) => decode_plane(
-            index,
-            order,
-            executor,
-            |index, out| dispatch!(level, _simd => plane::wide::decode::<T, false>(index, out)),
-        ),
-        _ => decode_rows(index, ndim, order, executor, deinterleave),
+    if ndim == 2 {
+        return plane::decode::<T, false>(level, index, order, executor);
     }
+    decode_rows(index, ndim, order, executor, deinterleave)
 }
 
 /// Raster offsets of the cells of a box, by Morton code: a permutation of `0 .. cells`.

@@ -14,10 +14,45 @@
 //! A prefix of a word's bits takes one step a doubling (W. D. Hillis and G. L. Steele, "Data parallel algorithms", 1986), and
 //! every step is a few bitwise operations, which the compiler makes vectors of, a lane a point.
 
-use crate::lattice::Coordinate;
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::lattice::{Coordinate, decode_plane, encode_plane};
+use fearless_simd::{Level, dispatch};
 
 /// Points worked on together, in buffers on the stack.
 const BLOCK: usize = 256;
+
+/// Codes of points (n, 2), on the Hilbert curve or in Morton order, in the narrowest words that hold them.
+pub(crate) fn encode<T: Coordinate, const HILBERT: bool>(
+    level: Level,
+    coords: &[T],
+    order: u32,
+    executor: &dyn Executor,
+) -> Result<Vec<u64>> {
+    encode_plane(coords, order, executor, |coords, out| {
+        if order <= 16 {
+            dispatch!(level, _simd => narrow::encode::<T, HILBERT>(coords, out))
+        } else {
+            dispatch!(level, _simd => wide::encode::<T, HILBERT>(coords, out))
+        }
+    })
+}
+
+/// Points (n, 2) of codes; see [`encode`].
+pub(crate) fn decode<T: Coordinate, const HILBERT: bool>(
+    level: Level,
+    index: &[T],
+    order: u32,
+    executor: &dyn Executor,
+) -> Result<Vec<u64>> {
+    decode_plane(index, order, executor, |index, out| {
+        if order <= 16 {
+            dispatch!(level, _simd => narrow::decode::<T, HILBERT>(index, out))
+        } else {
+            dispatch!(level, _simd => wide::decode::<T, HILBERT>(index, out))
+        }
+    })
+}
 
 /// The word that holds a coordinate, and the one that holds a code.
 macro_rules! plane {
