@@ -12,7 +12,7 @@ const LARGE: usize = 1 << 22;
 
 /// Advises huge pages for the whole pages of a fresh block; a kernel that does not know them says no, which is fine.
 #[cfg(target_os = "linux")]
-fn advise(block: *mut u8, size: usize) {
+pub(crate) fn advise(block: *mut u8, size: usize) {
     const PAGE: usize = 4096;
     if block.is_null() || size < LARGE {
         return;
@@ -25,7 +25,7 @@ fn advise(block: *mut u8, size: usize) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn advise(_block: *mut u8, _size: usize) {}
+pub(crate) fn advise(_block: *mut u8, _size: usize) {}
 
 // SAFETY: every call goes to the system's allocator as it came; advice on a block changes nothing about it.
 unsafe impl GlobalAlloc for HugePages {

@@ -4,6 +4,7 @@ use super::element::Storage;
 use super::problem::View;
 use super::scratch::{Aligned, padded};
 use crate::plan::{Plan, TILE};
+use std::ops::Range;
 
 /// Equally wide rows inside of one slice, by their first elements.
 #[derive(Clone, Copy)]
@@ -15,7 +16,7 @@ pub(crate) struct Rows<'a, T> {
 impl<T> Rows<'_, T> {
     /// Some of the rows.
     #[inline(always)]
-    pub(crate) fn range(self, range: std::ops::Range<usize>) -> Self {
+    pub(crate) fn range(self, range: Range<usize>) -> Self {
         Self { data: self.data, starts: &self.starts[range] }
     }
 }
@@ -78,10 +79,11 @@ impl<'p, T: Storage> Panel<'p, T> {
                     starts[i] = at(keys[i]);
                 }
             } else {
-                let last = keys.len() - 1;
-                for i in 0..N {
-                    starts[i] = at(keys[i.min(last)]);
+                for (start, &key) in starts.iter_mut().zip(keys) {
+                    *start = at(key);
                 }
+                let last = starts[keys.len() - 1];
+                starts[keys.len()..].fill(last);
             }
             return data;
         }
@@ -109,7 +111,7 @@ impl<'p, T: Storage> Panel<'p, T> {
     }
 }
 
-/// The output rows of one task, in the order of its tiles' lanes.
+/// The output rows of one task, in an order of their own.
 pub(crate) enum TaskRows<'a, T> {
     /// One after the other.
     Together(&'a mut [T], usize),
@@ -125,23 +127,54 @@ impl<T> TaskRows<'_, T> {
             Self::Apart(rows) => rows[i],
         }
     }
+
+    /// Sets all of them to 0.
+    pub(crate) fn clear(&mut self)
+    where
+        T: Copy + Default,
+    {
+        match self {
+            Self::Together(data, _) => data.fill(T::default()),
+            Self::Apart(rows) => rows.iter_mut().for_each(|row| row.fill(T::default())),
+        }
+    }
 }
 
 /// Deals the rows of each head's output to tasks of so many tiles: all tasks of the first head, then of the next.
 pub(crate) fn deal<'a, T>(plan: &Plan, out: &'a mut [T], width: usize, tiles: usize) -> Vec<TaskRows<'a, T>> {
-    let n = plan.n_queries();
-    let mut tasks = Vec::with_capacity(out.len().div_ceil(tiles * TILE * width));
-    for out in out.chunks_exact_mut(n * width) {
-        let Some(order) = plan.order() else {
-            tasks.extend(out.chunks_mut(tiles * TILE * width).map(|rows| TaskRows::Together(rows, width)));
-            continue;
-        };
-        let mut rows: Vec<Option<&mut [T]>> = out.chunks_exact_mut(width).map(Some).collect();
-        tasks.extend(
-            order
-                .chunks(tiles * TILE)
-                .map(|part| TaskRows::Apart(part.iter().filter_map(|&query| rows[query as usize].take()).collect())),
-        );
+    let (n, rows) = (plan.n_queries(), tiles * TILE);
+    let parts: Vec<_> = (0..n).step_by(rows).map(|first| first..(first + rows).min(n)).collect();
+    deal_parts(plan.order(), &parts, out.len() / (n * width), out, width)
+}
+
+/// Deals the rows of each head's output to tasks that have these parts of an order, `None` for the rows as they lie: all
+/// tasks of the first head, then of the next.
+pub(crate) fn deal_parts<'a, T>(
+    order: Option<&[u32]>,
+    parts: &[Range<usize>],
+    heads: usize,
+    mut out: &'a mut [T],
+    width: usize,
+) -> Vec<TaskRows<'a, T>> {
+    let n = parts.last().map_or(0, |part| part.end);
+    let mut tasks = Vec::with_capacity(heads * parts.len());
+    for _ in 0..heads {
+        let head = out.split_off_mut(..n * width).unwrap_or_default();
+        match order {
+            None => {
+                let mut rest = head;
+                tasks.extend(parts.iter().map(|part| {
+                    TaskRows::Together(rest.split_off_mut(..part.len() * width).unwrap_or_default(), width)
+                }));
+            }
+            Some(order) => {
+                let mut rows: Vec<Option<&mut [T]>> = head.chunks_exact_mut(width).map(Some).collect();
+                let mut taken = |part: &Range<usize>| {
+                    order[part.clone()].iter().filter_map(|&row| rows[row as usize].take()).collect()
+                };
+                tasks.extend(parts.iter().map(|part| TaskRows::Apart(taken(part))));
+            }
+        }
     }
     tasks
 }

@@ -77,6 +77,8 @@ pub(crate) struct LaneKeys {
     ptr: Vec<usize>,
     /// Pair number of each key; empty unless asked for.
     pairs: Vec<usize>,
+    /// The pair numbers of each lane follow one another.
+    consecutive: bool,
     longest: usize,
     buffer: Vec<u32>,
 }
@@ -89,6 +91,7 @@ impl LaneKeys {
         self.pairs.clear();
         self.longest = 0;
         self.ptr.push(0);
+        self.consecutive = true;
         for lane in 0..plan.lanes(tile) {
             let (keys, numbers) = plan.row_keys(tile, lane, &mut self.buffer);
             self.longest = self.longest.max(keys.len());
@@ -97,13 +100,16 @@ impl LaneKeys {
             match numbers {
                 _ if !pairs => {}
                 RowPairs::From(first) => self.pairs.extend(first..first + keys.len()),
-                RowPairs::Slots(base, slots) => self.pairs.extend(slots.iter().map(|&slot| base + slot as usize)),
+                RowPairs::Slots(base, slots) => {
+                    self.pairs.extend(slots.iter().map(|&slot| base + slot as usize));
+                    self.consecutive = false;
+                }
             }
         }
     }
 
     /// Reads the queries of some keys' row pairs, the keys as lanes.
-    pub(crate) fn fill_transposed(&mut self, transposed: &Transposed, keys: Range<usize>) {
+    pub(crate) fn fill_transposed(&mut self, transposed: &Transposed, keys: impl Iterator<Item = usize>) {
         self.keys.clear();
         self.ptr.clear();
         self.pairs.clear();
@@ -115,6 +121,12 @@ impl LaneKeys {
             self.longest = self.longest.max(self.keys.len() - before);
             self.ptr.push(self.keys.len());
         }
+    }
+
+    /// The pair numbers of each lane follow one another.
+    #[inline(always)]
+    pub(crate) fn consecutive(&self) -> bool {
+        self.consecutive
     }
 
     /// Number of lanes.

@@ -2,58 +2,85 @@
 
 use super::{Cursor, Plan, TILE, TileKeys};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Chunks of consecutive tiles. A chunk adds to the gradients of its own keys directly and keeps those of foreign keys
 /// in its halo; halos are added in the order of the chunks, so the sums do not depend on who ran what.
+///
+/// Where queries have an order of their own and each query is a key too, keys are owned along the same order, so that a
+/// chunk owns the keys around its queries. A key's *place* is its position in that order, or else its index.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     pub(crate) tiles: usize,
-    /// Keys that each chunk owns; together all keys.
+    /// Places that each chunk owns; together all of them.
     pub(crate) own: Vec<Range<usize>>,
-    /// Foreign keys in each chunk's tiles, increasing.
+    /// Places of the foreign keys in each chunk's tiles, increasing.
     pub(crate) halo: Vec<Vec<u32>>,
+    order: Option<Arc<Vec<u32>>>,
+    /// The place of each key in the order.
+    places: Vec<u32>,
 }
 
 impl Chunks {
     pub(crate) fn new(plan: &Plan, tiles: usize) -> Self {
         let count = plan.tiles().div_ceil(tiles).max(1);
         let shift = plan.n_keys() as i64 - plan.n_queries() as i64;
+        let order = plan.order.clone().filter(|_| shift == 0);
+        let mut places = vec![0; if order.is_some() { plan.n_keys() } else { 0 }];
+        for (place, &key) in order.iter().flat_map(|order| order.iter().enumerate()) {
+            places[key as usize] = place as u32;
+        }
         let bound = |chunk: usize| match chunk {
             0 => 0,
             c if c == count => plan.n_keys(),
             c => ((c * tiles * TILE) as i64 + shift).clamp(0, plan.n_keys() as i64) as usize,
         };
         let own: Vec<_> = (0..count).map(|c| bound(c)..bound(c + 1)).collect();
+        let mut chunks = Self { tiles, own, halo: Vec::with_capacity(count), order, places };
         let mut seen = vec![false; plan.n_keys()];
         let mut block = TileKeys::default();
-        let halo = own
-            .iter()
-            .enumerate()
-            .map(|(chunk, own)| {
-                let mut foreign = Vec::new();
-                for tile in chunk * tiles..((chunk + 1) * tiles).min(plan.tiles()) {
-                    let mut cursor = Cursor::default();
-                    while plan.tile_block(tile, &mut cursor, 256, &mut block) {
-                        for &key in &block.keys {
-                            if !own.contains(&(key as usize)) && !std::mem::replace(&mut seen[key as usize], true) {
-                                foreign.push(key);
-                            }
+        for chunk in 0..count {
+            let mut foreign = Vec::new();
+            for tile in chunk * tiles..((chunk + 1) * tiles).min(plan.tiles()) {
+                let mut cursor = Cursor::default();
+                while plan.tile_block(tile, &mut cursor, 256, &mut block) {
+                    for &key in &block.keys {
+                        let place = chunks.place(key as usize);
+                        if !chunks.own[chunk].contains(&place) && !std::mem::replace(&mut seen[place], true) {
+                            foreign.push(place as u32);
                         }
                     }
                 }
-                foreign.sort_unstable();
-                for &key in &foreign {
-                    seen[key as usize] = false;
-                }
-                foreign
-            })
-            .collect();
-        Self { tiles, own, halo }
+            }
+            foreign.sort_unstable();
+            for &place in &foreign {
+                seen[place as usize] = false;
+            }
+            chunks.halo.push(foreign);
+        }
+        chunks
+    }
+
+    /// Where a key stands among those that chunks own.
+    #[inline(always)]
+    pub(crate) fn place(&self, key: usize) -> usize {
+        if self.order.is_some() { self.places[key] as usize } else { key }
+    }
+
+    /// The keys in the order of their places; `None` is increasing.
+    pub(crate) fn order(&self) -> Option<&[u32]> {
+        self.order.as_ref().map(|order| order.as_slice())
+    }
+
+    /// The key at a place.
+    #[inline(always)]
+    pub(crate) fn key(&self, place: usize) -> usize {
+        self.order.as_ref().map_or(place, |order| order[place] as usize)
     }
 
     /// The slots of `chunk`'s halo whose keys `owner` owns.
     pub(crate) fn slots_of(&self, chunk: usize, owner: usize) -> Range<usize> {
-        let (keys, own) = (&self.halo[chunk], &self.own[owner]);
-        keys.partition_point(|&k| (k as usize) < own.start)..keys.partition_point(|&k| (k as usize) < own.end)
+        let (places, own) = (&self.halo[chunk], &self.own[owner]);
+        places.partition_point(|&p| (p as usize) < own.start)..places.partition_point(|&p| (p as usize) < own.end)
     }
 }

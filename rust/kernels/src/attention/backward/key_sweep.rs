@@ -8,15 +8,14 @@ use crate::attention::micro::add_rows;
 use crate::attention::problem::Problem;
 use crate::attention::rows::Panel;
 use crate::attention::scratch::LaneKeys;
-use crate::plan::{TILE, Transposed};
+use crate::plan::{Chunks, TILE, Transposed};
 use fearless_simd::{Simd, prelude::*};
-use std::ops::Range;
 
 /// Pairs of each key that are added together.
 const STEP: usize = 16;
 
-/// Adds the row pairs of a range of keys to its gradients, head after head, 16 keys at a time: neighbouring keys often
-/// have neighbouring queries, whose rows are then still in L1.
+/// Adds the row pairs of the keys that a chunk owns to their gradients, head after head, 16 keys at a time: neighbouring
+/// keys often have neighbouring queries, whose rows are then still in L1.
 #[inline(always)]
 pub(super) fn sweep_keys<S: Simd, T: Storage>(
     simd: S,
@@ -25,14 +24,16 @@ pub(super) fn sweep_keys<S: Simd, T: Storage>(
     transposed: &Transposed,
     heads: &[HeadContext<T::Acc>],
     row_pairs: &[[T::Acc; 2]],
-    keys: Range<usize>,
+    chunks: &Chunks,
+    owner: usize,
     own: &mut KeyGradients<'_, T::Acc>,
 ) {
     let pairs = row_pairs.len() / heads.len();
     let (mut queries, mut douts) = (Panel::new(problem.q), Panel::new(saved.dout));
     let mut lanes = LaneKeys::default();
-    for first in keys.clone().step_by(TILE) {
-        lanes.fill_transposed(transposed, first..(first + TILE).min(keys.end));
+    let places = &chunks.own[owner];
+    for first in places.clone().step_by(TILE) {
+        lanes.fill_transposed(transposed, (first..(first + TILE).min(places.end)).map(|place| chunks.key(place)));
         for (g, head) in heads.iter().enumerate() {
             queries.select(head.batch, head.query_head);
             douts.select(head.batch, head.query_head);
@@ -41,14 +42,14 @@ pub(super) fn sweep_keys<S: Simd, T: Storage>(
                 #[inline(always)]
                 || {
                     let scale = T::Acc::from_f64(problem.scale);
-                    add_pairs(simd, scale, [&mut queries, &mut douts], &lanes, row_pairs, own, g, first);
+                    add_pairs(simd, scale, [&mut queries, &mut douts], &lanes, row_pairs, own, g, first - places.start);
                 },
             );
         }
     }
 }
 
-/// Adds the row pairs of up to 16 keys and one head.
+/// Adds the row pairs of up to 16 keys and one head; `first` is the row of the first one's gradients.
 #[inline(always)]
 fn add_pairs<S: Simd, T: Storage>(
     simd: S,
@@ -60,26 +61,33 @@ fn add_pairs<S: Simd, T: Storage>(
     g: usize,
     first: usize,
 ) {
-    let (d, dv) = own.widths;
     let mut starts = [0; STEP];
     let (mut p, mut ds) = ([T::Acc::default(); STEP], [T::Acc::default(); STEP]);
     for at in (0..lanes.longest()).step_by(STEP) {
         for lane in 0..lanes.count() {
             let Some(list) = lanes.part::<STEP>(lane, at) else { continue };
-            let row = first + lane - own.first;
-            for (i, &pair) in lanes.pairs(lane, at, list.len()).iter().enumerate() {
-                [p[i], ds[i]] = row_pairs[pair];
+            let row = first + lane;
+            let pairs = lanes.pairs(lane, at, list.len());
+            if let Ok(pairs) = <&[usize; STEP]>::try_from(pairs) {
+                for i in 0..STEP {
+                    [p[i], ds[i]] = row_pairs[pairs[i]];
+                }
+            } else {
+                for (i, &pair) in pairs.iter().enumerate() {
+                    [p[i], ds[i]] = row_pairs[pair];
+                }
             }
             if let Some(bias) = own.bias.get_mut(g) {
-                ds[..list.len()].iter().for_each(|&x| bias[row] += x);
+                let bias = bias.row(row);
+                ds[..list.len()].iter().for_each(|&x| bias[0] += x);
             }
-            for x in &mut ds[..list.len()] {
+            for x in &mut ds {
                 *x *= scale;
             }
             let dout = douts.fetch(list, &mut starts);
-            add::<S, T::Acc>(simd, &mut own.v[row * dv..][..dv], &p[..list.len()], dout, &starts[..list.len()]);
+            add::<S, T::Acc>(simd, own.v.row(row), &p[..list.len()], dout, &starts[..list.len()]);
             let q = queries.fetch(list, &mut starts);
-            add::<S, T::Acc>(simd, &mut own.k[row * d..][..d], &ds[..list.len()], q, &starts[..list.len()]);
+            add::<S, T::Acc>(simd, own.k.row(row), &ds[..list.len()], q, &starts[..list.len()]);
         }
     }
 }

@@ -14,7 +14,7 @@ mod tile_part;
 use super::element::Storage;
 use super::head::HeadContext;
 use super::problem::{Problem, View};
-use super::rows::{TaskRows, deal};
+use super::rows::{TaskRows, deal, deal_parts};
 use super::scratch::padded;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
@@ -24,7 +24,7 @@ use key_sweep::sweep_keys;
 use query_sweep::sweep_queries;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use task::{Halo, KeyGradients, QueryTask};
+use task::{Halos, KeyGradients, QueryTask};
 
 /// Tasks that one wave aims for; bounds what is held between the sweeps.
 const WAVE_TASKS: usize = 32;
@@ -217,8 +217,12 @@ impl<T: Storage> Wave<'_, '_, T> {
         let tile_pairs = self.problem.edge_bias.map_or(0, |b| b.map.tile_pairs());
         let mut by_pair = vec![zero; tile_pairs * self.heads.len()];
 
-        let halos: Vec<Halo<T::Acc>> = {
-            let tasks = self.query_tasks(q, k.values(), v.values(), row_pairs, &mut by_key, &mut by_pair);
+        let widths = (padded(d), padded(dv));
+        let biased = if wants_keys { self.group } else { 0 };
+        let mut halos = Halos::new(self.chunks, self.heads.len() / self.group, widths, biased);
+        {
+            let own = self.own(k.values(), v.values(), &mut by_key);
+            let tasks = self.query_tasks(q, own, halos.split(), row_pairs, &mut by_pair);
             self.executor.run(tasks.len(), &|i| {
                 let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
                 let heads = &self.heads[i / count * self.group..][..self.group];
@@ -226,22 +230,21 @@ impl<T: Storage> Wave<'_, '_, T> {
                     simd, &mut task, self.problem, self.plan, self.saved, self.chunks, heads,
                 ));
             });
-            tasks.into_iter().map(|t| t.into_inner().unwrap_or_else(PoisonError::into_inner).halo).collect()
-        };
+        }
         {
-            let own = self.own_slices(k.values(), v.values(), &mut by_key);
+            let own: Vec<_> = self.own(k.values(), v.values(), &mut by_key).into_iter().map(Mutex::new).collect();
             let transposed = (pairs > 0).then(|| self.plan.transposed());
             self.executor.run(own.len(), &|i| {
                 let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
                 let (pair, owner) = (i / count, i % count);
                 for chunk in (0..count).filter(|&c| c != owner) {
-                    halos[pair * count + chunk].add_to(&mut own, self.chunks, chunk, owner);
+                    halos.add_to(&mut own, self.chunks, pair, chunk, owner);
                 }
                 let Some(transposed) = transposed else { return };
                 let heads = &self.heads[pair * self.group..][..self.group];
                 let row_pairs = &row_pairs[pair * self.group * pairs..][..self.group * pairs];
                 dispatch!(self.level, simd => sweep_keys(
-                    simd, self.problem, self.saved, transposed, heads, row_pairs, self.chunks.own[owner].clone(), &mut own,
+                    simd, self.problem, self.saved, transposed, heads, row_pairs, self.chunks, owner, &mut own,
                 ));
             });
         }
@@ -277,46 +280,31 @@ impl<T: Storage> Wave<'_, '_, T> {
         })
     }
 
-    /// Each (pair, key chunk)'s own rows of dk and dv, and its part of the key bias of each head.
-    fn own_slices<'o>(
+    /// Each (pair, chunk)'s own rows of dk and dv, and its part of the key bias of each head.
+    fn own<'o>(
         &self,
         k: &'o mut [T::Acc],
         v: &'o mut [T::Acc],
         by_key: &'o mut [T::Acc],
-    ) -> Vec<Mutex<KeyGradients<'o, T::Acc>>> {
+    ) -> Vec<KeyGradients<'o, T::Acc>> {
         let (d, dv) = self.problem.widths();
-        let count = self.chunks.own.len();
-        let parts = self.heads.len() / self.group;
-        let own = |c: usize| self.chunks.own[c].len();
-        let k = self.split(k, parts, |c| own(c) * padded(d));
-        let v = self.split(v, parts, |c| own(c) * padded(dv));
-        let biased = if by_key.is_empty() { 0 } else { self.heads.len() };
-        let mut bias: Vec<Option<&mut [T::Acc]>> = self.split(by_key, biased, own).map(Some).collect();
-        k.zip(v)
-            .enumerate()
-            .map(|(i, (k, v))| {
-                let (pair, chunk) = (i / count, i % count);
-                let bias = (0..self.group)
-                    .filter_map(|g| bias.get_mut((pair * self.group + g) * count + chunk)?.take())
-                    .collect();
-                Mutex::new(KeyGradients {
-                    k,
-                    v,
-                    bias,
-                    widths: (padded(d), padded(dv)),
-                    first: self.chunks.own[chunk].start,
-                })
-            })
-            .collect()
+        let (order, own) = (self.chunks.order(), &self.chunks.own);
+        let biased = by_key.len() / self.plan.n_keys();
+        let pairs = self.heads.len() / self.group;
+        KeyGradients::of_tasks(
+            deal_parts(order, own, pairs, k, padded(d)),
+            deal_parts(order, own, pairs, v, padded(dv)),
+            deal_parts(order, own, biased, by_key, 1),
+            own.len(),
+        )
     }
 
     fn query_tasks<'o>(
         &self,
         q: &'o mut [T],
-        k: &'o mut [T::Acc],
-        v: &'o mut [T::Acc],
+        own: Vec<KeyGradients<'o, T::Acc>>,
+        halos: Vec<KeyGradients<'o, T::Acc>>,
         row_pairs: &'o mut [[T::Acc; 2]],
-        by_key: &'o mut [T::Acc],
         by_pair: &'o mut [T::Acc],
     ) -> Vec<Mutex<QueryTask<'o, T>>> {
         let (plan, count) = (self.plan, self.chunks.own.len());
@@ -329,18 +317,18 @@ impl<T: Storage> Wave<'_, '_, T> {
         let mut edges: Vec<_> = self.split(by_pair, self.heads.len(), |c| tile_pairs(c).len()).map(Some).collect();
         let mut rows: Vec<Option<TaskRows<'_, T>>> =
             deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
-        let own = self.own_slices(k, v, by_key);
         own.into_iter()
+            .zip(halos)
             .enumerate()
-            .map(|(i, own)| {
+            .map(|(i, (own, halo))| {
                 let (pair, chunk) = (i / count, i % count);
                 let heads = pair * self.group..(pair + 1) * self.group;
                 Mutex::new(QueryTask {
                     chunk,
                     tiles: tiles(chunk),
                     dq: heads.clone().filter_map(|h| rows[h * count + chunk].take()).collect(),
-                    own: own.into_inner().unwrap_or_else(PoisonError::into_inner),
-                    halo: Halo::new(self.chunks.halo[chunk].len(), self.problem, self.group),
+                    own,
+                    halo,
                     row_pairs: heads.clone().filter_map(|h| pairs[h * count + chunk].take()).collect(),
                     first_pair: pair_range(chunk).start,
                     tile_pairs: heads.filter_map(|h| edges[h * count + chunk].take()).collect(),

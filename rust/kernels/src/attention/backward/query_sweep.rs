@@ -24,14 +24,13 @@ pub(super) fn sweep_queries<S: Simd, T: Storage>(
     heads: &[HeadContext<T::Acc>],
 ) {
     let queries = <<T::Acc as Real>::V<S> as SimdBase<S>>::LEN;
-    let halo = (&chunks.own[task.chunk], &chunks.halo[task.chunk][..]);
     match (queries, <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN) {
-        (TILE, 16) => Sweep::<T, 1, 8, 16, 4>::new(problem, plan, saved, halo).run(simd, task, heads),
-        (TILE, 8) => Sweep::<T, 1, 4, 8, 2>::new(problem, plan, saved, halo).run(simd, task, heads),
-        (TILE, _) => Sweep::<T, 1, 4, 4, 2>::new(problem, plan, saved, halo).run(simd, task, heads),
-        (_, 8) => Sweep::<T, 2, 4, 8, 4>::new(problem, plan, saved, halo).run(simd, task, heads),
-        (_, 4) => Sweep::<T, 2, 4, 4, 2>::new(problem, plan, saved, halo).run(simd, task, heads),
-        (_, _) => Sweep::<T, 2, 4, 2, 2>::new(problem, plan, saved, halo).run(simd, task, heads),
+        (TILE, 16) => Sweep::<T, 1, 8, 16, 4>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
+        (TILE, 8) => Sweep::<T, 1, 4, 8, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
+        (TILE, _) => Sweep::<T, 1, 4, 4, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
+        (_, 8) => Sweep::<T, 2, 4, 8, 4>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
+        (_, 4) => Sweep::<T, 2, 4, 4, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
+        (_, _) => Sweep::<T, 2, 4, 2, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
     }
 }
 
@@ -65,8 +64,9 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) problem: &'p Problem<'p, T>,
     pub(super) plan: &'p Plan,
     pub(super) saved: &'p Saved<'p, T>,
+    pub(super) chunks: &'p Chunks,
     pub(super) own: Range<usize>,
-    /// Halo slot of each foreign key.
+    /// Halo slot of each foreign place.
     pub(super) slots: Vec<u32>,
     pub(super) inputs: Inputs<'p, T>,
     pub(super) keys: Panel<'p, T>,
@@ -93,20 +93,23 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         problem: &'p Problem<'p, T>,
         plan: &'p Plan,
         saved: &'p Saved<'p, T>,
-        (own, halo): (&Range<usize>, &[u32]),
+        chunks: &'p Chunks,
+        chunk: usize,
     ) -> Self {
         let (d, dv) = problem.widths();
         let (d, dv) = (padded(d), padded(dv));
         let zero = T::Acc::default();
+        let halo = &chunks.halo[chunk];
         let mut slots = vec![0; if halo.is_empty() { 0 } else { plan.n_keys() }];
-        for (slot, &key) in halo.iter().enumerate() {
-            slots[key as usize] = slot as u32;
+        for (slot, &place) in halo.iter().enumerate() {
+            slots[place as usize] = slot as u32;
         }
         Self {
             problem,
             plan,
             saved,
-            own: own.clone(),
+            chunks,
+            own: chunks.own[chunk].clone(),
             slots,
             inputs: Inputs {
                 queries: Panel::new(problem.q),

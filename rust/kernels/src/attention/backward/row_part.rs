@@ -28,12 +28,16 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
                 let (keys, values) = (self.keys.fetch(list, &mut k), self.values.fetch(list, &mut v));
                 let pairs = self.lanes.pairs(lane, at, list.len());
-                let mut s = [T::Acc::default(); ND];
-                (dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * scale2).store_slice(&mut s);
-                row_biased::<T>(head, list, pairs, &mut s);
-                hide_rest(list.len(), &mut s);
+                let mut s = dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * scale2;
+                if head.biased() || list.len() < ND {
+                    let mut lanes = [T::Acc::default(); ND];
+                    s.store_slice(&mut lanes);
+                    row_biased::<T>(head, list, pairs, &mut lanes);
+                    hide_rest(list.len(), &mut lanes);
+                    s = <T::Acc as Real>::N::<S>::from_slice(simd, &lanes);
+                }
                 let lse = <T::Acc as Real>::N::<S>::splat(simd, self.lse[lane]);
-                let weight = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, &s) - lse);
+                let weight = T::Acc::exp2_native(simd, s - lse);
                 let mut dp = dots::<S, T::Acc, ND>(simd, &self.dout_rows[lane * dv..][..dv], values, &v);
                 let mut p = weight;
                 if let Some(draw) = &head.draw {
@@ -47,13 +51,19 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     dp *= factor;
                 }
                 let ds = weight * (dp - <T::Acc as Real>::N::<S>::splat(simd, self.delta[lane]));
-                let (mut p_lanes, mut ds_lanes) = ([T::Acc::default(); ND], [T::Acc::default(); ND]);
-                p.store_slice(&mut p_lanes);
-                ds.store_slice(&mut ds_lanes);
                 let out = &mut *task.row_pairs[g];
-                for (&pair, (&p, &ds)) in pairs.iter().zip(p_lanes.iter().zip(&ds_lanes)) {
-                    out[pair - task.first_pair] = [p, ds];
+                let mut both = [[T::Acc::default(); 2]; ND];
+                let (low, high) = both.as_flattened_mut().split_at_mut(ND);
+                p.zip_low(ds).store_slice(low);
+                p.zip_high(ds).store_slice(high);
+                if self.lanes.consecutive() {
+                    out[pairs[0] - task.first_pair..][..list.len()].copy_from_slice(&both[..list.len()]);
+                } else {
+                    for (&pair, &both) in pairs.iter().zip(&both) {
+                        out[pair - task.first_pair] = both;
+                    }
                 }
+                let mut ds_lanes = [T::Acc::default(); ND];
                 (ds * scale).store_slice(&mut ds_lanes);
                 let dq = &mut self.dq[lane * d..][..d];
                 add_rows::<S, T::Acc, NC>(simd, dq, &ds_lanes[..list.len()], keys, &k[..list.len()]);

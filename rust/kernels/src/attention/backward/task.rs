@@ -1,9 +1,7 @@
 //! What one task of the backward pass writes.
 
 use crate::attention::element::{Real, Storage};
-use crate::attention::problem::Problem;
-use crate::attention::rows::TaskRows;
-use crate::attention::scratch::padded;
+use crate::attention::rows::{TaskRows, deal_parts};
 use crate::plan::{Chunks, TILE};
 use std::ops::Range;
 
@@ -14,50 +12,93 @@ pub(super) struct Place {
     pub(super) row: usize,
 }
 
-/// Gradients of a range of keys: rows of dk and dv, and by head those of the key bias (no heads: not asked for).
+/// Gradients of some keys: rows of dk and dv, and by head those of the key bias, one value a row (no heads: not asked for).
 pub(super) struct KeyGradients<'a, A> {
-    pub(super) k: &'a mut [A],
-    pub(super) v: &'a mut [A],
-    pub(super) bias: Vec<&'a mut [A]>,
-    /// Padded widths of a key and a value.
-    pub(super) widths: (usize, usize),
-    /// The first key.
-    pub(super) first: usize,
+    pub(super) k: TaskRows<'a, A>,
+    pub(super) v: TaskRows<'a, A>,
+    pub(super) bias: Vec<TaskRows<'a, A>>,
 }
 
-impl<A: Real> KeyGradients<'_, A> {
+impl<'a, A: Real> KeyGradients<'a, A> {
+    /// One for each (pair, chunk) from the rows of each (pair, chunk), and of each (head, chunk) for the bias.
+    pub(super) fn of_tasks(
+        k: Vec<TaskRows<'a, A>>,
+        v: Vec<TaskRows<'a, A>>,
+        bias: Vec<TaskRows<'a, A>>,
+        chunks: usize,
+    ) -> Vec<Self> {
+        let group = bias.len() / k.len().max(1);
+        let mut bias: Vec<_> = bias.into_iter().map(Some).collect();
+        let rows = k.into_iter().zip(v).enumerate();
+        rows.map(|(i, (k, v))| {
+            let (first, chunk) = (i / chunks * group, i % chunks);
+            let bias = (first..first + group).filter_map(|head| bias[head * chunks + chunk].take()).collect();
+            Self { k, v, bias }
+        })
+        .collect()
+    }
+
     /// Sets dk and dv to 0.
     pub(super) fn clear(&mut self) {
-        self.k.fill(A::default());
-        self.v.fill(A::default());
+        self.k.clear();
+        self.v.clear();
     }
 }
 
-/// Gradients of the foreign keys that a chunk's tiles touch.
-#[derive(Default)]
-pub(super) struct Halo<A> {
-    pub(super) k: Vec<A>,
-    pub(super) v: Vec<A>,
-    bias: Vec<Vec<A>>,
+/// Gradients of the foreign keys that each task's tiles touch, in a few large buffers: the system has huge pages for them.
+pub(super) struct Halos<A> {
+    k: Vec<A>,
+    v: Vec<A>,
+    bias: Vec<A>,
+    /// Padded widths of a key and a value.
+    widths: (usize, usize),
+    /// The slots of each chunk among those of one (batch, key head) pair.
+    parts: Vec<Range<usize>>,
+    /// (batch, key head) pairs, and the query heads of each that have a bias which wants its gradient.
+    pairs: usize,
+    biased: usize,
 }
 
-impl<A: Real> Halo<A> {
-    pub(super) fn new<T: Storage<Acc = A>>(slots: usize, problem: &Problem<'_, T>, group: usize) -> Self {
-        let (d, dv) = problem.widths();
-        let zeros = |n: usize| vec![A::default(); n];
-        let bias = if problem.key_bias.is_some() { group } else { 0 };
-        Self { k: zeros(slots * padded(d)), v: zeros(slots * padded(dv)), bias: vec![zeros(slots); bias] }
+impl<A: Real> Halos<A> {
+    pub(super) fn new(chunks: &Chunks, pairs: usize, widths: (usize, usize), biased: usize) -> Self {
+        let mut slots = 0;
+        let parts = chunks.halo.iter().map(|halo| {
+            slots += halo.len();
+            slots - halo.len()..slots
+        });
+        let parts = parts.collect();
+        let zeros = |width: usize| vec![A::default(); pairs * slots * width];
+        Self { k: zeros(widths.0), v: zeros(widths.1), bias: zeros(biased), widths, parts, pairs, biased }
+    }
+
+    /// What each task may write: all chunks of the first pair, then of the next.
+    pub(super) fn split(&mut self) -> Vec<KeyGradients<'_, A>> {
+        let (parts, pairs) = (&self.parts, self.pairs);
+        KeyGradients::of_tasks(
+            deal_parts(None, parts, pairs, &mut self.k, self.widths.0),
+            deal_parts(None, parts, pairs, &mut self.v, self.widths.1),
+            deal_parts(None, parts, pairs * self.biased, &mut self.bias, 1),
+            parts.len(),
+        )
     }
 
     /// Adds the slots of `chunk` that `owner` owns to the owner's gradients.
-    pub(super) fn add_to(&self, own: &mut KeyGradients<'_, A>, chunks: &Chunks, chunk: usize, owner: usize) {
-        let (d, dv) = own.widths;
+    pub(super) fn add_to(
+        &self,
+        own: &mut KeyGradients<'_, A>,
+        chunks: &Chunks,
+        pair: usize,
+        chunk: usize,
+        owner: usize,
+    ) {
+        let ((d, dv), all) = (self.widths, self.parts.last().map_or(0, |part| part.end));
+        let first = pair * all + self.parts[chunk].start;
         for slot in chunks.slots_of(chunk, owner) {
-            let row = chunks.halo[chunk][slot] as usize - own.first;
-            add(&mut own.k[row * d..][..d], &self.k[slot * d..][..d]);
-            add(&mut own.v[row * dv..][..dv], &self.v[slot * dv..][..dv]);
-            for (own, halo) in own.bias.iter_mut().zip(&self.bias) {
-                own[row] += halo[slot];
+            let row = chunks.halo[chunk][slot] as usize - chunks.own[owner].start;
+            add(own.k.row(row), &self.k[(first + slot) * d..][..d]);
+            add(own.v.row(row), &self.v[(first + slot) * dv..][..dv]);
+            for (g, own) in own.bias.iter_mut().enumerate() {
+                own.row(row)[0] += self.bias[(pair * self.biased + g) * all + self.parts[chunk].start + slot];
             }
         }
     }
@@ -74,7 +115,7 @@ pub(super) struct QueryTask<'a, T: Storage> {
     /// Rows of dq by head.
     pub(super) dq: Vec<TaskRows<'a, T>>,
     pub(super) own: KeyGradients<'a, T::Acc>,
-    pub(super) halo: Halo<T::Acc>,
+    pub(super) halo: KeyGradients<'a, T::Acc>,
     /// (p, ds) of the chunk's row pairs by head.
     pub(super) row_pairs: Vec<&'a mut [[T::Acc; 2]]>,
     pub(super) first_pair: usize,
@@ -93,8 +134,8 @@ impl<T: Storage> QueryTask<'_, T> {
     pub(super) fn add_bias(&mut self, g: usize, place: Place, mask: u16, ds: &[T::Acc; TILE], pair: &mut usize) {
         if !self.own.bias.is_empty() {
             let sum = ds.iter().fold(T::Acc::default(), |a, &x| a + x);
-            let to = if place.halo { &mut self.halo.bias[g][..] } else { &mut *self.own.bias[g] };
-            to[place.row] += sum;
+            let to = if place.halo { &mut self.halo.bias[g] } else { &mut self.own.bias[g] };
+            to.row(place.row)[0] += sum;
         }
         if let Some(out) = self.tile_pairs.get_mut(g).filter(|o| !o.is_empty()) {
             for (_, &ds) in ds.iter().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {

@@ -6,8 +6,9 @@ use crate::attention::element::{Real, Storage};
 use crate::attention::forward::add_terms;
 use crate::attention::head::HeadContext;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
+use crate::attention::rows::TaskRows;
 use crate::attention::scratch::{biased, group_ranges, whole_steps};
-use crate::plan::{Cursor, Plan, TILE, TileKeys};
+use crate::plan::{Chunks, Cursor, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'_, T, NQ, NK, ND, NC> {
@@ -42,7 +43,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     pair = pair_before;
                     for i in 0..NK.min(count - first) {
                         let (key, mask) = (self.block.keys[first + i] as usize, self.block.masks[first + i]);
-                        task.add_bias(g, place(&self.own, &self.slots, key), mask, &ds[i], &mut pair);
+                        task.add_bias(g, place(self.chunks, &self.own, &self.slots, key), mask, &ds[i], &mut pair);
                     }
                 }
                 scale_lanes::<S, T::Acc, NQ>(simd, ds, T::Acc::from_f64(self.problem.scale));
@@ -56,12 +57,12 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     let lanes = union.trailing_zeros() as usize..TILE - union.leading_zeros() as usize;
                     let mut places = [Place::default(); 4];
                     for r in 0..4 {
-                        places[r] = place(&self.own, &self.slots, self.block.keys[at + r] as usize);
+                        places[r] = place(self.chunks, &self.own, &self.slots, self.block.keys[at + r] as usize);
                     }
                     let places = &places[..(count - at).min(4)];
-                    let target = [&mut *task.own.v, &mut task.halo.v];
+                    let target = [&mut task.own.v, &mut task.halo.v];
                     add_to_keys::<S, T::Acc, NC>(simd, target, places, p, lanes.clone(), &self.dout_rows);
-                    let target = [&mut *task.own.k, &mut task.halo.k];
+                    let target = [&mut task.own.k, &mut task.halo.k];
                     add_to_keys::<S, T::Acc, NC>(simd, target, places, ds, lanes, &self.q_rows);
                 }
             }
@@ -150,11 +151,12 @@ struct Weights<A, const NK: usize>([[A; TILE]; NK]);
 
 /// Where a key's gradient goes.
 #[inline(always)]
-fn place(own: &std::ops::Range<usize>, slots: &[u32], key: usize) -> Place {
-    if own.contains(&key) {
-        Place { halo: false, row: key - own.start }
+fn place(chunks: &Chunks, own: &std::ops::Range<usize>, slots: &[u32], key: usize) -> Place {
+    let place = chunks.place(key);
+    if own.contains(&place) {
+        Place { halo: false, row: place - own.start }
     } else {
-        Place { halo: true, row: slots[key] as usize }
+        Place { halo: true, row: slots[place] as usize }
     }
 }
 
@@ -162,7 +164,7 @@ fn place(own: &std::ops::Range<usize>, slots: &[u32], key: usize) -> Place {
 #[inline(always)]
 fn add_to_keys<S: Simd, A: Real, const NC: usize>(
     simd: S,
-    mut targets: [&mut [A]; 2],
+    mut targets: [&mut TaskRows<'_, A>; 2],
     places: &[Place],
     weights: &[[A; TILE]; 4],
     lanes: std::ops::Range<usize>,
@@ -184,7 +186,7 @@ fn add_to_keys<S: Simd, A: Real, const NC: usize>(
 #[inline(always)]
 fn key_columns<S: Simd, A: Real, const C: usize>(
     simd: S,
-    targets: &mut [&mut [A]; 2],
+    targets: &mut [&mut TaskRows<'_, A>; 2],
     places: &[Place],
     weights: &[[A; TILE]; 4],
     lanes: std::ops::Range<usize>,
@@ -195,13 +197,13 @@ fn key_columns<S: Simd, A: Real, const C: usize>(
     let mut sums = [[A::N::<S>::splat(simd, A::default()); C]; 4];
     for r in 0..4 {
         if let Some(place) = places.get(r) {
-            sums[r] = load::<S, A, C>(simd, targets[usize::from(place.halo)], place.row * width + column);
+            sums[r] = load::<S, A, C>(simd, targets[usize::from(place.halo)].row(place.row), column);
         }
     }
     let sums = by_lane::<S, A, C>(simd, sums, weights, lanes, tile, width, column);
     for r in 0..4 {
         if let Some(place) = places.get(r) {
-            store::<S, A, C>(targets[usize::from(place.halo)], place.row * width + column, sums[r]);
+            store::<S, A, C>(targets[usize::from(place.halo)].row(place.row), column, sums[r]);
         }
     }
 }
