@@ -23,6 +23,7 @@ mod orbit;
 pub mod peak;
 pub mod plan;
 mod plane;
+mod plane_digits;
 pub mod planned;
 pub mod potential;
 pub mod soft_julia;
