@@ -41,22 +41,24 @@ def _lattice(argument: str, value: npt.ArrayLike) -> Integers:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise DTypeError(argument, array.dtype, "an integer dtype")
-    native = array.dtype.newbyteorder("=")
-    return array if array.flags.aligned and array.dtype == native else array.astype(native)
+    if array.flags.aligned and array.dtype.isnative:
+        return array
+    return array.astype(f"{array.dtype.kind}{array.dtype.itemsize}")
 
 
 def _result(
     out: npt.NDArray[Any] | None, dtype: npt.DTypeLike | None, shape: tuple[int, ...], bits: int, given: Integers
 ) -> Integers:
     """`out`, or a new array of `dtype`, for integers of `bits` bits that come from `given`."""
+    wanted = None if dtype is None else _dtype(dtype)
     if out is None:
-        chosen = np.dtype((np.uint64 if bits > 63 else np.int64) if dtype is None else dtype)
+        chosen: np.dtype[Any] = wanted or np.dtype("uint64" if bits > 63 else "int64")
         _room("dtype", chosen, bits)
         return np.empty(shape, chosen)
     if not isinstance(out, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("out", type(out).__name__, "a NumPy array")
-    if dtype is not None and np.dtype(dtype) != out.dtype:
-        raise DTypeError("dtype", np.dtype(dtype), f"that of out, {out.dtype}, or None")
+    if wanted is not None and wanted != out.dtype:
+        raise DTypeError("dtype", wanted, f"that of out, {out.dtype}, or None")
     _room("out", out.dtype, bits)
     if out.shape != shape:
         raise ShapeError("out", out.shape, shape)
@@ -65,6 +67,13 @@ def _result(
     if np.may_share_memory(out, given):
         raise InvalidArgumentError("out", "an array that overlaps the input", "memory of its own")
     return out
+
+
+def _dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        raise DTypeError("dtype", repr(dtype), "an integer dtype") from None
 
 
 def _room(argument: str, dtype: np.dtype[Any], bits: int) -> None:
@@ -86,6 +95,7 @@ def _encode(
     native: Callable[[Integers, int, Integers], None],
     coords: npt.ArrayLike,
     order: SupportsIndex,
+    *,
     dtype: npt.DTypeLike | None,
     out: npt.NDArray[Any] | None,
 ) -> Integers:
@@ -103,6 +113,7 @@ def _decode(
     index: npt.ArrayLike,
     order: SupportsIndex,
     ndim: SupportsIndex,
+    *,
     dtype: npt.DTypeLike | None,
     out: npt.NDArray[Any] | None,
 ) -> Integers:
@@ -145,7 +156,7 @@ def hilbert_encode(
 
     The mathematics: J. Skilling, "Programming the Hilbert curve", AIP Conference Proceedings 707 (2004).
     """
-    return _encode(_native.hilbert_encode, coords, order, dtype, out)
+    return _encode(_native.hilbert_encode, coords, order, dtype=dtype, out=out)
 
 
 def hilbert_decode(
@@ -175,7 +186,7 @@ def hilbert_decode(
         DTypeError: `index`, `order` or `ndim` are no integers; `dtype` or `out` do not hold the coordinates.
         ShapeError: `out` has another shape.
     """
-    return _decode(_native.hilbert_decode, index, order, ndim, dtype, out)
+    return _decode(_native.hilbert_decode, index, order, ndim, dtype=dtype, out=out)
 
 
 def _shape(shape: Iterable[SupportsIndex] | SupportsIndex) -> tuple[int, ...]:
@@ -233,7 +244,7 @@ def morton_encode(
         DTypeError: `coords` or `order` are no integers; `dtype` or `out` do not hold the codes.
         ShapeError: `coords` has no axis; `out` has another shape.
     """
-    return _encode(_native.morton_encode, coords, order, dtype, out)
+    return _encode(_native.morton_encode, coords, order, dtype=dtype, out=out)
 
 
 def morton_decode(
@@ -263,7 +274,7 @@ def morton_decode(
         DTypeError: `index`, `order` or `ndim` are no integers; `dtype` or `out` do not hold the coordinates.
         ShapeError: `out` has another shape.
     """
-    return _decode(_native.morton_decode, index, order, ndim, dtype, out)
+    return _decode(_native.morton_decode, index, order, ndim, dtype=dtype, out=out)
 
 
 def morton_order(shape: Iterable[SupportsIndex]) -> npt.NDArray[np.int64]:
