@@ -7,11 +7,13 @@
 //! that, so the curve is *prefix-stable*: the first `2**(ndim * (order - 1))` places of order `k` are the curve of order
 //! `k - 1`, in place and not mirrored or transposed. An index means the same point at every order that holds it.
 
+use crate::blocks;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::lattice::{Curve, Integer, Rows, decode_rows, encode_rows};
 use crate::morton::{deinterleave, interleave};
-use crate::plane;
+use crate::plane::Plane;
+use crate::space::Space;
 use fearless_simd::Level;
 
 /// Places on the curve of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
@@ -22,8 +24,10 @@ pub fn encode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    if coords.width() == 2 {
-        return plane::encode(level, Curve::Hilbert, coords, order, out, executor);
+    match coords.width() {
+        2 => return blocks::encode::<Plane, _, _>(level, Curve::Hilbert, coords, order, out, executor),
+        3 => return blocks::encode::<Space, _, _>(level, Curve::Hilbert, coords, order, out, executor),
+        _ => {}
     }
     encode_rows(coords, order, out, executor, |point| encode_point(point, order))
 }
@@ -37,8 +41,10 @@ pub fn decode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    if ndim == 2 {
-        return plane::decode(level, Curve::Hilbert, index, order, out, executor);
+    match ndim {
+        2 => return blocks::decode::<Plane, _, _>(level, Curve::Hilbert, index, order, out, executor),
+        3 => return blocks::decode::<Space, _, _>(level, Curve::Hilbert, index, order, out, executor),
+        _ => {}
     }
     decode_rows(index, ndim, order, out, executor, |code, point| decode_point(code, point, order))
 }

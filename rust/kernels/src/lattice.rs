@@ -131,21 +131,23 @@ impl<'a, T: Integer> Rows<'a, T> {
         self.data[self.first.wrapping_add_signed(offset)]
     }
 
-    /// The `n` rows from `row` on where they lie, if one after the other.
-    #[inline(always)]
-    pub(crate) fn in_place(&self, row: usize, n: usize) -> Option<&'a [T]> {
+    /// The `n` rows from `row` on, one after the other: where they lie, or in `copy`.
+    pub(crate) fn read<'b>(&self, row: usize, n: usize, copy: &'b mut Vec<T>) -> &'b [T]
+    where
+        'a: 'b,
+    {
         let width = self.width();
-        let start = self.first + row * width;
-        (self.strides == [width as isize, 1]).then(|| &self.data[start..start + n * width])
-    }
-
-    /// The rows from `row` on, one after the other.
-    pub(crate) fn copy(&self, row: usize, out: &mut [T]) {
-        for (i, out) in out.chunks_exact_mut(self.width()).enumerate() {
+        if self.strides == [width as isize, 1] {
+            let start = self.first + row * width;
+            return &self.data[start..start + n * width];
+        }
+        copy.resize(n * width, T::default());
+        for (i, out) in copy.chunks_exact_mut(width).enumerate() {
             for (j, out) in out.iter_mut().enumerate() {
                 *out = self.at(row + i, j);
             }
         }
+        copy
     }
 }
 

@@ -3,10 +3,12 @@
 //! Bit `b` of coordinate `i` of `n` is bit `b * n + (n - 1 - i)` of the code, so that codes of one-bit coordinates run
 //! in raster order. G. M. Morton, 1966.
 
+use crate::blocks;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::lattice::{Curve, Integer, Rows, check_cells, check_size, decode_rows, encode_rows};
-use crate::plane;
+use crate::plane::Plane;
+use crate::space::Space;
 use fearless_simd::Level;
 
 /// Codes of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
@@ -17,8 +19,10 @@ pub fn encode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    if coords.width() == 2 {
-        return plane::encode(level, Curve::Morton, coords, order, out, executor);
+    match coords.width() {
+        2 => return blocks::encode::<Plane, _, _>(level, Curve::Morton, coords, order, out, executor),
+        3 => return blocks::encode::<Space, _, _>(level, Curve::Morton, coords, order, out, executor),
+        _ => {}
     }
     encode_rows(coords, order, out, executor, |point| interleave(point))
 }
@@ -32,8 +36,10 @@ pub fn decode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    if ndim == 2 {
-        return plane::decode(level, Curve::Morton, index, order, out, executor);
+    match ndim {
+        2 => return blocks::decode::<Plane, _, _>(level, Curve::Morton, index, order, out, executor),
+        3 => return blocks::decode::<Space, _, _>(level, Curve::Morton, index, order, out, executor),
+        _ => {}
     }
     decode_rows(index, ndim, order, out, executor, deinterleave)
 }
@@ -118,10 +124,12 @@ const MASKS3: [u64; 6] = [
     0x0000_0000_001f_ffff,
 ];
 
-fn spread3(x: u64) -> u64 {
+#[inline(always)]
+pub(crate) fn spread3(x: u64) -> u64 {
     (0..5).rev().fold(x & MASKS3[5], |x, i| (x | x << (2 << i)) & MASKS3[i])
 }
 
-fn gather3(x: u64) -> u64 {
+#[inline(always)]
+pub(crate) fn gather3(x: u64) -> u64 {
     (0..5).fold(x & MASKS3[0], |x, i| (x | x >> (2 << i)) & MASKS3[i + 1])
 }

@@ -8,18 +8,10 @@
 //! Words of four points are transposed into planes of bytes for it, within their lanes: where a point sits does not
 //! matter. Bits are spread and gathered by tables of half bytes.
 
+use crate::blocks::Direction;
 use crate::lattice::Curve;
+use crate::plane::BLOCK;
 use fearless_simd::{Simd, prelude::*};
-
-/// Points worked on together.
-pub(crate) const BLOCK: usize = 512;
-
-/// Points to codes, or back.
-#[derive(Clone, Copy)]
-pub(crate) enum Direction {
-    Encode,
-    Decode,
-}
 
 /// The first `n` words: points, `y | x << 16`, become codes, or codes points. States go on from the levels above.
 #[inline(always)]
