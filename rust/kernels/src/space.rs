@@ -9,6 +9,9 @@ use fearless_simd::{Level, Simd, dispatch, prelude::*};
 /// Points worked on together.
 const BLOCK: usize = 256;
 
+/// Vectors of points worked on in turn, since each waits for its own level before.
+const WAYS: usize = 2;
+
 /// Columns of coordinates, at most 21 bits each, and codes.
 pub(crate) struct Space {
     axes: [[u32; BLOCK]; 3],
@@ -51,27 +54,33 @@ impl Space {
         let Self { axes, codes, order } = self;
         let [z, y, x] = axes;
         let lanes = S::u32s::LEN;
-        let n = n.next_multiple_of(lanes);
+        let n = n.next_multiple_of(WAYS * lanes);
         if let Direction::Decode = direction {
             for (i, &code) in codes[..n].iter().enumerate() {
                 (z[i], y[i], x[i]) = (gather3(code >> 2) as u32, gather3(code >> 1) as u32, gather3(code) as u32);
             }
         }
         if let Curve::Hilbert = curve {
-            for start in (0..n).step_by(lanes) {
-                let at = start..start + lanes;
-                let point = [
-                    S::u32s::from_slice(simd, &z[at.clone()]),
-                    S::u32s::from_slice(simd, &y[at.clone()]),
-                    S::u32s::from_slice(simd, &x[at.clone()]),
-                ];
-                let [a, b, c] = match direction {
-                    Direction::Encode => transpose::<S>(simd, point, *order),
-                    Direction::Decode => untranspose::<S>(simd, point, *order),
-                };
-                a.store_slice(&mut z[at.clone()]);
-                b.store_slice(&mut y[at.clone()]);
-                c.store_slice(&mut x[at]);
+            for start in (0..n).step_by(WAYS * lanes) {
+                let mut points = [[S::u32s::splat(simd, 0); 3]; WAYS];
+                for (way, point) in points.iter_mut().enumerate() {
+                    let at = start + way * lanes..start + (way + 1) * lanes;
+                    *point = [
+                        S::u32s::from_slice(simd, &z[at.clone()]),
+                        S::u32s::from_slice(simd, &y[at.clone()]),
+                        S::u32s::from_slice(simd, &x[at]),
+                    ];
+                }
+                match direction {
+                    Direction::Encode => transpose::<S>(simd, &mut points, *order),
+                    Direction::Decode => untranspose::<S>(simd, &mut points, *order),
+                }
+                for (way, [a, b, c]) in points.into_iter().enumerate() {
+                    let at = start + way * lanes..start + (way + 1) * lanes;
+                    a.store_slice(&mut z[at.clone()]);
+                    b.store_slice(&mut y[at.clone()]);
+                    c.store_slice(&mut x[at]);
+                }
             }
         }
         if let Direction::Encode = direction {
@@ -84,38 +93,50 @@ impl Space {
 
 /// Points to transposed places.
 #[inline(always)]
-fn transpose<S: Simd>(simd: S, point: [S::u32s; 3], order: u32) -> [S::u32s; 3] {
-    let [mut a, mut b, mut c] = turned_axes::<S>(point, order);
-    for level in (1..order).rev() {
-        a = invert::<S>(simd, a, level);
-        (a, b) = turn::<S>(simd, a, b, level);
-        (a, c) = turn::<S>(simd, a, c, level);
+fn transpose<S: Simd>(simd: S, points: &mut [[S::u32s; 3]; WAYS], order: u32) {
+    for point in points.iter_mut() {
+        *point = turned_axes::<S>(*point, order);
     }
-    b ^= a;
-    c ^= b;
-    // Bit j becomes the parity of the last axis's bits above j.
-    let mut parity = c >> 1;
-    parity ^= parity >> 1;
-    parity ^= parity >> 2;
-    parity ^= parity >> 4;
-    parity ^= parity >> 8;
-    parity ^= parity >> 16;
-    [a ^ parity, b ^ parity, c ^ parity]
+    for level in (1..order).rev() {
+        for [a, b, c] in points.iter_mut() {
+            *a = invert::<S>(simd, *a, level);
+            (*a, *b) = turn::<S>(simd, *a, *b, level);
+            (*a, *c) = turn::<S>(simd, *a, *c, level);
+        }
+    }
+    for [a, b, c] in points.iter_mut() {
+        *b ^= *a;
+        *c ^= *b;
+        // Bit j becomes the parity of the last axis's bits above j.
+        let mut parity = *c >> 1;
+        parity ^= parity >> 1;
+        parity ^= parity >> 2;
+        parity ^= parity >> 4;
+        parity ^= parity >> 8;
+        parity ^= parity >> 16;
+        (*a, *b, *c) = (*a ^ parity, *b ^ parity, *c ^ parity);
+    }
 }
 
 /// Transposed places to points.
 #[inline(always)]
-fn untranspose<S: Simd>(simd: S, [mut a, mut b, mut c]: [S::u32s; 3], order: u32) -> [S::u32s; 3] {
-    let last = c >> 1;
-    c ^= b;
-    b ^= a;
-    a ^= last;
-    for level in 1..order {
-        (a, c) = turn::<S>(simd, a, c, level);
-        (a, b) = turn::<S>(simd, a, b, level);
-        a = invert::<S>(simd, a, level);
+fn untranspose<S: Simd>(simd: S, points: &mut [[S::u32s; 3]; WAYS], order: u32) {
+    for [a, b, c] in points.iter_mut() {
+        let last = *c >> 1;
+        *c ^= *b;
+        *b ^= *a;
+        *a ^= last;
     }
-    turned_axes::<S>([a, b, c], 2 * order)
+    for level in 1..order {
+        for [a, b, c] in points.iter_mut() {
+            (*a, *c) = turn::<S>(simd, *a, *c, level);
+            (*a, *b) = turn::<S>(simd, *a, *b, level);
+            *a = invert::<S>(simd, *a, level);
+        }
+    }
+    for point in points.iter_mut() {
+        *point = turned_axes::<S>(*point, 2 * order);
+    }
 }
 
 /// The axes turned by `order` places; as many as twice that turn them back.
@@ -138,8 +159,8 @@ fn invert<S: Simd>(simd: S, a: S::u32s, level: u32) -> S::u32s {
 #[inline(always)]
 fn turn<S: Simd>(simd: S, a: S::u32s, b: S::u32s, level: u32) -> (S::u32s, S::u32s) {
     let (set, below) = (has_bit::<S>(simd, b, level), (1 << level) - 1);
-    let exchange = (a ^ b) & !set & below;
-    (a ^ (exchange | set & below), b ^ exchange)
+    let (exchange, invert) = ((a ^ b) & !set & below, set & below);
+    (a ^ exchange ^ invert, b ^ exchange)
 }
 
 /// All ones where `a` has the level's bit.

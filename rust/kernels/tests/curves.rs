@@ -177,6 +177,16 @@ fn dtypes_and_strides_do_not_change_codes() {
     }
 }
 
+/// Boxes of many pieces, some of them long rows.
+#[test]
+fn threads_do_not_change_box_orders() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for shape in [&[501, 700][..], &[1, 100_000], &[3, 40_001], &[61, 47, 80], &[33, 1, 2000], &[127, 129]] {
+        let parallel = hilbert_order::order_on(shape, &Rayon(&pool)).unwrap();
+        assert_eq!(parallel, hilbert_order::order(shape).unwrap(), "{shape:?}");
+    }
+}
+
 #[test]
 fn threads_do_not_change_codes() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
