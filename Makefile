@@ -11,7 +11,9 @@ BIN := .venv/$(SCRIPTS)
 STAMPS := .venv/.stamps
 OUT ?= out/demo
 ARGS ?=
-BENCHES := --manifest-path rust/benches/Cargo.toml --target-dir target --locked
+# criterion, too, writes where the environment says.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+BENCHES := --manifest-path rust/benches/Cargo.toml --locked
 RUST := Cargo.toml Cargo.lock $(shell find rust/kernels rust/bindings shaders -name '*.rs' -o -name '*.wgsl' -o -name Cargo.toml)
 # nextest runs a test a process; without it plain `cargo test` runs the same tests.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)

@@ -64,7 +64,9 @@ pub fn place_of(point: &[u64], order: u32) -> u64 {
     }
     let last = x[n - 1];
     for level in (1..order).filter(|level| last >> level & 1 == 1) {
-        x.iter_mut().for_each(|x| *x ^= (1 << level) - 1);
+        for x in &mut x {
+            *x ^= (1 << level) - 1;
+        }
     }
     super::morton::encode(&x, order)
 }
