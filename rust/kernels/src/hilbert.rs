@@ -50,6 +50,7 @@ pub fn decode<T: Integer, U: Integer>(
 }
 
 /// The place of one point; the point is used up.
+#[inline(never)]
 pub(crate) fn encode_point(point: &mut [u64], order: u32) -> u64 {
     // Sizes known to the compiler unroll the loop over axes.
     if let Ok(point) = <&mut [u64; 2]>::try_from(&mut *point) {
@@ -63,6 +64,7 @@ pub(crate) fn encode_point(point: &mut [u64], order: u32) -> u64 {
 }
 
 /// The point at one place.
+#[inline(never)]
 pub(crate) fn decode_point(code: u64, point: &mut [u64], order: u32) {
     deinterleave(code, point);
     if let Ok(point) = <&mut [u64; 2]>::try_from(&mut *point) {
