@@ -11,7 +11,10 @@ BIN := .venv/$(SCRIPTS)
 STAMPS := .venv/.stamps
 OUT ?= out/demo
 ARGS ?=
-RUST := Cargo.toml Cargo.lock $(shell find rust shaders -name '*.rs' -o -name '*.wgsl' -o -name Cargo.toml)
+# criterion, too, writes where the environment says.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+BENCHES := --manifest-path rust/benches/Cargo.toml --locked
+RUST := Cargo.toml Cargo.lock $(shell find rust/kernels rust/bindings shaders -name '*.rs' -o -name '*.wgsl' -o -name Cargo.toml)
 # nextest runs a test a process; without it plain `cargo test` runs the same tests.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
 
@@ -44,6 +47,8 @@ lint: lint-rust lint-python ## All static checks; warnings are errors
 lint-rust: $(STAMPS)/setup ## rustfmt, clippy, links in the documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --release --locked -- -D warnings
+	cargo fmt --manifest-path rust/benches/Cargo.toml --check
+	cargo clippy $(BENCHES) --all-targets --profile bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --release --locked -p fractal-kernels -p fractal-shaders
 
 .PHONY: lint-python
@@ -73,9 +78,13 @@ test-slow: build ## The tests that take minutes
 bench: $(STAMPS)/bench ## Measure against every peer in one run; fails when a bar falls short (ARGS=...)
 	PATH="$(CURDIR)/.tools/$(SCRIPTS):$$PATH" $(BIN)/fractal-core bench $(ARGS)
 
+.PHONY: bench-rust
+bench-rust: $(STAMPS)/setup ## Measure the crates alone with criterion, codecs against fast_hilbert (ARGS="--bench curves")
+	cargo bench $(BENCHES) $(ARGS)
+
 .PHONY: format
 format: $(STAMPS)/setup ## Format Rust and Python
-	cargo fmt --all
+	cargo fmt --all && cargo fmt --manifest-path rust/benches/Cargo.toml
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 .PHONY: clean

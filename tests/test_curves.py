@@ -159,10 +159,65 @@ def test_morton_interleaves_bits_axis_0_first():
     np.testing.assert_array_equal(cells, np.stack(expected, axis=-1))
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.uint32, np.int64, np.uint64, ">i8"])
+INTEGERS = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"]
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, ">i8"])
 def test_any_integer_dtype(dtype):
     cells = plane(3)
     np.testing.assert_array_equal(curves.hilbert_encode(cells.astype(dtype), 3), np.arange(64))
+
+
+@pytest.mark.parametrize(("given", "made"), list(itertools.product(INTEGERS, repeat=2)))
+@pytest.mark.parametrize("curve", ["hilbert", "morton"])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_every_pair_of_dtypes(curve, ndim, given, made):
+    encode, decode = getattr(curves, f"{curve}_encode"), getattr(curves, f"{curve}_decode")
+    codes = np.random.default_rng(0).permutation(2**6)
+    cells = decode(codes, 6 // ndim, ndim)
+    assert cells.dtype == np.int64
+    made_codes = encode(cells.astype(given), 6 // ndim, dtype=made)
+    made_cells = decode(codes.astype(given), 6 // ndim, ndim, dtype=made)
+    assert made_codes.dtype == made_cells.dtype == np.dtype(made)
+    np.testing.assert_array_equal(made_codes, codes)
+    np.testing.assert_array_equal(made_cells, cells)
+
+
+@pytest.mark.parametrize("curve", ["hilbert", "morton"])
+def test_out_is_written_and_returned(curve):
+    encode, decode = getattr(curves, f"{curve}_encode"), getattr(curves, f"{curve}_decode")
+    index = np.arange(4096).reshape(16, 16, 16)
+    cells = np.full((16, 16, 16, 2), 77, dtype=np.uint8)
+    assert decode(index, 6, out=cells) is cells
+    np.testing.assert_array_equal(cells, decode(index, 6))
+    codes = np.full(index.shape, -1, dtype=np.int16)
+    assert encode(cells, 6, out=codes, dtype="int16") is codes
+    np.testing.assert_array_equal(codes, index)
+
+
+@pytest.mark.parametrize("curve", ["hilbert", "morton"])
+@pytest.mark.parametrize(("ndim", "order"), [(2, 13), (2, 20), (3, 13), (4, 13)])
+def test_long_strided_arrays_are_read_in_place(curve, ndim, order):
+    encode, decode = getattr(curves, f"{curve}_encode"), getattr(curves, f"{curve}_decode")
+    table = np.random.default_rng(1).integers(0, 2**order, (ndim + 1, 30_001))
+    packed = np.ascontiguousarray(table[1:].T)
+    codes = encode(packed, order)
+    np.testing.assert_array_equal(encode(table[1:].T, order), codes)
+    np.testing.assert_array_equal(encode(table[:0:-1, ::-3].T, order), encode(packed[::-3, ::-1].copy(), order))
+    np.testing.assert_array_equal(encode(np.broadcast_to(packed[5], (9, ndim)), order), np.full(9, codes[5]))
+    two = np.stack([codes, codes], axis=1)
+    np.testing.assert_array_equal(decode(two[::-1, 0], order, ndim), packed[::-1])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8"])
+@pytest.mark.parametrize("order", [7, 8, 16, 31, 32])
+def test_negative_numbers_are_refused_whatever_the_order(dtype, order):
+    cells = np.zeros((1000, 2), dtype)
+    cells[997, 1] = np.iinfo(dtype).min
+    with pytest.raises(KeyIndexError, match=f"^coords: got {np.iinfo(dtype).min}; "):
+        curves.hilbert_encode(cells, order)
+    with pytest.raises(KeyIndexError, match=f"^index: got {np.iinfo(dtype).min}; "):
+        curves.hilbert_decode(cells[:, 1], order)
 
 
 def test_any_strides_and_shapes():
@@ -215,10 +270,6 @@ def test_d_689_distinct_vertices_among_1024():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: curves.hilbert_decode(np.arange(16), 2),
-        lambda: curves.hilbert_encode(plane(2), 2),
-        lambda: curves.morton_decode(np.arange(16), 2),
-        lambda: curves.morton_encode(plane(2), 2),
         lambda: curves.hilbert_order((3, 5)),
         lambda: curves.morton_order((3, 5)),
         lambda: curves.dragon_turns(16),
@@ -235,6 +286,17 @@ def test_results_are_rusts_own_memory(make):
         assert owner.ctypes.data == array.ctypes.data
         owner = owner.base
     assert type(owner).__name__ == "PySliceContainer"
+
+
+def read_only():
+    array = np.zeros(1, int)
+    array.flags.writeable = False
+    return array
+
+
+def into_itself(encode):
+    table = np.zeros(3, int)
+    return encode(table[:2].reshape(1, 2), 2, out=table[1:2])
 
 
 @pytest.mark.parametrize(
@@ -260,6 +322,22 @@ def test_results_are_rusts_own_memory(make):
         (lambda: curves.hilbert_encode(np.zeros((4, 0), dtype=int), 2), InvalidArgumentError, "ndim"),
         (lambda: curves.morton_encode([[0, 4]], 2), KeyIndexError, "coords"),
         (lambda: curves.morton_decode([0], 33), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_encode([[0, 0]], 33, dtype="int8"), InvalidArgumentError, "order"),
+        (lambda: curves.hilbert_encode([[0, 0]], 4, dtype="int8"), DTypeError, "dtype"),
+        (lambda: curves.hilbert_encode([[0, 0]], 32, dtype="int64"), DTypeError, "dtype"),
+        (lambda: curves.hilbert_encode([[0, 0]], 2, dtype="float32"), DTypeError, "dtype"),
+        (lambda: curves.hilbert_encode([[0, 0]], 2, dtype=">i4"), DTypeError, "dtype"),
+        (lambda: curves.hilbert_encode([[0, 0]], 2, dtype="tree"), DTypeError, "dtype"),
+        (lambda: curves.hilbert_encode([[0, 0]], 2, dtype="i2", out=np.zeros(1, int)), DTypeError, "dtype"),
+        (lambda: curves.hilbert_decode([0], 9, dtype=np.uint8), DTypeError, "dtype"),
+        (lambda: curves.hilbert_decode([0], 9, out=np.zeros((1, 2), np.uint8)), DTypeError, "out"),
+        (lambda: curves.hilbert_decode([0], 2, out=np.zeros((1, 2))), DTypeError, "out"),
+        (lambda: curves.hilbert_decode([0], 2, out=[[0, 0]]), DTypeError, "out"),
+        (lambda: curves.hilbert_decode([0], 2, out=np.zeros(2, int)), ShapeError, "out"),
+        (lambda: curves.hilbert_decode([0, 1], 2, out=np.zeros((2, 2), int, order="F")), InvalidArgumentError, "out"),
+        (lambda: curves.hilbert_encode([[0, 0]] * 2, 2, out=np.zeros(4, int)[::2]), InvalidArgumentError, "out"),
+        (lambda: curves.morton_encode([[0, 0]], 2, out=read_only()), InvalidArgumentError, "out"),
+        (lambda: into_itself(curves.morton_encode), InvalidArgumentError, "out"),
         (lambda: curves.hilbert_order((4,)), ShapeError, "shape"),
         (lambda: curves.hilbert_order((2, 2, 2, 2)), ShapeError, "shape"),
         (lambda: curves.hilbert_order((-1, 4)), InvalidArgumentError, "shape"),

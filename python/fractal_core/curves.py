@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, cast
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import INT64_MAX, UINT32_MAX, integer, integers, last_axis
-from fractal_core.errors import DTypeError
+from fractal_core._arguments import INT64_MAX, UINT32_MAX, integer, last_axis
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Integers: TypeAlias = npt.NDArray[np.int64]
-    """int64 to a type checker; at 64 bits, and only there, uint64 in truth."""
+    """int64 to a type checker; in truth what dtype or out say, and uint64 for 64 bits."""
 
 __all__ = [
     "dragon_turns",
@@ -34,39 +34,103 @@ __all__ = [
 ]
 
 
-def _signed(array: npt.NDArray[np.uint64], bits: int) -> Integers:
-    """The same memory as int64, unless all 64 bits are in use."""
-    return cast("Integers", array) if bits > 63 else array.view(np.int64)
-
-
 def _lattice(argument: str, value: npt.ArrayLike) -> Integers:
-    """`value` as int64, uint64, int32 or uint32 (typed as the first); no copy of an array that is one."""
+    """`value` as an array of any integer dtype (typed as int64); copied only if misaligned or of foreign byte order."""
     array: npt.NDArray[Any] = np.asarray(value)
-    return array if array.dtype in {np.dtype(np.int32), np.dtype(np.uint32)} else integers(argument, value)
+    if array.size == 0 and not isinstance(value, np.ndarray):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(argument, array.dtype, "an integer dtype")
+    if array.flags.aligned and array.dtype.isnative:
+        return array
+    return array.astype(f"{array.dtype.kind}{array.dtype.itemsize}")
+
+
+def _result(
+    out: npt.NDArray[Any] | None, dtype: npt.DTypeLike | None, shape: tuple[int, ...], bits: int, given: Integers
+) -> Integers:
+    """`out`, or a new array of `dtype`, for integers of `bits` bits that come from `given`."""
+    wanted = None if dtype is None else _dtype(dtype)
+    if out is None:
+        chosen: np.dtype[Any] = wanted or np.dtype("uint64" if bits > 63 else "int64")
+        _room("dtype", chosen, bits)
+        return np.empty(shape, chosen)
+    if not isinstance(out, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("out", type(out).__name__, "a NumPy array")
+    if wanted is not None and wanted != out.dtype:
+        raise DTypeError("dtype", wanted, f"that of out, {out.dtype}, or None")
+    _room("out", out.dtype, bits)
+    if out.shape != shape:
+        raise ShapeError("out", out.shape, shape)
+    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        raise InvalidArgumentError("out", _flags(out), "a writeable, C-contiguous and aligned array")
+    if np.may_share_memory(out, given):
+        raise InvalidArgumentError("out", "an array that overlaps the input", "memory of its own")
+    return out
+
+
+def _dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        raise DTypeError("dtype", repr(dtype), "an integer dtype") from None
+
+
+def _room(argument: str, dtype: np.dtype[Any], bits: int) -> None:
+    """Refuses a dtype that does not hold 0 .. 2**bits - 1."""
+    allowed = f"an integer dtype that holds 0 .. 2**{bits} - 1, in native byte order"
+    if dtype.kind not in "iu" or not dtype.isnative:
+        raise DTypeError(argument, dtype, allowed)
+    # More than 64 bits is the order's fault, which the extension says.
+    if bits <= 64 and np.iinfo(dtype).max < 2**bits - 1:
+        raise DTypeError(argument, dtype, allowed)
+
+
+def _flags(array: npt.NDArray[Any]) -> str:
+    flags = array.flags
+    return f"writeable: {flags.writeable}, C-contiguous: {flags.c_contiguous}, aligned: {flags.aligned}"
 
 
 def _encode(
-    native: Callable[[Integers, int], npt.NDArray[np.uint64]], coords: npt.ArrayLike, order: SupportsIndex
+    native: Callable[[Integers, int, Integers], None],
+    coords: npt.ArrayLike,
+    order: SupportsIndex,
+    *,
+    dtype: npt.DTypeLike | None,
+    out: npt.NDArray[Any] | None,
 ) -> Integers:
     points = _lattice("coords", coords)
     ndim = last_axis("coords", points.shape, "(..., ndim)")
     bits = integer("order", order, 0, UINT32_MAX)
-    codes = native(points.reshape(math.prod(points.shape[:-1]), ndim), bits)
-    return _signed(codes, ndim * bits).reshape(points.shape[:-1])
+    shape = points.shape[:-1]
+    codes = _result(out, dtype, shape, ndim * bits, points)
+    native(points.reshape(math.prod(shape), ndim), bits, codes.reshape(-1))
+    return codes
 
 
 def _decode(
-    native: Callable[[Integers, int, int], npt.NDArray[np.uint64]],
+    native: Callable[[Integers, int, int, Integers], None],
     index: npt.ArrayLike,
     order: SupportsIndex,
     ndim: SupportsIndex,
+    *,
+    dtype: npt.DTypeLike | None,
+    out: npt.NDArray[Any] | None,
 ) -> Integers:
     codes = _lattice("index", index)
     axes, bits = integer("ndim", ndim, 1, 64), integer("order", order, 0, UINT32_MAX)
-    return _signed(native(codes.reshape(-1), bits, axes), bits).reshape(*codes.shape, axes)
+    points = _result(out, dtype, (*codes.shape, axes), bits, codes)
+    native(codes.reshape(-1), bits, axes, points.reshape(codes.size, axes))
+    return points
 
 
-def hilbert_encode(coords: npt.ArrayLike, order: SupportsIndex) -> Integers:
+def hilbert_encode(
+    coords: npt.ArrayLike,
+    order: SupportsIndex,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    out: npt.NDArray[Any] | None = None,
+) -> Integers:
     """Places of lattice points on the Hilbert curve.
 
     Consecutive places are neighbours (one axis differs, by one), the converse does not hold: half of the grid
@@ -77,38 +141,52 @@ def hilbert_encode(coords: npt.ArrayLike, order: SupportsIndex) -> Integers:
     Args:
         coords: Shape (..., ndim), any integer dtype, any strides, each in 0 .. 2**order - 1.
         order: Bits per axis; `ndim * order <= 64`.
+        dtype: An integer dtype that holds 2**(ndim * order) - 1; int64 by default, uint64 if `ndim * order` is 64.
+        out: Where to write, shape (...), such a dtype, C-contiguous, apart from `coords`. What it holds after an error
+            is undefined.
 
     Returns:
-        Shape (...), int64 in 0 .. 2**(ndim * order) - 1; uint64 if `ndim * order` is 64.
+        `out`, or a new array of shape (...), in 0 .. 2**(ndim * order) - 1.
 
     Raises:
-        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`; `out` is read-only, strided or overlaps.
         KeyIndexError: A coordinate is outside of the lattice.
-        DTypeError: `coords` or `order` are no integers.
-        ShapeError: `coords` has no axis.
+        DTypeError: `coords` or `order` are no integers; `dtype` or `out` do not hold the codes.
+        ShapeError: `coords` has no axis; `out` has another shape.
 
     The mathematics: J. Skilling, "Programming the Hilbert curve", AIP Conference Proceedings 707 (2004).
     """
-    return _encode(_native.hilbert_encode, coords, order)
+    return _encode(_native.hilbert_encode, coords, order, dtype=dtype, out=out)
 
 
-def hilbert_decode(index: npt.ArrayLike, order: SupportsIndex, ndim: SupportsIndex = 2) -> Integers:
+def hilbert_decode(
+    index: npt.ArrayLike,
+    order: SupportsIndex,
+    ndim: SupportsIndex = 2,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    out: npt.NDArray[Any] | None = None,
+) -> Integers:
     """Lattice points at places of the Hilbert curve; the inverse of `hilbert_encode`.
 
     Args:
         index: Shape (...), any integer dtype, any strides, each in 0 .. 2**(ndim * order) - 1.
         order: Bits per axis; `ndim * order <= 64`.
         ndim: Number of axes, 1 to 64.
+        dtype: An integer dtype that holds 2**order - 1; int64 by default, uint64 if `order` is 64.
+        out: Where to write, shape (..., ndim), such a dtype, C-contiguous, apart from `index`. What it holds after an
+            error is undefined.
 
     Returns:
-        Shape (..., ndim), int64 in 0 .. 2**order - 1; uint64 if `order` is 64.
+        `out`, or a new array of shape (..., ndim), in 0 .. 2**order - 1.
 
     Raises:
-        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`; `out` is read-only, strided or overlaps.
         KeyIndexError: A place is outside of the curve.
-        DTypeError: `index`, `order` or `ndim` are no integers.
+        DTypeError: `index`, `order` or `ndim` are no integers; `dtype` or `out` do not hold the coordinates.
+        ShapeError: `out` has another shape.
     """
-    return _decode(_native.hilbert_decode, index, order, ndim)
+    return _decode(_native.hilbert_decode, index, order, ndim, dtype=dtype, out=out)
 
 
 def _shape(shape: Iterable[SupportsIndex] | SupportsIndex) -> tuple[int, ...]:
@@ -141,42 +219,62 @@ def hilbert_order(shape: Iterable[SupportsIndex]) -> npt.NDArray[np.int64]:
     return _native.hilbert_order(_shape(shape))
 
 
-def morton_encode(coords: npt.ArrayLike, order: SupportsIndex) -> Integers:
+def morton_encode(
+    coords: npt.ArrayLike,
+    order: SupportsIndex,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    out: npt.NDArray[Any] | None = None,
+) -> Integers:
     """Morton (Z-order) codes of lattice points: the bits of the coordinates interleaved, axis 0 most significant.
 
     Args:
         coords: Shape (..., ndim), any integer dtype, any strides, each in 0 .. 2**order - 1.
         order: Bits per axis; `ndim * order <= 64`.
+        dtype: An integer dtype that holds 2**(ndim * order) - 1; int64 by default, uint64 if `ndim * order` is 64.
+        out: Where to write, shape (...), such a dtype, C-contiguous, apart from `coords`. What it holds after an error
+            is undefined.
 
     Returns:
-        Shape (...), int64 in 0 .. 2**(ndim * order) - 1; uint64 if `ndim * order` is 64.
+        `out`, or a new array of shape (...), in 0 .. 2**(ndim * order) - 1.
 
     Raises:
-        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`; `out` is read-only, strided or overlaps.
         KeyIndexError: A coordinate is outside of the lattice.
-        DTypeError: `coords` or `order` are no integers.
-        ShapeError: `coords` has no axis.
+        DTypeError: `coords` or `order` are no integers; `dtype` or `out` do not hold the codes.
+        ShapeError: `coords` has no axis; `out` has another shape.
     """
-    return _encode(_native.morton_encode, coords, order)
+    return _encode(_native.morton_encode, coords, order, dtype=dtype, out=out)
 
 
-def morton_decode(index: npt.ArrayLike, order: SupportsIndex, ndim: SupportsIndex = 2) -> Integers:
+def morton_decode(
+    index: npt.ArrayLike,
+    order: SupportsIndex,
+    ndim: SupportsIndex = 2,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    out: npt.NDArray[Any] | None = None,
+) -> Integers:
     """Lattice points of Morton codes; the inverse of `morton_encode`.
 
     Args:
         index: Shape (...), any integer dtype, any strides, each in 0 .. 2**(ndim * order) - 1.
         order: Bits per axis; `ndim * order <= 64`.
         ndim: Number of axes, 1 to 64.
+        dtype: An integer dtype that holds 2**order - 1; int64 by default, uint64 if `order` is 64.
+        out: Where to write, shape (..., ndim), such a dtype, C-contiguous, apart from `index`. What it holds after an
+            error is undefined.
 
     Returns:
-        Shape (..., ndim), int64 in 0 .. 2**order - 1; uint64 if `order` is 64.
+        `out`, or a new array of shape (..., ndim), in 0 .. 2**order - 1.
 
     Raises:
-        InvalidArgumentError: `order` is negative or `ndim * order > 64`.
+        InvalidArgumentError: `order` is negative or `ndim * order > 64`; `out` is read-only, strided or overlaps.
         KeyIndexError: A code is outside of the curve.
-        DTypeError: `index`, `order` or `ndim` are no integers.
+        DTypeError: `index`, `order` or `ndim` are no integers; `dtype` or `out` do not hold the coordinates.
+        ShapeError: `out` has another shape.
     """
-    return _decode(_native.morton_decode, index, order, ndim)
+    return _decode(_native.morton_decode, index, order, ndim, dtype=dtype, out=out)
 
 
 def morton_order(shape: Iterable[SupportsIndex]) -> npt.NDArray[np.int64]:

@@ -18,13 +18,13 @@ ORDER = 16
 
 
 def ours(points: int, side: int) -> dict[str, Callable[[], object]]:
-    """This package's codecs, given the same narrow dtypes as hilbertsfc."""
+    """This package's codecs, given and giving the same narrow dtypes as hilbertsfc."""
     from fractal_core import curves
 
     coords, codes = _inputs(points)
     return {
-        "encode": lambda: curves.hilbert_encode(coords, ORDER),
-        "decode": lambda: curves.hilbert_decode(codes, ORDER, ndim=2),
+        "encode": lambda: curves.hilbert_encode(coords, ORDER, dtype=np.uint32),
+        "decode": lambda: curves.hilbert_decode(codes, ORDER, ndim=2, dtype=np.uint16),
         "order": lambda: curves.hilbert_order((side, side)),
     }
 

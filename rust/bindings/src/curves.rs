@@ -1,30 +1,17 @@
 //! Curves and integer sets as NumPy arrays.
 
+use crate::arrays::{typed, values, writable};
 use crate::error::Result;
+use crate::simd::level;
 use crate::threads::default_executor;
-use fractal_kernels::{cantor, dragon, hilbert, hilbert_order as boxes, morton};
+use fractal_kernels::lattice::{Integer, Rows};
+use fractal_kernels::{KernelError, cantor, dragon, hilbert, hilbert_order as boxes, morton};
 use numpy::ndarray::{Array2, ArrayView, Dimension};
-use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{
+    Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use std::borrow::Cow;
-
-/// Integers of shape (n,), as NumPy has them.
-#[derive(FromPyObject)]
-pub(crate) enum Codes<'py> {
-    I64(PyReadonlyArray1<'py, i64>),
-    U64(PyReadonlyArray1<'py, u64>),
-    I32(PyReadonlyArray1<'py, i32>),
-    U32(PyReadonlyArray1<'py, u32>),
-}
-
-/// Integers of shape (n, ndim), as NumPy has them.
-#[derive(FromPyObject)]
-pub(crate) enum Points<'py> {
-    I64(PyReadonlyArray2<'py, i64>),
-    U64(PyReadonlyArray2<'py, u64>),
-    I32(PyReadonlyArray2<'py, i32>),
-    U32(PyReadonlyArray2<'py, u32>),
-}
 
 /// The elements in C order, in place where they lie so.
 pub(crate) fn elements<'a, T: Element + Clone, D: Dimension>(view: &'a ArrayView<'_, T, D>) -> Cow<'a, [T]> {
@@ -39,59 +26,95 @@ pub(crate) fn rows<T: Element>(py: Python<'_>, data: Vec<T>, width: usize) -> Re
     Ok(array.into_pyarray(py))
 }
 
-/// `$body` with `$view` bound to the array of whatever dtype.
-macro_rules! any_integer {
-    ($kind:ident, $array:ident, $view:ident, $body:expr) => {
-        match &$array {
-            $kind::I64(array) => {
-                let $view = array.as_array();
-                $body
-            }
-            $kind::U64(array) => {
-                let $view = array.as_array();
-                $body
-            }
-            $kind::I32(array) => {
-                let $view = array.as_array();
-                $body
-            }
-            $kind::U32(array) => {
-                let $view = array.as_array();
-                $body
-            }
+/// `$body` with `$t` as the element type of `$array`, one of NumPy's eight integers.
+macro_rules! of_integers {
+    ($array:ident, $name:literal, $t:ident, $body:expr) => {
+        of_integers!(@ $array, $name, $t, $body, i64, u64, i32, u32, i16, u16, i8, u8)
+    };
+    (@ $array:ident, $name:literal, $t:ident, $body:expr, $($integer:ty),*) => {
+        $(if $array.cast::<PyArrayDyn<$integer>>().is_ok() {
+            type $t = $integer;
+            $body
+        } else)* {
+            Err(KernelError::dtype($name, $array.get_type(), "a NumPy array of integers").into())
         }
     };
 }
 
+/// Rows of an (n, width) array, or of a vector as (n, 1), in place.
+fn rows_in_place<'a, T: Integer + Element>(
+    array: &'a PyReadonlyArrayDyn<'_, T>,
+    name: &'static str,
+) -> Result<Rows<'a, T>> {
+    let size = size_of::<T>() as isize;
+    let (shape, strides) = match (array.shape(), array.strides()) {
+        (&[n], &[stride]) => ([n, 1], [stride, size]),
+        (&[n, width], &[row, column]) => ([n, width], [row, column]),
+        (shape, _) => return Err(KernelError::shape(name, format!("shape {shape:?}"), "one or two dimensions").into()),
+    };
+    if shape.contains(&0) {
+        return Ok(Rows::strided(name, &[], 0, [0, 0], shape)?);
+    }
+    if strides.iter().any(|stride| stride % size != 0) {
+        return Err(KernelError::value(name, format!("strides of {strides:?} bytes"), "whole elements").into());
+    }
+    let strides = strides.map(|stride| stride / size);
+    let (mut low, mut high) = (0, 0);
+    for (n, stride) in shape.into_iter().zip(strides) {
+        let reach = (n as isize - 1) * stride;
+        (low, high) = (low + reach.min(0), high + reach.max(0));
+    }
+    // SAFETY: NumPy's shape and strides say that every element between the lowest and the highest one lies in the
+    // array's own allocation; the read-only borrow keeps it alive and, within the rules of rust-numpy, unwritten.
+    let data = unsafe { std::slice::from_raw_parts(array.data().offset(low).cast_const(), (high - low + 1) as usize) };
+    Ok(Rows::strided(name, data, low.unsigned_abs(), strides, shape)?)
+}
+
 macro_rules! codec {
     ($encode:ident, $decode:ident, $curve:ident) => {
-        /// Codes of points: (n, ndim) → (n,).
+        /// Codes of points, (n, ndim), into `out`, (n,), of any integer dtypes.
         #[pyfunction]
-        pub(crate) fn $encode<'py>(
-            py: Python<'py>,
-            coords: Points<'py>,
+        pub(crate) fn $encode(
+            py: Python<'_>,
+            coords: Bound<'_, PyAny>,
             order: u32,
-        ) -> Result<Bound<'py, PyArray1<u64>>> {
-            let executor = default_executor()?;
-            let codes = any_integer!(Points, coords, view, {
-                py.detach(|| $curve::encode(&elements(&view), view.ncols(), order, &*executor))
-            })?;
-            Ok(codes.into_pyarray(py))
+            out: Bound<'_, PyAny>,
+        ) -> Result<()> {
+            of_integers!(
+                coords,
+                "coords",
+                From,
+                of_integers!(out, "out", To, {
+                    let coords = typed::<From>(&coords, "coords")?;
+                    let coords = rows_in_place(&coords, "coords")?;
+                    let mut out = writable::<To>(&out, "out", &[coords.len()])?;
+                    let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
+                    Ok(py.detach(|| $curve::encode(level, coords, order, out, &*executor))?)
+                })
+            )
         }
 
-        /// Points of codes: (n,) → (n, ndim).
+        /// Points of codes, (n,), into `out`, (n, ndim), of any integer dtypes.
         #[pyfunction]
-        pub(crate) fn $decode<'py>(
-            py: Python<'py>,
-            index: Codes<'py>,
+        pub(crate) fn $decode(
+            py: Python<'_>,
+            index: Bound<'_, PyAny>,
             order: u32,
             ndim: usize,
-        ) -> Result<Bound<'py, PyArray2<u64>>> {
-            let executor = default_executor()?;
-            let points = any_integer!(Codes, index, view, {
-                py.detach(|| $curve::decode(&elements(&view), ndim, order, &*executor))
-            })?;
-            rows(py, points, ndim)
+            out: Bound<'_, PyAny>,
+        ) -> Result<()> {
+            of_integers!(
+                index,
+                "index",
+                From,
+                of_integers!(out, "out", To, {
+                    let index = typed::<From>(&index, "index")?;
+                    let index = rows_in_place(&index, "index")?;
+                    let mut out = writable::<To>(&out, "out", &[index.len(), ndim])?;
+                    let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
+                    Ok(py.detach(|| $curve::decode(level, index, ndim, order, out, &*executor))?)
+                })
+            )
         }
     };
 }

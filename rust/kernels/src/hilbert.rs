@@ -7,52 +7,50 @@
 //! that, so the curve is *prefix-stable*: the first `2**(ndim * (order - 1))` places of order `k` are the curve of order
 //! `k - 1`, in place and not mirrored or transposed. An index means the same point at every order that holds it.
 
+use crate::blocks;
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::lattice::{Coordinate, decode_rows, encode_rows};
+use crate::lattice::{Curve, Integer, Rows, decode_rows, encode_rows};
 use crate::morton::{deinterleave, interleave};
-use crate::plane;
+use crate::plane::Plane;
+use crate::space::Space;
 use fearless_simd::Level;
 
-/// Places on the curve of the rows of `coords`, shape (n, ndim), each coordinate below `2**order`.
-pub fn encode<T: Coordinate>(coords: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
-    encode_at(Level::new(), coords, ndim, order, executor)
+/// Places on the curve of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
+pub fn encode<T: Integer, U: Integer>(
+    level: Level,
+    coords: Rows<'_, T>,
+    order: u32,
+    out: &mut [U],
+    executor: &dyn Executor,
+) -> Result<()> {
+    match coords.width() {
+        2 => return blocks::encode::<Plane, _, _>(level, Curve::Hilbert, coords, order, out, executor),
+        3 => return blocks::encode::<Space, _, _>(level, Curve::Hilbert, coords, order, out, executor),
+        _ => {}
+    }
+    encode_rows(coords, order, out, executor, |point| encode_point(point, order))
 }
 
-/// [`encode`] at a SIMD level of the caller's choice.
-pub fn encode_at<T: Coordinate>(
+/// Points at places of the curve, shape (n, 1), each below `2**(ndim * order)`, into `out` (n, ndim).
+pub fn decode<T: Integer, U: Integer>(
     level: Level,
-    coords: &[T],
+    index: Rows<'_, T>,
     ndim: usize,
     order: u32,
+    out: &mut [U],
     executor: &dyn Executor,
-) -> Result<Vec<u64>> {
-    if ndim == 2 {
-        return plane::encode::<T, true>(level, coords, order, executor);
+) -> Result<()> {
+    match ndim {
+        2 => return blocks::decode::<Plane, _, _>(level, Curve::Hilbert, index, order, out, executor),
+        3 => return blocks::decode::<Space, _, _>(level, Curve::Hilbert, index, order, out, executor),
+        _ => {}
     }
-    encode_rows(coords, ndim, order, executor, |point| encode_point(point, order))
-}
-
-/// Points at the given places, shape (n, ndim); each place is below `2**(ndim * order)`.
-pub fn decode<T: Coordinate>(index: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
-    decode_at(Level::new(), index, ndim, order, executor)
-}
-
-/// [`decode`] at a SIMD level of the caller's choice.
-pub fn decode_at<T: Coordinate>(
-    level: Level,
-    index: &[T],
-    ndim: usize,
-    order: u32,
-    executor: &dyn Executor,
-) -> Result<Vec<u64>> {
-    if ndim == 2 {
-        return plane::decode::<T, true>(level, index, order, executor);
-    }
-    decode_rows(index, ndim, order, executor, |code, point| decode_point(code, point, order))
+    decode_rows(index, ndim, order, out, executor, |code, point| decode_point(code, point, order))
 }
 
 /// The place of one point; the point is used up.
+#[inline(never)]
 pub(crate) fn encode_point(point: &mut [u64], order: u32) -> u64 {
     // Sizes known to the compiler unroll the loop over axes.
     if let Ok(point) = <&mut [u64; 2]>::try_from(&mut *point) {
@@ -66,6 +64,7 @@ pub(crate) fn encode_point(point: &mut [u64], order: u32) -> u64 {
 }
 
 /// The point at one place.
+#[inline(never)]
 pub(crate) fn decode_point(code: u64, point: &mut [u64], order: u32) {
     deinterleave(code, point);
     if let Ok(point) = <&mut [u64; 2]>::try_from(&mut *point) {

@@ -20,6 +20,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::{Executor, Serial, for_each_chunk};
 use crate::hilbert::decode_point;
 use crate::lattice::check_cells;
+use std::sync::{Mutex, PoisonError};
 
 /// One direction of a box: its raster stride with sign, and its length in cells.
 #[derive(Clone, Copy)]
@@ -53,7 +54,7 @@ pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
     order_on(shape, &Serial)
 }
 
-/// [`order`], of squares and cubes of side `2**k` on an executor's threads.
+/// [`order`], on an executor's threads.
 pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
     if !matches!(shape.len(), 2 | 3) {
         return Err(KernelError::shape("shape", format!("{} axes", shape.len()), "2 or 3 axes"));
@@ -65,7 +66,6 @@ pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
     if shape[0].is_power_of_two() && shape.iter().all(|&s| s == shape[0]) {
         return Ok(codec_order(shape[0], shape.len(), cells, executor));
     }
-    let mut out = Vec::with_capacity(cells);
     let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>() as i64;
     let mut legs = [Leg { stride: 0, len: 1 }; 3];
     for (axis, leg) in legs.iter_mut().take(shape.len()).enumerate() {
@@ -73,8 +73,81 @@ pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
     }
     // Stable: of equal legs the earlier axis leads.
     legs.sort_by_key(|leg| -leg.len);
-    start(&mut out, legs);
-    Ok(out)
+    Ok(walk_order(legs, cells, executor))
+}
+
+/// The walk, cut into boxes of at most [`PIECE`] cells, which are walked on their own.
+fn walk_order(legs: [Leg; 3], cells: usize, executor: &dyn Executor) -> Vec<i64> {
+    let mut boxes = Boxes(Vec::new());
+    start(&mut boxes, legs);
+    let mut out = vec![0; cells];
+    let (mut rest, mut tasks) = (&mut out[..], Vec::with_capacity(boxes.0.len()));
+    for part in boxes.0 {
+        let (cells, after) = rest.split_at_mut(part.cells());
+        tasks.push(Mutex::new((part, cells)));
+        rest = after;
+    }
+    executor.run(tasks.len(), &|task| {
+        let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
+        let (Part { at, legs: [a, b, c] }, cells) = &mut *task;
+        walk(&mut Cells(cells.iter_mut()), *at, *a, *b, *c);
+    });
+    drop(tasks);
+    out
+}
+
+/// Cells of a box that one task walks.
+const PIECE: usize = 1 << 14;
+
+/// A box of the walk: its first cell, and its legs.
+struct Part {
+    at: i64,
+    legs: [Leg; 3],
+}
+
+impl Part {
+    fn cells(&self) -> usize {
+        self.legs.iter().map(|leg| leg.len as usize).product()
+    }
+
+    /// Whether only the first leg is longer than a cell.
+    fn is_row(&self) -> bool {
+        self.legs[1].len == 1 && self.legs[2].len == 1
+    }
+}
+
+/// Who is shown the boxes of a walk, the larger ones first.
+trait Visitor {
+    /// Whether the box is dealt with, and need not be cut.
+    fn takes(&mut self, part: &Part) -> bool;
+}
+
+/// Takes small boxes down, in order.
+struct Boxes(Vec<Part>);
+
+impl Visitor for Boxes {
+    fn takes(&mut self, part: &Part) -> bool {
+        let small = part.cells() <= PIECE || part.is_row();
+        if small {
+            self.0.push(Part { ..*part });
+        }
+        small
+    }
+}
+
+/// Writes the cells of rows.
+struct Cells<'a>(std::slice::IterMut<'a, i64>);
+
+impl Visitor for Cells<'_> {
+    fn takes(&mut self, part: &Part) -> bool {
+        let lead = part.legs[0];
+        if part.is_row() {
+            for (i, cell) in (0..lead.len).zip(&mut self.0) {
+                *cell = part.at + i * lead.stride;
+            }
+        }
+        part.is_row()
+    }
 }
 
 /// The codec's curve, written block by block: the blocks of one size are one path in a few orientations.
@@ -122,7 +195,7 @@ fn codec_order(side: usize, ndim: usize, cells: usize, executor: &dyn Executor) 
 }
 
 /// Chooses the leading leg of the whole box; `legs` descend in length.
-fn start(out: &mut Vec<i64>, [a, b, c]: [Leg; 3]) {
+fn start(out: &mut impl Visitor, [a, b, c]: [Leg; 3]) {
     let even = |leg: &Leg| leg.len % 2 == 0;
     if even(&a) || !(even(&b) || even(&c)) {
         return walk(out, 0, a, b, c);
@@ -140,10 +213,10 @@ fn start(out: &mut Vec<i64>, [a, b, c]: [Leg; 3]) {
 }
 
 /// Visits the box at `at`: from its corner to the far end of `a`, which is even, or all legs are odd.
-fn walk(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
+fn walk(out: &mut impl Visitor, at: i64, a: Leg, b: Leg, c: Leg) {
     let (b, c) = if b.len > c.len { (c, b) } else { (b, c) };
-    if c.len == 1 {
-        return out.extend((0..a.len).map(|i| at + i * a.stride));
+    if out.takes(&Part { at, legs: [a, b, c] }) {
+        return;
     }
     if 2 * a.len > 3 * c.len {
         let (near, far) = a.cut(even_half(a.len));
@@ -162,7 +235,7 @@ fn walk(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
 }
 
 /// Out along half of `c`, across along `a`, and back.
-fn bridge(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
+fn bridge(out: &mut impl Visitor, at: i64, a: Leg, b: Leg, c: Leg) {
     let (near, far) = c.cut(even_half(c.len));
     let (first, second) = a.cut(a.len / 2);
     walk(out, at, near, first, b);
@@ -171,7 +244,7 @@ fn bridge(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
 }
 
 /// Along `b`, then `c`, then `a`, then back `c` and `b`.
-fn tunnel(out: &mut Vec<i64>, at: i64, a: Leg, b: Leg, c: Leg) {
+fn tunnel(out: &mut impl Visitor, at: i64, a: Leg, b: Leg, c: Leg) {
     let (b1, b2) = b.cut(even_half(b.len));
     let (c1, c2) = c.cut(c.len / 2);
     // With `c` odd, both halves of `a` must be odd.

@@ -6,6 +6,7 @@
 
 pub mod attention;
 mod batch;
+mod blocks;
 pub mod builders;
 pub mod cantor;
 pub mod dragon;
@@ -23,8 +24,10 @@ mod orbit;
 pub mod peak;
 pub mod plan;
 mod plane;
+mod plane_digits;
 pub mod planned;
 pub mod potential;
 pub mod soft_julia;
+mod space;
 
 pub use error::{ErrorKind, KernelError};

@@ -3,48 +3,45 @@
 //! Bit `b` of coordinate `i` of `n` is bit `b * n + (n - 1 - i)` of the code, so that codes of one-bit coordinates run
 //! in raster order. G. M. Morton, 1966.
 
+use crate::blocks;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lattice::{Coordinate, check_cells, check_size, decode_rows, encode_rows};
-use crate::plane;
+use crate::lattice::{Curve, Integer, Rows, check_cells, check_size, decode_rows, encode_rows};
+use crate::plane::Plane;
+use crate::space::Space;
 use fearless_simd::Level;
 
-/// Codes of the rows of `coords`, shape (n, ndim), each coordinate below `2**order`.
-pub fn encode<T: Coordinate>(coords: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
-    encode_at(Level::new(), coords, ndim, order, executor)
+/// Codes of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
+pub fn encode<T: Integer, U: Integer>(
+    level: Level,
+    coords: Rows<'_, T>,
+    order: u32,
+    out: &mut [U],
+    executor: &dyn Executor,
+) -> Result<()> {
+    match coords.width() {
+        2 => return blocks::encode::<Plane, _, _>(level, Curve::Morton, coords, order, out, executor),
+        3 => return blocks::encode::<Space, _, _>(level, Curve::Morton, coords, order, out, executor),
+        _ => {}
+    }
+    encode_rows(coords, order, out, executor, |point| interleave(point))
 }
 
-/// [`encode`] at a SIMD level of the caller's choice.
-pub fn encode_at<T: Coordinate>(
+/// Points of codes, shape (n, 1), each below `2**(ndim * order)`, into `out` (n, ndim).
+pub fn decode<T: Integer, U: Integer>(
     level: Level,
-    coords: &[T],
+    index: Rows<'_, T>,
     ndim: usize,
     order: u32,
+    out: &mut [U],
     executor: &dyn Executor,
-) -> Result<Vec<u64>> {
-    if ndim == 2 {
-        return plane::encode::<T, false>(level, coords, order, executor);
+) -> Result<()> {
+    match ndim {
+        2 => return blocks::decode::<Plane, _, _>(level, Curve::Morton, index, order, out, executor),
+        3 => return blocks::decode::<Space, _, _>(level, Curve::Morton, index, order, out, executor),
+        _ => {}
     }
-    encode_rows(coords, ndim, order, executor, |point| interleave(point))
-}
-
-/// Points of the codes, shape (n, ndim); each code is below `2**(ndim * order)`.
-pub fn decode<T: Coordinate>(index: &[T], ndim: usize, order: u32, executor: &dyn Executor) -> Result<Vec<u64>> {
-    decode_at(Level::new(), index, ndim, order, executor)
-}
-
-/// [`decode`] at a SIMD level of the caller's choice.
-pub fn decode_at<T: Coordinate>(
-    level: Level,
-    index: &[T],
-    ndim: usize,
-    order: u32,
-    executor: &dyn Executor,
-) -> Result<Vec<u64>> {
-    if ndim == 2 {
-        return plane::decode::<T, false>(level, index, order, executor);
-    }
-    decode_rows(index, ndim, order, executor, deinterleave)
+    decode_rows(index, ndim, order, out, executor, deinterleave)
 }
 
 /// Raster offsets of the cells of a box, by Morton code: a permutation of `0 .. cells`.
@@ -127,10 +124,12 @@ const MASKS3: [u64; 6] = [
     0x0000_0000_001f_ffff,
 ];
 
-fn spread3(x: u64) -> u64 {
+#[inline(always)]
+pub(crate) fn spread3(x: u64) -> u64 {
     (0..5).rev().fold(x & MASKS3[5], |x, i| (x | x << (2 << i)) & MASKS3[i])
 }
 
-fn gather3(x: u64) -> u64 {
+#[inline(always)]
+pub(crate) fn gather3(x: u64) -> u64 {
     (0..5).fold(x & MASKS3[0], |x, i| (x | x >> (2 << i)) & MASKS3[i + 1])
 }

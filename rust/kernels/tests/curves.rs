@@ -1,9 +1,13 @@
 //! Hilbert and Morton codes, box orders, dragon and digit sets: properties, and equality with the naive twins.
 
+mod codec;
 mod naive;
 
+use codec::{hilbert, morton};
+use fearless_simd::Level;
 use fractal_kernels::executor::{Rayon, Serial};
-use fractal_kernels::{cantor, dragon, hilbert, hilbert_order, morton};
+use fractal_kernels::lattice::Rows;
+use fractal_kernels::{cantor, dragon, hilbert_order};
 use proptest::prelude::*;
 
 /// A size the codecs take, and a place on its curve.
@@ -21,18 +25,18 @@ fn distance(a: &[u64], b: &[u64]) -> u64 {
 proptest! {
     #[test]
     fn codecs_invert((ndim, order, code) in place()) {
-        let point = hilbert::decode(&[code], ndim, order, &Serial).unwrap();
+        let point = hilbert::decode(&[code], ndim, order).unwrap();
         prop_assert!(point.iter().all(|x| x.checked_shr(order).unwrap_or(0) == 0));
-        prop_assert_eq!(hilbert::encode(&point, ndim, order, &Serial).unwrap(), vec![code]);
-        let point = morton::decode(&[code], ndim, order, &Serial).unwrap();
-        prop_assert_eq!(morton::encode(&point, ndim, order, &Serial).unwrap(), vec![code]);
+        prop_assert_eq!(hilbert::encode(&point, ndim, order).unwrap(), vec![code]);
+        let point = morton::decode(&[code], ndim, order).unwrap();
+        prop_assert_eq!(morton::encode(&point, ndim, order).unwrap(), vec![code]);
         prop_assert_eq!(naive::morton::encode(&point, order), code);
     }
 
     #[test]
     fn hilbert_steps_are_unit_steps((ndim, order, code) in place()) {
         let next = code.saturating_add(1);
-        if let Ok(points) = hilbert::decode(&[code, next], ndim, order, &Serial) {
+        if let Ok(points) = hilbert::decode(&[code, next], ndim, order) {
             prop_assert_eq!(distance(&points[..ndim], &points[ndim..]), next - code);
         }
     }
@@ -41,14 +45,14 @@ proptest! {
     fn hilbert_prefix_is_every_lower_order((ndim, order, code) in place(), more in 0_u32..64) {
         let longer = (order + more).min(64 / ndim as u32);
         prop_assert_eq!(
-            hilbert::decode(&[code], ndim, order, &Serial).unwrap(),
-            hilbert::decode(&[code], ndim, longer, &Serial).unwrap()
+            hilbert::decode(&[code], ndim, order).unwrap(),
+            hilbert::decode(&[code], ndim, longer).unwrap()
         );
     }
 
     #[test]
     fn hilbert_is_local_in_the_plane(a in 0_u64..1 << 40, gap in 1_u64..1 << 30) {
-        let points = hilbert::decode(&[a, a + gap], 2, 32, &Serial).unwrap();
+        let points = hilbert::decode(&[a, a + gap], 2, 32).unwrap();
         let (dy, dx) = (points[0].abs_diff(points[2]) as f64, points[1].abs_diff(points[3]) as f64);
         prop_assert!((dy + dx) <= 3.0 * (gap as f64).sqrt());
         prop_assert!(dy * dy + dx * dx <= 6.0 * gap as f64);
@@ -91,7 +95,7 @@ fn hilbert_plane_equals_its_twin() {
     for order in 0..8 {
         let index: Vec<u64> = (0..1 << (2 * order)).collect();
         let twin: Vec<u64> = naive::hilbert::plane(order).into_iter().flatten().collect();
-        assert_eq!(hilbert::decode(&index, 2, order, &Serial).unwrap(), twin, "order {order}");
+        assert_eq!(hilbert::decode(&index, 2, order).unwrap(), twin, "order {order}");
     }
 }
 
@@ -108,7 +112,7 @@ fn orders_of_squares_and_cubes_are_the_codecs_curve() {
     for (ndim, orders) in [(2, 0..9), (3, 0..6)] {
         for order in orders {
             let index: Vec<u64> = (0..1 << (ndim * order)).collect();
-            let points = hilbert::decode(&index, ndim, order as u32, &Serial).unwrap();
+            let points = hilbert::decode(&index, ndim, order as u32).unwrap();
             let offsets = points.chunks(ndim).map(|p| p.iter().fold(0, |offset, &x| offset << order | x as i64));
             let got = hilbert_order::order_on(&vec![1 << order; ndim], &Rayon(&pool)).unwrap();
             assert_eq!(got, offsets.collect::<Vec<_>>(), "{ndim} axes of 2**{order}");
@@ -116,32 +120,70 @@ fn orders_of_squares_and_cubes_are_the_codecs_curve() {
     }
 }
 
-/// Random points of every order of the plane, in every dtype that holds them, at every SIMD level.
+/// Random coordinates of some order.
+fn coordinates(n: usize, order: u32) -> Vec<u64> {
+    let keep = u64::MAX.checked_shr(64 - order).unwrap_or(0);
+    (0..n as u64).map(|i| (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32) & keep).collect()
+}
+
+/// Random points of the plane and of space, at every SIMD level; more than a piece, and not whole blocks.
 #[test]
-fn plane_codes_equal_their_twins_at_every_level() {
-    let random = |bits: u32, seed: u64| {
-        (0..611_u64)
-            .map(move |i| (i + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits.max(1)))
-            .map(move |x| if bits == 0 { 0 } else { x })
-    };
-    for order in [0, 1, 2, 7, 15, 16, 17, 31, 32] {
-        let coords: Vec<u64> = random(order, 1).zip(random(order, 77)).flat_map(|(y, x)| [y, x]).collect();
-        let codes: Vec<u64> = coords.chunks(2).map(|p| naive::hilbert::place(p[0], p[1], order)).collect();
-        let morton_codes: Vec<u64> = coords.chunks(2).map(|p| naive::morton::encode(p, order)).collect();
-        for (name, level) in fractal_kernels::attention::levels() {
-            assert_eq!(hilbert::encode_at(level, &coords, 2, order, &Serial).unwrap(), codes, "{name} {order}");
-            assert_eq!(hilbert::decode_at(level, &codes, 2, order, &Serial).unwrap(), coords, "{name} {order}");
-            assert_eq!(morton::encode_at(level, &coords, 2, order, &Serial).unwrap(), morton_codes, "{name} {order}");
-            assert_eq!(morton::decode_at(level, &morton_codes, 2, order, &Serial).unwrap(), coords, "{name} {order}");
+fn codes_equal_their_twins_at_every_level() {
+    for (ndim, orders) in [(2, vec![0, 1, 2, 7, 15, 16, 17, 31, 32]), (3, vec![0, 1, 2, 3, 8, 20, 21])] {
+        for order in orders {
+            let coords = coordinates(9001 * ndim, order);
+            let codes: Vec<u64> = coords.chunks(ndim).map(|p| naive::hilbert::place_of(p, order)).collect();
+            if ndim == 2 {
+                let plane = coords.chunks(2).map(|p| naive::hilbert::place(p[0], p[1], order));
+                assert!(plane.eq(codes.iter().copied()), "the twins agree");
+            }
+            let morton_codes: Vec<u64> = coords.chunks(ndim).map(|p| naive::morton::encode(p, order)).collect();
+            for (name, level) in fractal_kernels::attention::levels() {
+                let what = format!("{name}, {ndim} axes of {order} bits");
+                assert_eq!(hilbert::encode_at(level, &coords, ndim, order, &Serial).unwrap(), codes, "{what}");
+                assert_eq!(hilbert::decode_at(level, &codes, ndim, order, &Serial).unwrap(), coords, "{what}");
+                assert_eq!(morton::encode_at(level, &coords, ndim, order, &Serial).unwrap(), morton_codes, "{what}");
+                assert_eq!(morton::decode_at(level, &morton_codes, ndim, order, &Serial).unwrap(), coords, "{what}");
+            }
         }
-        let signed: Vec<i64> = coords.iter().map(|&x| x as i64).collect();
-        assert_eq!(hilbert::encode(&signed, 2, order, &Serial).unwrap(), codes);
-        let narrow: Vec<u32> = coords.iter().map(|&x| x as u32).collect();
-        assert_eq!(hilbert::encode(&narrow, 2, order, &Serial).unwrap(), codes);
-        if order < 32 {
-            let narrow: Vec<i32> = coords.iter().map(|&x| x as i32).collect();
-            assert_eq!(hilbert::encode(&narrow, 2, order, &Serial).unwrap(), codes);
-        }
+    }
+}
+
+/// Every dtype in, packed and strided, and every dtype out.
+#[test]
+fn dtypes_and_strides_do_not_change_codes() {
+    macro_rules! each {
+        ($coords:ident, $ndim:ident, $order:ident, $codes:ident: $($t:ty),*) => {$(
+            let given: Vec<$t> = $coords.iter().map(|&x| x as $t).collect();
+            assert_eq!(hilbert::encode(&given, $ndim, $order).unwrap(), $codes);
+            // Columns last to first, rows last to first.
+            let n = given.len() / $ndim;
+            let columns: Vec<$t> = (0..given.len()).map(|i| given[i % n * $ndim + i / n]).collect();
+            let strides = [-1, n as isize];
+            let rows = Rows::strided("coords", &columns, n - 1, strides, [n, $ndim]).unwrap();
+            let mut out = vec![0_u64; n];
+            fractal_kernels::hilbert::encode(Level::new(), rows, $order, &mut out, &Serial).unwrap();
+            assert!(out.iter().eq($codes.iter().rev()));
+            let mut out = vec![<$t>::default(); given.len()];
+            let index = Rows::packed("index", &$codes, 1).unwrap();
+            fractal_kernels::hilbert::decode(Level::new(), index, $ndim, $order, &mut out, &Serial).unwrap();
+            assert_eq!(out, given);
+        )*};
+    }
+    for (ndim, order) in [(2, 7), (3, 7), (4, 7)] {
+        let coords = coordinates(1000 * ndim, order);
+        let codes: Vec<u64> = coords.chunks(ndim).map(|p| naive::hilbert::place_of(p, order)).collect();
+        each!(coords, ndim, order, codes: i8, u8, i16, u16, i32, u32, i64, u64);
+    }
+}
+
+/// Boxes of many pieces, some of them long rows.
+#[test]
+fn threads_do_not_change_box_orders() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for shape in [&[501, 700][..], &[1, 100_000], &[3, 40_001], &[61, 47, 80], &[33, 1, 2000], &[127, 129]] {
+        let parallel = hilbert_order::order_on(shape, &Rayon(&pool)).unwrap();
+        assert_eq!(parallel, hilbert_order::order(shape).unwrap(), "{shape:?}");
     }
 }
 
@@ -149,25 +191,30 @@ fn plane_codes_equal_their_twins_at_every_level() {
 fn threads_do_not_change_codes() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     let index: Vec<i64> = (0..100_000).rev().collect();
-    let points = hilbert::decode(&index, 3, 6, &Serial).unwrap();
-    assert_eq!(points, hilbert::decode(&index, 3, 6, &Rayon(&pool)).unwrap());
+    let points = hilbert::decode(&index, 3, 6).unwrap();
+    assert_eq!(points, hilbert::decode_at(Level::new(), &index, 3, 6, &Rayon(&pool)).unwrap());
     assert_eq!(
-        hilbert::encode(&points, 3, 6, &Rayon(&pool)).unwrap(),
-        hilbert::encode(&points, 3, 6, &Serial).unwrap()
+        hilbert::encode_at(Level::new(), &points, 3, 6, &Rayon(&pool)).unwrap(),
+        hilbert::encode(&points, 3, 6).unwrap()
     );
 }
 
 #[test]
 fn refusals_name_the_argument() {
+    let pair = Rows::packed("coords", &[1_u8, 2], 2).unwrap();
     let refused = [
-        hilbert::encode(&[0_u64, 0], 2, 33, &Serial).unwrap_err(),
-        hilbert::encode(&[0_i64, -1], 2, 3, &Serial).unwrap_err(),
-        hilbert::encode(&[0_i64; 3], 2, 3, &Serial).unwrap_err(),
-        hilbert::encode(&[0_i32, -1], 2, 16, &Serial).unwrap_err(),
-        hilbert::encode(&[0_u32, 8], 2, 3, &Serial).unwrap_err(),
-        hilbert::decode(&[-1_i64], 2, 32, &Serial).unwrap_err(),
-        hilbert::decode(&[64_u64], 2, 3, &Serial).unwrap_err(),
-        morton::decode(&[0_u64], 0, 3, &Serial).unwrap_err(),
+        hilbert::encode(&[0_u64, 0], 2, 33).unwrap_err(),
+        hilbert::encode(&[0_i64, -1], 2, 3).unwrap_err(),
+        hilbert::encode(&[0_i64; 3], 2, 3).unwrap_err(),
+        hilbert::encode(&[0_i32, -1], 2, 16).unwrap_err(),
+        hilbert::encode(&[0_u32, 8], 2, 3).unwrap_err(),
+        hilbert::decode(&[-1_i64], 2, 32).unwrap_err(),
+        hilbert::decode(&[64_u64], 2, 3).unwrap_err(),
+        morton::decode(&[0_u64], 0, 3).unwrap_err(),
+        Rows::strided("coords", &[0_u8; 5], 0, [2, 1], [3, 2]).map(|_| ()).unwrap_err(),
+        Rows::strided("coords", &[0_u8; 5], 3, [-2, 1], [3, 2]).map(|_| ()).unwrap_err(),
+        fractal_kernels::hilbert::encode(Level::new(), pair, 2, &mut [0_u8; 2], &Serial).unwrap_err(),
+        fractal_kernels::hilbert::encode(Level::new(), pair, 4, &mut [0_i8; 1], &Serial).unwrap_err(),
         hilbert_order::order(&[usize::MAX, 2]).unwrap_err(),
         cantor::points(27).unwrap_err(),
         cantor::digit_offsets(-1, 3, &[0]).unwrap_err(),
@@ -175,6 +222,9 @@ fn refusals_name_the_argument() {
     let names: Vec<_> = refused.iter().map(|e| e.argument).collect();
     assert_eq!(
         names,
-        ["order", "coords", "coords", "coords", "coords", "index", "index", "ndim", "shape", "depth", "n"]
+        [
+            "order", "coords", "coords", "coords", "coords", "index", "index", "ndim", "coords", "coords", "out",
+            "out", "shape", "depth", "n"
+        ]
     );
 }

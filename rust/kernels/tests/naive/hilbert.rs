@@ -1,4 +1,4 @@
-//! The plane's Hilbert curve: drawn, and a level at a time.
+//! The plane's Hilbert curve: drawn, and a level at a time; and that of any number of axes, a bit at a time.
 //!
 //! Drawn: four copies of the curve before, the first and the last one turned.
 
@@ -40,4 +40,33 @@ pub fn place(y: u64, x: u64, order: u32) -> u64 {
         }
     }
     place
+}
+
+/// The place of a cell of any number of axes, by the loops of Skilling's paper, one bit after the other.
+pub fn place_of(point: &[u64], order: u32) -> u64 {
+    let (n, mut x) = (point.len(), point.to_vec());
+    x.rotate_left(order as usize % n);
+    for level in (1..order).rev() {
+        for axis in 0..n {
+            let set = x[axis] >> level & 1 == 1;
+            for bit in (0..level).map(|below| 1 << below) {
+                if set {
+                    x[0] ^= bit;
+                } else if (x[0] ^ x[axis]) & bit != 0 {
+                    x[0] ^= bit;
+                    x[axis] ^= bit;
+                }
+            }
+        }
+    }
+    for axis in 1..n {
+        x[axis] ^= x[axis - 1];
+    }
+    let last = x[n - 1];
+    for level in (1..order).filter(|level| last >> level & 1 == 1) {
+        for x in &mut x {
+            *x ^= (1 << level) - 1;
+        }
+    }
+    super::morton::encode(&x, order)
 }

@@ -1,0 +1,117 @@
+//! Codecs that work on blocks of points: arrays of any integers in and out, piece by piece.
+
+use crate::error::Result;
+use crate::executor::{Executor, for_each_chunk};
+use crate::lattice::{Curve, Integer, PIECE, Rows, check_out, check_range, check_room, check_size, low_bits};
+use fearless_simd::{Level, dispatch};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Points to codes, or back.
+#[derive(Clone, Copy)]
+pub(crate) enum Direction {
+    Encode,
+    Decode,
+}
+
+/// Points or their codes in buffers on the stack. A function for each dtype and level, none for a pair of dtypes: the
+/// compiler would make 64 of each.
+pub(crate) trait Block {
+    /// Coordinates of a point.
+    const AXES: usize;
+
+    /// Points of a full block.
+    const POINTS: usize;
+
+    /// A block of points of `order` bits a coordinate.
+    fn new(order: u32) -> Self;
+
+    /// Takes points, (n, AXES).
+    fn load_points<T: Integer>(&mut self, level: Level, coords: &[T]);
+
+    /// Takes codes, (n,).
+    fn load_codes<T: Integer>(&mut self, level: Level, index: &[T]);
+
+    /// The first `n` points become codes, or codes points.
+    fn convert(&mut self, level: Level, curve: Curve, direction: Direction, n: usize);
+
+    /// Gives codes, (n,).
+    fn store_codes<U: Integer>(&self, level: Level, out: &mut [U]);
+
+    /// Gives points, (n, AXES).
+    fn store_points<U: Integer>(&self, level: Level, out: &mut [U]);
+}
+
+/// Codes of points, (n, AXES), into `out`, (n,).
+pub(crate) fn encode<B: Block, T: Integer, U: Integer>(
+    level: Level,
+    curve: Curve,
+    coords: Rows<'_, T>,
+    order: u32,
+    out: &mut [U],
+    executor: &dyn Executor,
+) -> Result<()> {
+    check_size(B::AXES, order)?;
+    check_room::<U>("out", B::AXES as u32 * order)?;
+    check_out(coords.len(), 1, out.len())?;
+    let used = AtomicU64::new(0);
+    for_each_chunk(executor, out, PIECE, |task, out| {
+        let (mut block, mut copy) = (B::new(order), Vec::new());
+        for (i, out) in out.chunks_mut(B::POINTS).enumerate() {
+            let coords = coords.read(task * PIECE + i * B::POINTS, out.len(), &mut copy);
+            used.fetch_or(union(level, coords), Ordering::Relaxed);
+            block.load_points(level, coords);
+            block.convert(level, curve, Direction::Encode, out.len());
+            block.store_codes(level, out);
+        }
+    });
+    // Only a bit out of range, or a sign, is worth a second look at the coordinates.
+    if used.into_inner() > low_bits(order) {
+        check_range("coords", coords, order)?;
+    }
+    Ok(())
+}
+
+/// Points of codes, (n, 1), into `out`, (n, AXES).
+pub(crate) fn decode<B: Block, T: Integer, U: Integer>(
+    level: Level,
+    curve: Curve,
+    index: Rows<'_, T>,
+    order: u32,
+    out: &mut [U],
+    executor: &dyn Executor,
+) -> Result<()> {
+    check_size(B::AXES, order)?;
+    check_room::<U>("out", order)?;
+    check_out(index.len(), B::AXES, out.len())?;
+    let used = AtomicU64::new(0);
+    for_each_chunk(executor, out, B::AXES * PIECE, |task, out| {
+        let (mut block, mut copy) = (B::new(order), Vec::new());
+        for (i, out) in out.chunks_mut(B::AXES * B::POINTS).enumerate() {
+            let n = out.len() / B::AXES;
+            let index = index.read(task * PIECE + i * B::POINTS, n, &mut copy);
+            used.fetch_or(union(level, index), Ordering::Relaxed);
+            block.load_codes(level, index);
+            block.convert(level, curve, Direction::Decode, n);
+            block.store_points(level, out);
+        }
+    });
+    // At 64 bits a sign looks like a value.
+    if used.into_inner() > low_bits(B::AXES as u32 * order).min(i64::MAX as u64) {
+        check_range("index", index, B::AXES as u32 * order)?;
+    }
+    Ok(())
+}
+
+/// All bits that any value has.
+fn union<T: Integer>(level: Level, values: &[T]) -> u64 {
+    dispatch!(level, _simd => values_union(values))
+}
+
+#[inline(always)]
+fn values_union<T: Integer>(values: &[T]) -> u64 {
+    let mut union = T::default();
+    for &value in values {
+        union = union | value;
+    }
+    union.bits()
+}
