@@ -1,5 +1,6 @@
 //! The forward pass: output and log-sum-exp.
 
+mod decode;
 mod row_part;
 mod softmax;
 mod tile_part;
@@ -14,6 +15,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::{Plan, TILE, TileKeys};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use decode::decode;
 use softmax::Softmax;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -55,6 +57,10 @@ pub(super) fn forward_pairs<T: Storage>(
     lse: &mut [T::Acc],
 ) -> Result<()> {
     problem.check(plan)?;
+    if plan.n_queries() == 1 && problem.edge_bias.is_none() {
+        decode(problem, &plan.keys(0), pairs, level, executor, out, lse);
+        return Ok(());
+    }
     let contexts: Vec<HeadContext<T::Acc>> = problem.contexts(pairs).collect();
     let per_head = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(plan, out, problem.widths().1, TASK_TILES);
