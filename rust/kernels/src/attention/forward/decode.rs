@@ -1,7 +1,8 @@
 //! One query against a cache: the rows of its keys are read once for all query heads of a key head, and nothing else is.
 //!
-//! Such a call waits for memory: every row lies on lines of its own, and few of them are in a cache. So rows are asked for
-//! some steps before they are used, and work of the size of the cache (a plan, a bias by key) is left out.
+//! Such a call waits for memory, as every row lies on lines of its own; 16 rows at a time keep all the misses in flight
+//! that a core can have, and asking for rows further ahead gains nothing. Work of the size of the cache (a plan, a bias by
+//! key) is left out.
 
 use super::softmax::log_sum;
 use crate::attention::dropout::Draw;
@@ -18,9 +19,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Query heads of one task: they share the rows of one key head.
 const HEADS: usize = 4;
-
-/// Keys whose rows are asked for before those at hand are computed.
-const AHEAD: usize = 32;
 
 /// Fills `out (pairs, group, Dv)` and `lse (pairs, group)` of some (batch, key head) pairs, each with the one query that
 /// attends to `keys`. The problem was checked.
@@ -77,6 +75,10 @@ impl<T: Storage> Task<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd, const ND: usize, const NC: usize>(&mut self, simd: S) {
+        if self.keys.is_empty() {
+            self.out.fill(T::default());
+            return self.lse.fill(T::Acc::NEG_INFINITY);
+        }
         let (_, heads, kv_heads) = self.problem.heads();
         let key_head = self.head / (heads / kv_heads);
         let (mut keys, mut values) = (Panel::new(self.problem.k), Panel::new(self.problem.v));
@@ -84,8 +86,8 @@ impl<T: Storage> Task<'_, T> {
         values.select(self.batch, key_head);
         let length = self.keys.len().next_multiple_of(ND);
         let mut weights = Aligned::zeros(self.lse.len() * length);
-        self.score::<S, ND>(simd, &mut keys, &mut values, &mut weights);
-        for (i, weights) in weights.chunks_exact_mut(length.max(1)).enumerate() {
+        self.score::<S, ND>(simd, &mut keys, &mut weights);
+        for (i, weights) in weights.chunks_exact_mut(length).enumerate() {
             self.weigh(simd, i, weights);
         }
         self.sum::<S, ND, NC>(simd, &mut values, &weights);
@@ -93,13 +95,7 @@ impl<T: Storage> Task<'_, T> {
 
     /// Base-2 scores of all keys, a row a head; −∞ past the last one.
     #[inline(always)]
-    fn score<S: Simd, const ND: usize>(
-        &self,
-        simd: S,
-        keys: &mut Panel<'_, T>,
-        values: &mut Panel<'_, T>,
-        scores: &mut [T::Acc],
-    ) {
+    fn score<S: Simd, const ND: usize>(&self, simd: S, keys: &mut Panel<'_, T>, scores: &mut [T::Acc]) {
         let (d, length) = (padded(self.problem.widths().0), self.keys.len().next_multiple_of(ND));
         let mut queries = Aligned::zeros(self.lse.len() * d);
         for (i, row) in queries.chunks_exact_mut(d).enumerate() {
@@ -109,13 +105,6 @@ impl<T: Storage> Task<'_, T> {
         let scale = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
         let mut starts = [0; ND];
         for (step, list) in self.keys.chunks(ND).enumerate() {
-            let next = (step * ND + AHEAD).min(self.keys.len());
-            for &key in &self.keys[next..(next + ND).min(self.keys.len())] {
-                keys.touch(key as usize);
-            }
-            for &key in list {
-                values.touch(key as usize);
-            }
             let data = keys.fetch(list, &mut starts);
             for (i, query) in queries.chunks_exact(d).enumerate() {
                 let s = dots::<S, T::Acc, ND>(simd, query, data, &starts) * scale;

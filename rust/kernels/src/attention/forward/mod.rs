@@ -14,8 +14,8 @@ use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::{Plan, TILE, TileKeys};
-use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use decode::decode;
+use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use softmax::Softmax;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -35,6 +35,22 @@ pub fn forward<T: Storage>(
 ) -> Result<()> {
     check_outputs(problem, out, lse)?;
     forward_pairs(problem, plan, problem.pairs(), level, executor, out, lse)
+}
+
+/// [`forward`] of one query, whose keys are given, without a plan.
+pub(super) fn forward_one<T: Storage>(
+    problem: &Problem<'_, T>,
+    keys: &[u32],
+    n_keys: usize,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) -> Result<()> {
+    check_outputs(problem, out, lse)?;
+    problem.check_sizes(1, n_keys)?;
+    decode(problem, keys, problem.pairs(), level, executor, out, lse);
+    Ok(())
 }
 
 /// Refuses outputs of another size than the problem's.
