@@ -35,15 +35,30 @@ impl<'a, T: Storage> Call<'a, T> {
     /// Multiply-adds of one pass, about.
     pub fn work(&self) -> usize {
         let [batch, heads, _, d] = self.problem.q.shape;
-        let edges = match self.keys {
+        self.edges().saturating_mul(batch * heads).saturating_mul(2 * d)
+    }
+
+    /// (query, key) pairs of one head, pads included.
+    pub(super) fn edges(&self) -> usize {
+        match self.keys {
             Keys::Set(set) => set.set().nnz(),
             Keys::Lists(lists) => lists.shape[2] * lists.shape[3],
-        };
-        edges.saturating_mul(batch * heads).saturating_mul(2 * d)
+        }
+    }
+
+    /// Queries and keys that the keys were made for.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        match self.keys {
+            Keys::Set(set) => (set.set().n_queries(), set.set().n_keys()),
+            Keys::Lists(lists) => (lists.shape[2], self.problem.k.shape[2]),
+        }
     }
 
     /// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous. One query needs no plan.
     pub fn forward(self, level: Level, executor: &dyn Executor, out: &mut [T], lse: &mut [T::Acc]) -> Result<()> {
+        if self.widens() {
+            return self.forward_widened(level, executor, out, lse);
+        }
         match self.keys {
             Keys::Set(set) if set.set().n_queries() == 1 && self.edge_bias.is_none() => {
                 let keys: Vec<u32> = set.set().row(0).collect();
@@ -65,6 +80,9 @@ impl<'a, T: Storage> Call<'a, T> {
         saved: Saved<'_, T>,
         gradients: Gradients<'_, T>,
     ) -> Result<()> {
+        if self.widens() {
+            return self.backward_widened(level, executor, saved, gradients);
+        }
         match self.keys {
             Keys::Set(set) => {
                 let (problem, plan) = self.planned(set, executor)?;

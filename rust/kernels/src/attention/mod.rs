@@ -17,6 +17,7 @@ mod problem;
 pub mod reference;
 mod rows;
 mod scratch;
+mod widened;
 
 pub use backward::{Gradients, Saved, backward};
 pub use call::{Call, Keys};
