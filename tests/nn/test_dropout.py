@@ -86,6 +86,7 @@ def test_opcheck(random_qkv, random_mask):
     index_set = fc.IndexSet.from_mask(random_mask(7, 9))
     args = (q, k, v, torch.from_numpy(index_set.handle), None, None, None, torch.tensor([2]), 0.5, 0.4)
     torch.library.opcheck(ops.attention, args)
+    torch.library.opcheck(ops.attention_forward, [a.detach() if isinstance(a, torch.Tensor) else a for a in args])
 
 
 def test_manual_seed_repeats_it_and_the_generator_moves_on(random_qkv, random_mask):

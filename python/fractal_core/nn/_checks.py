@@ -30,13 +30,13 @@ def tensor(name: str, value: object) -> Tensor:
 
 def on_cpu(name: str, value: Tensor) -> None:
     """Refuse tensors elsewhere; `meta` passes, as it holds no data."""
-    if value.device.type not in {"cpu", "meta"}:
+    if not (value.is_cpu or value.is_meta):
         raise InvalidArgumentError(name, f"device {value.device}", "a tensor on the CPU")
 
 
 def last_dim_contiguous(name: str, value: Tensor) -> None:
     """Refuse rows that are not of one piece."""
-    if value.shape[-1] > 1 and value.stride(-1) != 1:
+    if value.stride(-1) != 1 and value.shape[-1] > 1:
         raise InvalidArgumentError(
             name,
             f"strides {tuple(value.stride())}",

@@ -10,7 +10,7 @@ from torch import Tensor
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import _checks
-from fractal_core.nn.ops import accumulation_dtype, attention
+from fractal_core.nn.ops import accumulation_dtype, attention, attention_forward
 
 __all__ = ["sparse_attention"]
 
@@ -100,9 +100,7 @@ def sparse_attention(
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu")
         q, k, v = (t if t.dtype == torch.float64 else t.to(half) for t in (q, k, v))
-    _check_inputs(q, k, v)
-    batch, heads, n_queries, head_dim = q.shape
-    n_keys = k.shape[2]
+    batch, heads, n_queries, head_dim, kv_heads, n_keys = _check_inputs(q, k, v)
     scale = head_dim**-0.5 if scale is None else _checks.finite("scale", scale)
     dropout_p = _checks.fraction("dropout_p", dropout_p)
     if bias is not None:
@@ -110,18 +108,24 @@ def sparse_attention(
     if key_padding_mask is not None:
         key_padding_mask = _checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
     if isinstance(index_set, Tensor):
-        keys = _lists(index_set, edge_bias, q_offset, (batch, k.shape[1], n_queries))
+        keys = _lists(index_set, edge_bias, q_offset, (batch, kv_heads, n_queries))
     else:
         index_set, edge_bias = _set(index_set, edge_bias, q_offset, (heads, n_queries, n_keys))
         keys = torch.from_numpy(index_set.handle)
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
-    out, lse = attention(q, k, v, keys, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+    op = attention if torch.is_grad_enabled() and _learns(q, k, v, bias, edge_bias) else attention_forward
+    out, lse = op(q, k, v, keys, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
     return (out, lse) if return_lse else out
 
 
-def _check_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
+def _learns(*tensors: Tensor | None) -> bool:
+    return any(t is not None and t.requires_grad for t in tensors)
+
+
+def _check_inputs(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int, int, int, int, int]:
+    """Batch, heads, queries, head size, key heads and keys."""
     for name, t in (("q", q), ("k", k), ("v", v)):
         if t.ndim != 4:
             raise ShapeError(name, tuple(t.shape), "4 dimensions: (batch, heads, length, head size)")
@@ -130,14 +134,17 @@ def _check_inputs(q: Tensor, k: Tensor, v: Tensor) -> None:
         if 0 in t.shape:
             raise ShapeError(name, tuple(t.shape), "sizes of at least 1")
         _checks.last_dim_contiguous(name, t)
-    if k.shape[0] != q.shape[0]:
-        raise ShapeError("k", tuple(k.shape), f"the batch of q, {q.shape[0]}")
-    if k.shape[3] != q.shape[3]:
-        raise ShapeError("k", tuple(k.shape), f"the head size of q, {q.shape[3]}")
-    if v.shape[:3] != k.shape[:3]:
-        raise ShapeError("v", tuple(v.shape), f"batch, heads and length of k, {tuple(k.shape[:3])}")
-    if q.shape[1] % k.shape[1]:
-        raise ShapeError("k", f"{k.shape[1]} heads", f"a number of heads that divides the {q.shape[1]} heads of q")
+    batch, heads, n_queries, head_dim = q.shape
+    k_batch, kv_heads, n_keys, k_dim = k.shape
+    if k_batch != batch:
+        raise ShapeError("k", tuple(k.shape), f"the batch of q, {batch}")
+    if k_dim != head_dim:
+        raise ShapeError("k", tuple(k.shape), f"the head size of q, {head_dim}")
+    if v.shape[:3] != (batch, kv_heads, n_keys):
+        raise ShapeError("v", tuple(v.shape), f"batch, heads and length of k, {(batch, kv_heads, n_keys)}")
+    if heads % kv_heads:
+        raise ShapeError("k", f"{kv_heads} heads", f"a number of heads that divides the {heads} heads of q")
+    return batch, heads, n_queries, head_dim, kv_heads, n_keys
 
 
 def _key_bias(bias: Tensor, batch: int, heads: int, n_keys: int) -> Tensor:

@@ -19,7 +19,7 @@ from fractal_core.nn import _threads
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["accumulation_dtype", "attention", "attention_backward"]
+__all__ = ["accumulation_dtype", "attention", "attention_backward", "attention_forward"]
 
 _NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 _HALVES = frozenset({torch.bfloat16, torch.float16})
@@ -35,8 +35,10 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
     Incoming gradients may come expanded or transposed: those are copied, as the kernel reads rows of one piece.
     """
-    tensor = tensor.detach().resolve_neg()
-    if tensor.ndim and tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
+    tensor = tensor.detach()
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    if tensor.ndim and tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.contiguous()
     return (tensor.view(torch.uint16) if tensor.dtype in _HALVES else tensor).numpy()
 
@@ -51,8 +53,9 @@ def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
 
 def _outputs(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Where `attention` writes: torch's own memory, which starts at a cache line."""
-    out = q.new_empty((*q.shape[:3], v.shape[3]))
-    return out, q.new_empty(q.shape[:3], dtype=accumulation_dtype(q.dtype))
+    batch, heads, length, _ = q.shape
+    out = q.new_empty((batch, heads, length, v.shape[3]))
+    return out, q.new_empty((batch, heads, length), dtype=accumulation_dtype(q.dtype))
 
 
 def _gradients(
@@ -69,8 +72,7 @@ def _gradients(
     )
 
 
-@torch.library.custom_op("fractal_core::attention", mutates_args=(), device_types="cpu")
-def attention(
+def _attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -122,20 +124,22 @@ def attention(
     return out, lse
 
 
-@attention.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    index_set: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    key_padding_mask: Tensor | None,
-    seed: Tensor | None,
-    scale: float,
-    dropout_p: float,
-) -> tuple[Tensor, Tensor]:
+attention = torch.library.custom_op("fractal_core::attention", _attention, mutates_args=(), device_types="cpu")
+
+_LIBRARY = torch.library.Library("fractal_core", "FRAGMENT")
+_LIBRARY.define("attention_forward" + torch.library.infer_schema(_attention, mutates_args=()))
+_LIBRARY.impl("attention_forward", _attention, "CPU")
+attention_forward = torch.ops.fractal_core.attention_forward.default
+"""`attention` for calls that need no gradient: without autograd's share of the dispatch, which would cost a step of
+decoding more than its arithmetic."""
+
+
+def _attention_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return _outputs(q, v)
+
+
+attention.register_fake(_attention_fake)
+torch.library.register_fake("fractal_core::attention_forward", _attention_fake, lib=_LIBRARY)
 
 
 @torch.library.custom_op("fractal_core::attention_backward", mutates_args=(), device_types="cpu")
@@ -217,10 +221,7 @@ def _(
     index_set: Tensor,
     key_bias: Tensor | None,
     edge_bias: Tensor | None,
-    key_padding_mask: Tensor | None,
-    seed: Tensor | None,
-    scale: float,
-    dropout_p: float,
+    *_: object,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return _gradients(q, k, v, key_bias, edge_bias)
 

@@ -5,11 +5,7 @@ use crate::error::Result;
 use crate::index_sets::lookup;
 use crate::simd::level;
 use fractal_kernels::KernelError;
-use fractal_kernels::attention::{
-    Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Problem, Saved, backward, backward_lists, forward, forward_lists,
-};
-use fractal_kernels::executor::Executor;
-use fractal_kernels::plan::Plan;
+use fractal_kernels::attention::{Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, Problem, Saved};
 use fractal_kernels::planned::PlannedSet;
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
@@ -26,21 +22,14 @@ struct Inputs<'py, T: Boundary> {
     key_padding: Option<PyReadonlyArrayDyn<'py, bool>>,
 }
 
-/// One call without the interpreter.
-struct Call<'a, T: Boundary> {
-    problem: Problem<'a, T>,
-    /// Values and heads of a bias per pair.
-    edge_bias: Option<(&'a [T::Acc], usize)>,
-}
-
-/// Which keys the queries attend to: an index set with its plans, or lists that hold for this call.
-enum Keys<'py> {
+/// Which keys the queries attend to, borrowed from Python.
+enum Source<'py> {
     Set(Arc<PlannedSet>),
     Lists32(PyReadonlyArrayDyn<'py, i32>),
     Lists64(PyReadonlyArrayDyn<'py, i64>),
 }
 
-impl<'py> Keys<'py> {
+impl<'py> Source<'py> {
     /// From a set's handle, or from an array.
     fn new(index_set: &Bound<'py, PyAny>) -> Result<Self> {
         if let Ok(handle) = index_set.extract::<i64>() {
@@ -53,20 +42,14 @@ impl<'py> Keys<'py> {
         Ok(Self::Lists64(typed(index_set, "index_set")?))
     }
 
-    /// Multiply-adds of one pass, about.
-    fn work(&self, q: &[usize]) -> usize {
-        let heads = q.first().unwrap_or(&0) * q.get(1).unwrap_or(&0);
-        let edges = match self {
-            Self::Set(set) => set.set().nnz(),
-            Self::Lists32(lists) => lists.shape().iter().rev().take(2).product(),
-            Self::Lists64(lists) => lists.shape().iter().rev().take(2).product(),
+    fn keys(&self) -> Result<Keys<'_>> {
+        let (values, shape) = match self {
+            Self::Set(set) => return Ok(Keys::Set(set)),
+            Self::Lists32(lists) => (ListValues::I32(flat(lists, "index_set")?), shape_of(lists, "index_set")?),
+            Self::Lists64(lists) => (ListValues::I64(flat(lists, "index_set")?), shape_of(lists, "index_set")?),
         };
-        edges.saturating_mul(heads).saturating_mul(2 * q.last().unwrap_or(&0))
+        Ok(Keys::Lists(KeyLists { values, shape }))
     }
-}
-
-fn key_lists<'a, I: Element>(lists: &'a PyReadonlyArrayDyn<'_, I>) -> Result<KeyLists<'a, I>> {
-    Ok(KeyLists { values: flat(lists, "index_set")?, shape: shape_of(lists, "index_set")? })
 }
 
 impl<'py, T: Boundary> Inputs<'py, T> {
@@ -82,7 +65,7 @@ impl<'py, T: Boundary> Inputs<'py, T> {
         })
     }
 
-    fn call(&self, scale: f64, dropout: Dropout) -> Result<Call<'_, T>> {
+    fn call<'a>(&'a self, source: &'a Source<'py>, scale: f64, dropout: Dropout) -> Result<Call<'a, T>> {
         let key_bias = match &self.key_bias {
             Some(bias) => {
                 let [batch, heads, _] = shape_of(bias, "bias")?;
@@ -107,40 +90,7 @@ impl<'py, T: Boundary> Inputs<'py, T> {
             edge_bias: None,
             dropout: Some(dropout),
         };
-        Ok(Call { problem, edge_bias })
-    }
-}
-
-impl<'a, T: Boundary> Call<'a, T> {
-    fn out_shape(&self) -> [usize; 4] {
-        let [b, h, n, _] = self.problem.q.shape;
-        [b, h, n, self.problem.v.shape[3]]
-    }
-
-    /// Calls a kernel with the plan of a set.
-    fn run(
-        mut self,
-        set: &'a PlannedSet,
-        executor: &dyn Executor,
-        kernel: impl FnOnce(&Problem<'_, T>, &Plan) -> fractal_kernels::error::Result<()>,
-    ) -> fractal_kernels::error::Result<()> {
-        let plan = match self.edge_bias {
-            Some((values, heads)) => {
-                let (plan, map) = set.edge_plan(executor)?;
-                self.problem.edge_bias = Some(EdgeBias { values, heads, map });
-                plan
-            }
-            None => set.plan(executor)?,
-        };
-        kernel(&self.problem, plan)
-    }
-
-    /// The problem of a call that has no pairs to add a bias to.
-    fn without_pairs(self) -> Result<Problem<'a, T>> {
-        if self.edge_bias.is_some() {
-            return Err(KernelError::value("edge_bias", "a bias per pair", "None with lists of keys").into());
-        }
-        Ok(self.problem)
+        Ok(Call { problem, keys: source.keys()?, edge_bias })
     }
 }
 
@@ -192,30 +142,18 @@ pub(crate) fn attention_forward<'py>(
     executor: &str,
     threads: usize,
 ) -> Result<()> {
-    let keys = Keys::new(index_set)?;
+    let source = Source::new(index_set)?;
     let dropout = Dropout { p: dropout_p, seed };
     with_storage!(dtype, T => {
         let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
-        let call = inputs.call(scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, keys.work(inputs.q.shape()))?;
-        let shape = call.out_shape();
+        let call = inputs.call(&source, scale, dropout)?;
+        let executor = &*crate::threads::executor(executor, threads, call.work())?;
+        let [b, h, n, _] = call.problem.q.shape;
+        let shape = [b, h, n, call.problem.v.shape[3]];
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
         let (out, lse) = (T::write(values(&mut out, "out")?), values(&mut lse, "lse")?);
         let level = level()?;
-        match &keys {
-            Keys::Set(set) => py.detach(|| {
-                call.run(set, executor, |problem, plan| forward(problem, plan, level, executor, out, lse))
-            })?,
-            Keys::Lists32(lists) => {
-                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
-                py.detach(|| forward_lists(&problem, lists, level, executor, out, lse))?;
-            }
-            Keys::Lists64(lists) => {
-                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
-                py.detach(|| forward_lists(&problem, lists, level, executor, out, lse))?;
-            }
-        }
-        Ok(())
+        Ok(py.detach(|| call.forward(level, executor, out, lse))?)
     })
 }
 
@@ -248,12 +186,12 @@ pub(crate) fn attention_backward<'py>(
     executor: &str,
     threads: usize,
 ) -> Result<()> {
-    let keys = Keys::new(index_set)?;
+    let source = Source::new(index_set)?;
     let dropout = Dropout { p: dropout_p, seed };
     with_storage!(dtype, T => {
         let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
-        let call = inputs.call(scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, keys.work(inputs.q.shape()))?;
+        let call = inputs.call(&source, scale, dropout)?;
+        let executor = &*crate::threads::executor(executor, threads, call.work())?;
         let (out, dout) = (typed(out, "out")?, typed(dout, "dout")?);
         let (lse, dlse) = (typed(lse, "lse")?, dlse.map(|a| typed(a, "dlse")).transpose()?);
         let saved = Saved {
@@ -277,20 +215,7 @@ pub(crate) fn attention_backward<'py>(
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
         let level = level()?;
-        match &keys {
-            Keys::Set(set) => py.detach(|| {
-                call.run(set, executor, |problem, plan| backward(problem, plan, level, executor, saved, gradients))
-            })?,
-            Keys::Lists32(lists) => {
-                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
-                py.detach(|| backward_lists(&problem, lists, level, executor, saved, gradients))?;
-            }
-            Keys::Lists64(lists) => {
-                let (problem, lists) = (call.without_pairs()?, key_lists(lists)?);
-                py.detach(|| backward_lists(&problem, lists, level, executor, saved, gradients))?;
-            }
-        }
-        Ok(())
+        Ok(py.detach(|| call.backward(level, executor, saved, gradients))?)
     })
 }
 

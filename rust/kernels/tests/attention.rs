@@ -287,7 +287,7 @@ fn f64_equals_the_twin_to_1e_12() {
         Case { batch: 2, heads: 2, kv_heads: 1, d: 8, dv: 5, key_bias: true, edge_bias: true },
         Case { d: 80, dv: 64, ..PLAIN },
     ];
-    for (n, m) in [(1, 1), (15, 15), (16, 16), (17, 33), (130, 130), (40, 300)] {
+    for (n, m) in [(1, 1), (1, 300), (15, 15), (16, 16), (17, 33), (130, 130), (40, 300)] {
         every_case(n, m, &cases, |case, what, set, x, want| {
             for (level_name, level) in levels() {
                 let got = run::<f64>(case, set, x, level, &Serial, None);
@@ -306,7 +306,7 @@ fn f32_equals_the_twin_to_1e_5() {
         Case { d: 24, dv: 20, key_bias: true, edge_bias: true, ..PLAIN },
         Case { d: 256, dv: 256, heads: 1, ..PLAIN },
     ];
-    for (n, m) in [(1, 1), (16, 16), (17, 17), (100, 230), (40, 600), (1000, 1000)] {
+    for (n, m) in [(1, 1), (1, 300), (16, 16), (17, 17), (100, 230), (40, 600), (1000, 1000)] {
         let cases = if n >= 1000 { &cases[..2] } else { &cases[..] };
         every_case(n, m, cases, |case, what, set, x, want| {
             for (level_name, level) in levels() {

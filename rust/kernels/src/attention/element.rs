@@ -4,7 +4,7 @@ use fearless_simd::{Simd, f32x16, f64x8, prelude::*};
 use half::slice::HalfFloatSliceExt;
 
 /// A type that attention is computed in: `f32` or `f64`.
-pub trait Real: SimdFloatElement + Default + PartialOrd + Send + Sync + 'static
+pub trait Real: SimdFloatElement + Storage<Acc = Self> + PartialOrd
 where
     Self: std::ops::Add<Output = Self> + std::ops::Sub<Output = Self> + std::ops::Mul<Output = Self>,
     Self: std::ops::AddAssign + std::ops::MulAssign,

@@ -14,14 +14,40 @@ use std::ops::Range;
 ///
 /// A key may stand anywhere in its list; one that is listed twice counts twice.
 #[derive(Clone, Copy, Debug)]
-pub struct KeyLists<'a, I> {
+pub struct KeyLists<'a> {
     /// Keys.
-    pub values: &'a [I],
+    pub values: ListValues<'a>,
     /// Batches, key heads, queries, keys in a list.
     pub shape: [usize; 4],
 }
 
-impl<I: Copy + Into<i64> + Sync> KeyLists<'_, I> {
+/// The keys of lists in either width.
+#[derive(Clone, Copy, Debug)]
+pub enum ListValues<'a> {
+    /// 32 bits.
+    I32(&'a [i32]),
+    /// 64 bits.
+    I64(&'a [i64]),
+}
+
+impl ListValues<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::I32(values) => values.len(),
+            Self::I64(values) => values.len(),
+        }
+    }
+
+    /// The rows that run a part of the values.
+    fn plan(&self, part: Range<usize>, n_queries: usize, n_keys: usize, executor: &dyn Executor) -> Result<Plan> {
+        match self {
+            Self::I32(values) => Plan::from_lists(&values[part], n_queries, n_keys, executor),
+            Self::I64(values) => Plan::from_lists(&values[part], n_queries, n_keys, executor),
+        }
+    }
+}
+
+impl KeyLists<'_> {
     fn check<T: Storage>(&self, problem: &Problem<'_, T>) -> Result<()> {
         let [batch, kv_heads, ..] = problem.k.shape;
         let [b, h, n, width] = self.shape;
@@ -52,17 +78,17 @@ impl<I: Copy + Into<i64> + Sync> KeyLists<'_, I> {
                 let first = set * step;
                 let kv_heads = problem.k.shape[1];
                 let list = (first / kv_heads).min(b - 1) * h + (first % kv_heads).min(h - 1);
-                let values = &self.values[list * n * width..(list + 1) * n * width];
-                Ok((first..first + step, Plan::from_lists(values, n, problem.k.shape[2], executor)?))
+                let part = list * n * width..(list + 1) * n * width;
+                Ok((first..first + step, self.values.plan(part, n, problem.k.shape[2], executor)?))
             })
             .collect()
     }
 }
 
 /// [`forward`](super::forward) over lists.
-pub fn forward_lists<T: Storage, I: Copy + Into<i64> + Sync>(
+pub(super) fn forward_lists<T: Storage>(
     problem: &Problem<'_, T>,
-    lists: KeyLists<'_, I>,
+    lists: KeyLists<'_>,
     level: Level,
     executor: &dyn Executor,
     out: &mut [T],
@@ -79,9 +105,9 @@ pub fn forward_lists<T: Storage, I: Copy + Into<i64> + Sync>(
 }
 
 /// [`backward`](super::backward) over lists.
-pub fn backward_lists<T: Storage, I: Copy + Into<i64> + Sync>(
+pub(super) fn backward_lists<T: Storage>(
     problem: &Problem<'_, T>,
-    lists: KeyLists<'_, I>,
+    lists: KeyLists<'_>,
     level: Level,
     executor: &dyn Executor,
     saved: Saved<'_, T>,

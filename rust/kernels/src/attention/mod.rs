@@ -5,6 +5,7 @@
 //! others, “`FlashAttention`” (2022), with `ds = p · (dp − rowsum(do ∘ o) + dlse)`.
 
 mod backward;
+mod call;
 mod dropout;
 mod edges;
 mod element;
@@ -16,13 +17,15 @@ mod problem;
 pub mod reference;
 mod rows;
 mod scratch;
+mod widened;
 
 pub use backward::{Gradients, Saved, backward};
+pub use call::{Call, Keys};
 pub use edges::EdgeMap;
 pub use element::{Real, Storage};
 pub use fearless_simd::Level;
 pub use forward::forward;
-pub use lists::{KeyLists, backward_lists, forward_lists};
+pub use lists::{KeyLists, ListValues};
 pub use problem::{Dropout, EdgeBias, KeyBias, Problem, View};
 
 /// The SIMD levels that this machine can run, best first, each with its name.

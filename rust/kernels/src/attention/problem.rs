@@ -141,8 +141,13 @@ impl<T: Storage> Problem<'_, T> {
         T::Acc::from_f64(self.scale * std::f64::consts::LOG2_E)
     }
 
-    /// Refuses what the kernels could not run.
+    /// Refuses what the kernels could not run with the plan.
     pub fn check(&self, plan: &Plan) -> Result<()> {
+        self.check_sizes(plan.n_queries(), plan.n_keys())
+    }
+
+    /// [`Self::check`] for the sizes of an index set.
+    pub(super) fn check_sizes(&self, n_queries: usize, n_keys: usize) -> Result<()> {
         let (q, k, v) = (self.q.shape, self.k.shape, self.v.shape);
         let shown = |s: [usize; 4]| format!("shape {s:?}");
         for (name, shape) in [("q", q), ("k", k), ("v", v)] {
@@ -159,19 +164,15 @@ impl<T: Storage> Problem<'_, T> {
         if !q[1].is_multiple_of(k[1]) {
             return Err(KernelError::shape("k", format!("{} heads", k[1]), format!("a divisor of q's {} heads", q[1])));
         }
-        if q[2] != plan.n_queries() {
+        if q[2] != n_queries {
             return Err(KernelError::shape(
                 "q",
                 format!("{} queries", q[2]),
-                format!("the index set's {} queries", plan.n_queries()),
+                format!("the index set's {n_queries} queries"),
             ));
         }
-        if k[2] != plan.n_keys() {
-            return Err(KernelError::shape(
-                "k",
-                format!("{} keys", k[2]),
-                format!("the index set's {}", plan.n_keys()),
-            ));
+        if k[2] != n_keys {
+            return Err(KernelError::shape("k", format!("{} keys", k[2]), format!("the index set's {n_keys}")));
         }
         if !self.scale.is_finite() {
             return Err(KernelError::value("scale", self.scale, "a finite number"));

@@ -292,6 +292,16 @@ impl Plan {
         }
     }
 
+    /// All keys of a query that has a tile for itself, in no order.
+    pub(crate) fn keys(&self, tile: usize) -> Vec<u32> {
+        let (mut cursor, mut block, mut buffer) = (Cursor::default(), TileKeys::default(), Vec::new());
+        let mut keys = self.row_keys(tile, 0, &mut buffer).0.to_vec();
+        while self.tile_block(tile, &mut cursor, usize::MAX, &mut block) {
+            keys.extend_from_slice(&block.keys);
+        }
+        keys
+    }
+
     /// Some tiles have keys.
     pub(crate) fn has_tiles(&self) -> bool {
         match &self.form {

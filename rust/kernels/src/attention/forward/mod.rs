@@ -1,5 +1,6 @@
 //! The forward pass: output and log-sum-exp.
 
+mod decode;
 mod row_part;
 mod softmax;
 mod tile_part;
@@ -13,6 +14,7 @@ use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::{Plan, TILE, TileKeys};
+use decode::decode;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use softmax::Softmax;
 use std::ops::Range;
@@ -35,6 +37,22 @@ pub fn forward<T: Storage>(
     forward_pairs(problem, plan, problem.pairs(), level, executor, out, lse)
 }
 
+/// [`forward`] of one query, whose keys are given, without a plan.
+pub(super) fn forward_one<T: Storage>(
+    problem: &Problem<'_, T>,
+    keys: &[u32],
+    n_keys: usize,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) -> Result<()> {
+    check_outputs(problem, out, lse)?;
+    problem.check_sizes(1, n_keys)?;
+    decode(problem, keys, problem.pairs(), level, executor, out, lse);
+    Ok(())
+}
+
 /// Refuses outputs of another size than the problem's.
 pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], lse: &[T::Acc]) -> Result<()> {
     let rows = problem.q.shape[..3].iter().product::<usize>();
@@ -55,6 +73,10 @@ pub(super) fn forward_pairs<T: Storage>(
     lse: &mut [T::Acc],
 ) -> Result<()> {
     problem.check(plan)?;
+    if plan.n_queries() == 1 && problem.edge_bias.is_none() {
+        decode(problem, &plan.keys(0), pairs, level, executor, out, lse);
+        return Ok(());
+    }
     let contexts: Vec<HeadContext<T::Acc>> = problem.contexts(pairs).collect();
     let per_head = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(plan, out, problem.widths().1, TASK_TILES);

@@ -18,6 +18,15 @@ pub(super) struct Softmax<A> {
     fresh: bool,
 }
 
+/// The natural logarithm of `sum · 2^max`; −∞ where the sum is 0.
+#[inline(always)]
+pub(super) fn log_sum<A: Real>(max: A, sum: A) -> A {
+    if sum == A::default() {
+        return A::NEG_INFINITY;
+    }
+    A::from_f64((max.to_f64() + sum.to_f64().log2()) * LN_2)
+}
+
 impl<A: Real> Softmax<A> {
     pub(super) fn new(width: usize) -> Self {
         let zero = A::default();
@@ -89,11 +98,7 @@ impl<A: Real> Softmax<A> {
     /// Natural log-sum-exp of a lane.
     #[inline(always)]
     pub(super) fn log_sum(&self, lane: usize) -> A {
-        let sum = self.sum[lane];
-        if sum == A::default() {
-            return A::NEG_INFINITY;
-        }
-        A::from_f64((self.max[lane].to_f64() + sum.to_f64().log2()) * LN_2)
+        log_sum(self.max[lane], self.sum[lane])
     }
 
     /// Writes a lane's output; a lane without keys gives 0.

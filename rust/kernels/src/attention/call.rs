@@ -1,0 +1,110 @@
+//! One call over whatever names its keys: an index set that keeps its plans, or lists.
+
+use super::backward::{Gradients, Saved, backward};
+use super::element::Storage;
+use super::forward::{forward, forward_one};
+use super::lists::{KeyLists, backward_lists, forward_lists};
+use super::problem::{EdgeBias, Problem};
+use crate::error::{KernelError, Result};
+use crate::executor::Executor;
+use crate::plan::Plan;
+use crate::planned::PlannedSet;
+use fearless_simd::Level;
+
+/// Which keys the queries attend to.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// An index set with its plans.
+    Set(&'a PlannedSet),
+    /// Lists that hold for this call.
+    Lists(KeyLists<'a>),
+}
+
+/// One call of attention, not planned yet.
+#[derive(Clone, Debug)]
+pub struct Call<'a, T: Storage> {
+    /// Tensors and biases; its `edge_bias` is filled in from the one below.
+    pub problem: Problem<'a, T>,
+    /// The keys.
+    pub keys: Keys<'a>,
+    /// Values `(heads or 1, nnz)` of a bias per pair in row order, and their heads; `None` with lists.
+    pub edge_bias: Option<(&'a [T::Acc], usize)>,
+}
+
+impl<'a, T: Storage> Call<'a, T> {
+    /// Multiply-adds of one pass, about.
+    pub fn work(&self) -> usize {
+        let [batch, heads, _, d] = self.problem.q.shape;
+        self.edges().saturating_mul(batch * heads).saturating_mul(2 * d)
+    }
+
+    /// (query, key) pairs of one head, pads included.
+    pub(super) fn edges(&self) -> usize {
+        match self.keys {
+            Keys::Set(set) => set.set().nnz(),
+            Keys::Lists(lists) => lists.shape[2] * lists.shape[3],
+        }
+    }
+
+    /// Queries and keys that the keys were made for.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        match self.keys {
+            Keys::Set(set) => (set.set().n_queries(), set.set().n_keys()),
+            Keys::Lists(lists) => (lists.shape[2], self.problem.k.shape[2]),
+        }
+    }
+
+    /// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous. One query needs no plan.
+    pub fn forward(self, level: Level, executor: &dyn Executor, out: &mut [T], lse: &mut [T::Acc]) -> Result<()> {
+        if self.widens() {
+            return self.forward_widened(level, executor, out, lse);
+        }
+        match self.keys {
+            Keys::Set(set) if set.set().n_queries() == 1 && self.edge_bias.is_none() => {
+                let keys: Vec<u32> = set.set().row(0).collect();
+                forward_one(&self.problem, &keys, set.set().n_keys(), level, executor, out, lse)
+            }
+            Keys::Set(set) => {
+                let (problem, plan) = self.planned(set, executor)?;
+                forward(&problem, plan, level, executor, out, lse)
+            }
+            Keys::Lists(lists) => forward_lists(&self.without_pairs()?, lists, level, executor, out, lse),
+        }
+    }
+
+    /// Fills the gradients, and adds to those of the biases.
+    pub fn backward(
+        self,
+        level: Level,
+        executor: &dyn Executor,
+        saved: Saved<'_, T>,
+        gradients: Gradients<'_, T>,
+    ) -> Result<()> {
+        if self.widens() {
+            return self.backward_widened(level, executor, saved, gradients);
+        }
+        match self.keys {
+            Keys::Set(set) => {
+                let (problem, plan) = self.planned(set, executor)?;
+                backward(&problem, plan, level, executor, saved, gradients)
+            }
+            Keys::Lists(lists) => backward_lists(&self.without_pairs()?, lists, level, executor, saved, gradients),
+        }
+    }
+
+    /// The problem with its bias per pair, and the plan that this bias is laid out for.
+    fn planned(mut self, set: &'a PlannedSet, executor: &dyn Executor) -> Result<(Problem<'a, T>, &'a Plan)> {
+        let Some((values, heads)) = self.edge_bias else { return Ok((self.problem, set.plan(executor)?)) };
+        let (plan, map) = set.edge_plan(executor)?;
+        self.problem.edge_bias = Some(EdgeBias { values, heads, map });
+        Ok((self.problem, plan))
+    }
+
+    /// The problem of a call that has no pairs to add a bias to.
+    fn without_pairs(self) -> Result<Problem<'a, T>> {
+        if self.edge_bias.is_some() {
+            return Err(KernelError::value("edge_bias", "a bias per pair", "None with lists of keys"));
+        }
+        Ok(self.problem)
+    }
+}

@@ -1,0 +1,198 @@
+//! One query against a cache: the rows of its keys are read once for all query heads of a key head, and nothing else is.
+//!
+//! Such a call waits for memory, as every row lies on lines of its own; 16 rows at a time keep all the misses in flight
+//! that a core can have, and asking for rows further ahead gains nothing. Work of the size of the cache (a plan, a bias by
+//! key) is left out.
+
+use super::softmax::log_sum;
+use crate::attention::dropout::Draw;
+use crate::attention::element::{Real, Storage};
+use crate::attention::micro::{add_rows, dots, scale_row};
+use crate::attention::problem::Problem;
+use crate::attention::rows::Panel;
+use crate::attention::scratch::{Aligned, hide_rest, padded};
+use crate::executor::Executor;
+use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use std::f64::consts::LOG2_E;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// Query heads of one task: they share the rows of one key head.
+const HEADS: usize = 4;
+
+/// Fills `out (pairs, group, Dv)` and `lse (pairs, group)` of some (batch, key head) pairs, each with the one query that
+/// attends to `keys`. The problem was checked.
+pub(super) fn decode<T: Storage>(
+    problem: &Problem<'_, T>,
+    keys: &[u32],
+    pairs: Range<usize>,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) {
+    let (_, heads, kv_heads) = problem.heads();
+    let (group, width) = (heads / kv_heads, problem.widths().1);
+    let mut tasks = Vec::with_capacity(lse.len());
+    for (pair, (out, lse)) in pairs.zip(out.chunks_exact_mut(group * width).zip(lse.chunks_exact_mut(group))) {
+        for (part, (out, lse)) in out.chunks_mut(HEADS * width).zip(lse.chunks_mut(HEADS)).enumerate() {
+            let head = pair % kv_heads * group + part * HEADS;
+            tasks.push(Mutex::new(Task { problem, keys, batch: pair / kv_heads, head, out, lse }));
+        }
+    }
+    executor.run(tasks.len(), &|task| {
+        let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
+        dispatch!(level, simd => task.start(simd));
+    });
+}
+
+/// Some query heads of one key head.
+struct Task<'a, T: Storage> {
+    problem: &'a Problem<'a, T>,
+    keys: &'a [u32],
+    batch: usize,
+    /// The first query head.
+    head: usize,
+    /// One row a head.
+    out: &'a mut [T],
+    lse: &'a mut [T::Acc],
+}
+
+impl<T: Storage> Task<'_, T> {
+    #[inline(always)]
+    fn start<S: Simd>(&mut self, simd: S) {
+        // Native lanes, and native vectors of columns at a time.
+        simd.vectorize(
+            #[inline(always)]
+            || match <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN {
+                16 => self.run::<S, 16, 4>(simd),
+                8 => self.run::<S, 8, 4>(simd),
+                4 => self.run::<S, 4, 2>(simd),
+                _ => self.run::<S, 2, 2>(simd),
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn run<S: Simd, const ND: usize, const NC: usize>(&mut self, simd: S) {
+        if self.keys.is_empty() {
+            self.out.fill(T::default());
+            return self.lse.fill(T::Acc::NEG_INFINITY);
+        }
+        let (_, heads, kv_heads) = self.problem.heads();
+        let key_head = self.head / (heads / kv_heads);
+        let (mut keys, mut values) = (Panel::new(self.problem.k), Panel::new(self.problem.v));
+        keys.select(self.batch, key_head);
+        values.select(self.batch, key_head);
+        let length = self.keys.len().next_multiple_of(ND);
+        let mut weights = Aligned::zeros(self.lse.len() * length);
+        self.score::<S, ND>(simd, &mut keys, &mut weights);
+        for (i, weights) in weights.chunks_exact_mut(length).enumerate() {
+            self.weigh(simd, i, weights);
+        }
+        self.sum::<S, ND, NC>(simd, &mut values, &weights);
+    }
+
+    /// Base-2 scores of all keys, a row a head; −∞ past the last one.
+    #[inline(always)]
+    fn score<S: Simd, const ND: usize>(&self, simd: S, keys: &mut Panel<'_, T>, scores: &mut [T::Acc]) {
+        let (d, length) = (padded(self.problem.widths().0), self.keys.len().next_multiple_of(ND));
+        let mut queries = Aligned::zeros(self.lse.len() * d);
+        for (i, row) in queries.chunks_exact_mut(d).enumerate() {
+            let query = self.problem.q.row(self.batch, self.head + i, 0);
+            T::widen(query, &mut row[..query.len()]);
+        }
+        let scale = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
+        let mut starts = [0; ND];
+        for (step, list) in self.keys.chunks(ND).enumerate() {
+            let data = keys.fetch(list, &mut starts);
+            for (i, query) in queries.chunks_exact(d).enumerate() {
+                let s = dots::<S, T::Acc, ND>(simd, query, data, &starts) * scale;
+                let out = &mut scores[i * length + step * ND..][..ND];
+                s.store_slice(out);
+                self.add_bias(i, list, out);
+                hide_rest(list.len(), out);
+            }
+        }
+    }
+
+    /// Adds the bias of some keys to the scores of a head; hidden keys become −∞.
+    #[inline(always)]
+    fn add_bias(&self, i: usize, keys: &[u32], scores: &mut [T::Acc]) {
+        let n_keys = self.problem.k.shape[2];
+        if let Some(bias) = self.problem.key_bias {
+            let bias = bias.row(self.batch, self.head + i, n_keys);
+            for (s, &key) in scores.iter_mut().zip(keys) {
+                *s += T::Acc::from_f64(bias[key as usize].to_f64() * LOG2_E);
+            }
+        }
+        if let Some(padding) = self.problem.key_padding {
+            let padding = &padding[self.batch * n_keys..][..n_keys];
+            for (s, &key) in scores.iter_mut().zip(keys) {
+                if padding[key as usize] {
+                    *s = T::Acc::NEG_INFINITY;
+                }
+            }
+        }
+    }
+
+    /// Turns the scores of a head into weights that sum to 1, and notes their log-sum-exp.
+    #[inline(always)]
+    fn weigh<S: Simd>(&mut self, simd: S, i: usize, scores: &mut [T::Acc]) {
+        let lanes = <T::Acc as Real>::N::<S>::LEN;
+        let mut tops = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::NEG_INFINITY);
+        for s in scores.chunks_exact(lanes) {
+            tops = tops.max(<T::Acc as Real>::N::<S>::from_slice(simd, s));
+        }
+        let top = tops.reduce_max();
+        // NaN compares false: it reaches the output through its weight. Where all is hidden, every weight is 0.
+        let base = if top > T::Acc::NEG_INFINITY { top } else { T::Acc::default() };
+        let minus = <T::Acc as Real>::N::<S>::splat(simd, base);
+        let mut sums = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::default());
+        for s in scores.chunks_exact_mut(lanes) {
+            let e = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, s) - minus);
+            sums += e;
+            e.store_slice(s);
+        }
+        let sum = sums.reduce_sum();
+        self.lse[i] = log_sum(base, sum);
+        if sum != T::Acc::default() {
+            scale_row(simd, scores, T::Acc::from_f64(1.0 / sum.to_f64()));
+        }
+        if let Some(dropout) = self.problem.dropout.filter(|d| d.p > 0.0) {
+            let draw: Draw<T::Acc> = Draw::new(dropout, self.batch, self.head + i);
+            for (p, &key) in scores.iter_mut().zip(self.keys) {
+                *p *= draw.factor(0, key as usize);
+            }
+        }
+    }
+
+    /// Writes the weighted values of every head.
+    #[inline(always)]
+    fn sum<S: Simd, const ND: usize, const NC: usize>(
+        &mut self,
+        simd: S,
+        values: &mut Panel<'_, T>,
+        weights: &[T::Acc],
+    ) {
+        let width = self.problem.widths().1;
+        let (dv, length) = (padded(width), self.keys.len().next_multiple_of(ND));
+        let mut sums = Aligned::zeros(self.lse.len() * dv);
+        let mut starts = [0; ND];
+        for (step, list) in self.keys.chunks(ND).enumerate() {
+            let data = values.fetch(list, &mut starts);
+            for (i, sums) in sums.chunks_exact_mut(dv).enumerate() {
+                let weights = &weights[i * length + step * ND..][..list.len()];
+                add_rows::<S, T::Acc, NC>(simd, sums, weights, data, &starts[..list.len()]);
+            }
+        }
+        for ((sums, out), &lse) in sums.chunks_exact(dv).zip(self.out.chunks_exact_mut(width)).zip(&*self.lse) {
+            // Hidden values may be NaN: without a key the output is 0 all the same.
+            if lse == T::Acc::NEG_INFINITY {
+                out.fill(T::default());
+            } else {
+                T::narrow(&sums[..width], out);
+            }
+        }
+    }
+}
