@@ -20,11 +20,13 @@ from fractal_core.bench import (
     alone,
     attention,
     curves,
-    fields,
     interpreters,
+    julia,
+    julia_worker,
     peers,
     predicted,
     scaling,
+    soft_julia,
 )
 from fractal_core.bench import originals as tutorial
 from fractal_core.bench.cost import EFFICIENCY, predicted_ms
@@ -143,12 +145,14 @@ def test_own_processes():
 
 
 def test_fields():
-    found = sane(list(fields.julia(ONE, side=8, max_iter=8)))
+    found = sane(list(julia.julia(ONE, side=8, max_iter=8)))
     assert {name: bar for name, bar in bars(found).items() if bar} == {
         "julia/dendritic-float32": 8,
+        "julia/dendritic-float64": 8,
         "julia/interior-heavy-float32": 8,
+        "julia/interior-heavy-float64": 8,
     }
-    assert bars(sane(list(fields.soft_julia(ONE, points=16, steps=4)))) == {
+    assert bars(sane(list(soft_julia.soft_julia(ONE, points=16, steps=4)))) == {
         "soft-julia/float32": 15,
         "soft-julia/float64": 15,
     }
@@ -188,14 +192,14 @@ def test_gathering_refuses_ragged_rows():
 def test_fields_agree_with_ours():
     points = fc.fields.grid((12, 12)).reshape(-1)
     ours = fc.fields.julia_escape(points, -0.7 + 0.27j, 40)
-    np.testing.assert_allclose(fields.numpy_julia(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
+    np.testing.assert_allclose(julia_worker.numpy_julia(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
 
 
 def test_numba_agrees_with_ours():
     pytest.importorskip("numba")
     points = fc.fields.grid((12, 12)).reshape(-1)
     ours = fc.fields.julia_escape(points, -0.7 + 0.27j, 40)
-    np.testing.assert_allclose(fields.numba_julia()(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
+    np.testing.assert_allclose(julia_worker.numba_julia()(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
 
 
 @pytest.mark.slow
