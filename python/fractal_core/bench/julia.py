@@ -24,7 +24,8 @@ def julia(settings: Settings, *, side: int = 1024, max_iter: int = 256) -> Itera
     for kind, c in PARAMETERS.items():
         what = f"Julia {side}², {max_iter} iterations, c = {c:.4g}, ours in {{}}"
         rows = [
-            Row(f"julia/{kind}-{dtype}", what.format(dtype), _PEERS["numba"], bar=8.0) for dtype in ("float32", "float64")
+            Row(f"julia/{kind}-{dtype}", what.format(dtype), _PEERS["numba"], bar=8.0)
+            for dtype in ("float32", "float64")
         ]
         yield from _paired(settings.count(9), "numba", kind, rows, (side, max_iter))
         slow = Row(f"julia/{kind}-numpy", what.format("float64"), _PEERS["numpy"])
