@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
+import fractal_core as fc
 import pytest
 
 HEAVY = {"torch", "matplotlib", "typer", "rich", "click", "transformers", "importlib.metadata"}
@@ -26,6 +28,10 @@ def test_import_loads_numpy_and_the_package_alone():
     foreign = {name.split(".")[0] for name in added} - set(sys.stdlib_module_names)
     assert foreign <= {"fractal_core"}
     assert not added & {"fractal_core.nn", "fractal_core.patterns", "fractal_core.cli", "fractal_core.testing"}
+
+
+def test_version_is_the_distributions():
+    assert fc.__version__ == version("fractal-attn")
 
 
 @pytest.mark.parametrize("module", ["errors", "curves", "sets", "fields", "index_sets", "patterns"])

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from fractal_core.index_sets import IndexSet
     from fractal_core.patterns import create as pattern
 
-__all__ = ["IndexSet", "curves", "errors", "fields", "nn", "pattern", "patterns", "sets", "testing"]
+    __version__: str
+
+__all__ = ["IndexSet", "__version__", "curves", "errors", "fields", "nn", "pattern", "patterns", "sets", "testing"]
 
 _MODULES = frozenset({"curves", "fields", "nn", "patterns", "sets", "testing"})
 _OBJECTS = {"IndexSet": ("fractal_core.index_sets", "IndexSet"), "pattern": ("fractal_core.patterns", "create")}
@@ -29,6 +31,10 @@ def __getattr__(name: str) -> object:
         value = getattr(importlib.import_module(module), attribute)
         globals()[name] = value
         return value
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fractal-attn")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -45,6 +45,10 @@ class Report:
     """Dot products computed for each edge, 1 at best; None without edges."""
     index_bytes: int
     """Memory of the plan's index; O(K) in all for offsets."""
+    forward_ms: float
+    """Milliseconds that a forward pass should take on this machine, for the sizes asked for."""
+    backward_ms: float
+    """The same of a backward pass."""
     layers: int | None
     """Layers until every (earlier) position is reached; None if not within those asked for, or not counted."""
     reach: float | None

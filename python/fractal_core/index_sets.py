@@ -5,12 +5,14 @@ Letters: Nq queries, Nk keys, E edges (query, key), K keys in a row, R runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fractal_core import _native
 from fractal_core._arguments import integer, pair, vector
 from fractal_core._block_masks import to_block_mask
+from fractal_core._cost import peak_gflops, predicted_ms
 from fractal_core._front_ends import FrontEnds
 from fractal_core._reports import Reach, Report
 from fractal_core.errors import DTypeError, KeyIndexError, ShapeError
@@ -142,20 +144,58 @@ class IndexSet(FrontEnds):
         causal, full, shares = self._native.reach(layers, 2**64 - 1) or (False, None, ())
         return Reach(causal, full, tuple(float(share) for share in shares))
 
-    def report(self, layers: int = 64) -> Report:
-        """Keys per query, how the plan runs them, and the reach.
+    def report(
+        self,
+        layers: int = 64,
+        *,
+        heads: int = 1,
+        head_dim: int = 64,
+        dtype: Literal["float32", "float64"] = "float32",
+        threads: int | None = None,
+    ) -> Report:
+        """Keys per query, how the plan runs them and how long that should take, and the reach.
 
         The reach is left out where queries and keys differ in number, or where it takes more than some seconds;
         `reach` always counts it.
 
+        The predicted times are the plan's counts over this machine's FMA peak, which is measured once a process, in
+        some milliseconds, and shares of it that were fitted on one machine: within about a quarter there for windows,
+        ladders, neighbourhoods and random keys of a few thousand queries, a guide elsewhere. Biases, dropout, narrow
+        dtypes and arrays that do not fit into the caches take longer.
+
         Args:
             layers: where to stop counting the reach, at least 1.
+            heads: B H, batch times query heads, of the predicted times.
+            head_dim: D, 1 .. 4096.
+            dtype: of q, k and v.
+            threads: on which the kernels run; as many as NumPy callers get unless said.
+
+        Raises:
+            InvalidArgumentError: a number out of its range, or another dtype.
+            DTypeError: no integer where one is asked for.
         """
         layers = integer("layers", layers, 1, _MAX)
+        plan = self._native.plan_report()
+        info = _native.thread_info()
+        threads = int(info["threads"]) if threads is None else integer("threads", threads, 1, 1024)
+        heads, head_dim = integer("heads", heads, 1, _MAX), integer("head_dim", head_dim, 1, 4096)
+
+        def took(*, backward: bool) -> float:
+            return predicted_ms(
+                plan,
+                self.n_queries,
+                shifted=self.offsets is not None,
+                level=str(info["simd"]),
+                peak_gflops=threads * peak_gflops(),
+                heads=heads,
+                head_dim=head_dim,
+                dtype=dtype,
+                backward=backward,
+            )
+
         fewest, most = self._native.degrees()
         square = self.n_queries == self.n_keys
         reached = self._native.reach(layers, _REPORT_WORDS) if square else None
-        plan = self._native.plan_report()
         edges, lanes = self.nnz, plan["tile_lanes"]
         return Report(
             n_queries=self.n_queries,
@@ -169,6 +209,8 @@ class IndexSet(FrontEnds):
             tile_fill=plan["tile_edges"] / lanes if lanes else None,
             lanes_per_edge=(lanes + plan["row_edges"]) / edges if edges else None,
             index_bytes=plan["index_bytes"],
+            forward_ms=took(backward=False),
+            backward_ms=took(backward=True),
             layers=reached[1] if reached else None,
             reach=float(reached[2][-1]) if reached else None,
             prefix_stable=True if self.offsets is not None else None,

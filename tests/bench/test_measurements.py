@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -20,16 +18,16 @@ from fractal_core.bench import (
     alone,
     attention,
     curves,
-    fields,
     interpreters,
+    julia,
+    julia_worker,
     peers,
     predicted,
     scaling,
+    soft_julia,
 )
 from fractal_core.bench import originals as tutorial
-from fractal_core.bench.cost import EFFICIENCY, predicted_ms
 from fractal_core.bench.paired import Worker, environment, worker_script
-from fractal_core.errors import InvalidArgumentError
 
 ONE = Settings(1)
 
@@ -143,12 +141,14 @@ def test_own_processes():
 
 
 def test_fields():
-    found = sane(list(fields.julia(ONE, side=8, max_iter=8)))
+    found = sane(list(julia.julia(ONE, side=8, max_iter=8)))
     assert {name: bar for name, bar in bars(found).items() if bar} == {
         "julia/dendritic-float32": 8,
+        "julia/dendritic-float64": 8,
         "julia/interior-heavy-float32": 8,
+        "julia/interior-heavy-float64": 8,
     }
-    assert bars(sane(list(fields.soft_julia(ONE, points=16, steps=4)))) == {
+    assert bars(sane(list(soft_julia.soft_julia(ONE, points=16, steps=4)))) == {
         "soft-julia/float32": 15,
         "soft-julia/float64": 15,
     }
@@ -188,14 +188,14 @@ def test_gathering_refuses_ragged_rows():
 def test_fields_agree_with_ours():
     points = fc.fields.grid((12, 12)).reshape(-1)
     ours = fc.fields.julia_escape(points, -0.7 + 0.27j, 40)
-    np.testing.assert_allclose(fields.numpy_julia(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
+    np.testing.assert_allclose(julia_worker.numpy_julia(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
 
 
 def test_numba_agrees_with_ours():
     pytest.importorskip("numba")
     points = fc.fields.grid((12, 12)).reshape(-1)
     ours = fc.fields.julia_escape(points, -0.7 + 0.27j, 40)
-    np.testing.assert_allclose(fields.numba_julia()(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
+    np.testing.assert_allclose(julia_worker.numba_julia()(points, -0.7 + 0.27j, 40), ours, rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -246,7 +246,7 @@ def test_an_unavailable_level_is_a_row_that_says_so(monkeypatch):
     assert "FRACTAL_CORE_SIMD" in found["level-avx2/forward"].note
 
 
-# --- pairs of processes, and the cost model -----------------------------------------------------------------------
+# --- pairs of processes ---------------------------------------------------------------------------------------------
 
 
 def test_worker_answers_and_says_why_it_ends():
@@ -255,29 +255,3 @@ def test_worker_answers_and_says_why_it_ends():
         assert [worker.seconds(task) >= 0.0 for task in ("encode", "decode", "order")] == [True] * 3
         with pytest.raises(peers.PeerError, match="nosuch"):
             worker.seconds("nosuch")
-
-
-def test_predicted_time_grows_with_lanes_and_falls_with_the_peak():
-    plan = {"tile_lanes": 1000, "row_edges": 100}
-    common = {"level": "avx2", "heads": 4, "head_dim": 64}
-    base = predicted_ms(plan, peak_gflops=100, **common)
-    assert predicted_ms({**plan, "tile_lanes": 2000}, peak_gflops=100, **common) > base
-    assert predicted_ms({**plan, "row_edges": 200}, peak_gflops=100, **common) > base
-    assert predicted_ms(plan, peak_gflops=200, **common) < base
-    assert predicted_ms(plan, peak_gflops=100, backward=True, **common) > base
-
-
-@pytest.mark.parametrize(("change", "named"), [({"level": "mmx"}, "level"), ({"peak_gflops": 0.0}, "peak_gflops")])
-def test_predicted_time_refuses(change, named):
-    good = {"level": "avx2", "peak_gflops": 1.0, "heads": 1, "head_dim": 16}
-    with pytest.raises(InvalidArgumentError, match=named):
-        predicted_ms({"tile_lanes": 1, "row_edges": 1}, **{**good, **change})
-
-
-def test_every_level_has_an_efficiency():
-    code = "from fractal_core import _native; print(_native.thread_info()['simd'])"
-    for level in EFFICIENCY:
-        env = {**os.environ, "FRACTAL_CORE_SIMD": level}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
-        assert done.stdout.strip() in {level, ""}
-    assert fc._native.thread_info()["simd"] in EFFICIENCY

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fractal_core import curves, sets
 from fractal_core.bench.clock import Call, interleaved
-from fractal_core.bench.fields import torch_soft_julia
 from fractal_core.bench.peers import dense
 from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
+from fractal_core.bench.soft_julia import torch_soft_julia
 from fractal_core.nn import (
     CantorSetAttention,
     DragonCurveAttention,

@@ -25,7 +25,8 @@ times.
 """
 
 _PAIRS = """\
-Codecs run in paired processes, since hilbertsfc needs CPython 3.12; both get arrays of the same narrow dtypes.
+Codecs run in paired processes, since hilbertsfc needs CPython 3.12; both get arrays of the same narrow dtypes. Julia
+fields do too, since the threads of numba go on spinning after a call; the second of two calls counts.
 """
 
 _NOT_TO_USE = """\

@@ -14,7 +14,7 @@ from typing import Any
 from fractal_core.bench.clock import Times
 from fractal_core.bench.peers import PeerError
 
-__all__ = ["Worker", "alternating", "answer", "environment"]
+__all__ = ["Worker", "alternating", "answer", "environment", "script", "worker_script"]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -38,7 +38,7 @@ class Worker:
     """A process that runs a named task each time it is asked, and says how long it took.
 
     Args:
-        words: The command that runs `worker.py`.
+        words: The command that runs the worker's script.
         env: Its environment.
     """
 
@@ -92,6 +92,11 @@ def alternating(workers: Mapping[str, Worker], task: str, rounds: int) -> Times:
     return Times(seconds)
 
 
+def script(name: str) -> str:
+    """Path of a script beside this file, which the sides of a pair run."""
+    return str(Path(__file__).with_name(name))
+
+
 def worker_script() -> str:
-    """Path of the script that both sides of a pair run."""
-    return str(Path(__file__).with_name("worker.py"))
+    """Path of the script that both sides of a pair of Hilbert codecs run."""
+    return script("worker.py")

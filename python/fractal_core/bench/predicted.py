@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fractal_core import _native
-from fractal_core.bench.attention import HEADS, WIDTH, Case, Peak, random_keys
+import torch
+
+from fractal_core.bench.attention import HEADS, WIDTH, Case, random_keys
 from fractal_core.bench.clock import interleaved
-from fractal_core.bench.cost import predicted_ms
 from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
 from fractal_core.patterns import create
@@ -17,7 +17,6 @@ __all__ = ["predicted"]
 
 def predicted(settings: Settings, *, n: int = 4096, side: int = 64, width: int = WIDTH) -> Iterator[Row]:
     """Predicted over measured time of four plans, forward and backward."""
-    level = str(_native.thread_info()["simd"])
     sets = {
         "window": (f"window ±64, n = {n}", create("window", radius=64).index_set(n)),
         "random": (f"random lists K = 64, n = {n}", random_keys(n, 64)),
@@ -27,25 +26,15 @@ def predicted(settings: Settings, *, n: int = 4096, side: int = 64, width: int =
         ),
         "neighbourhood": (
             f"neighbourhood 7 × 7 on {side} × {side}",
-            create("hilbert", window=7, shape=(side, side)).index_set(side * side),
+            create("neighborhood", kernel_size=7, shape=(side, side)).index_set(side * side),
         ),
     }
-    peak = Peak()
     for name, (what, index_set) in sets.items():
         case = Case(index_set, width=width)
-        plan = index_set._native.plan_report()  # pyright: ignore[reportPrivateUsage]
-        calls = {"forward": case.forward(case.ours), "backward": case.backward(case.ours), "peak": peak}
+        report = index_set.report(1, heads=HEADS, head_dim=width, threads=torch.get_num_threads())
+        calls = {"forward": case.forward(case.ours), "backward": case.backward(case.ours)}
         times = interleaved(calls, settings.count(9))
-        gflops = peak.flops / times.median("peak") / 1e9
-        for direction in ("forward", "backward"):
-            expected = predicted_ms(
-                plan,
-                level=level,
-                peak_gflops=gflops,
-                heads=HEADS,
-                head_dim=width,
-                backward=direction == "backward",
-            )
+        for direction, expected in (("forward", report.forward_ms), ("backward", report.backward_ms)):
             yield Row(
                 f"predicted/{name}-{direction}",
                 f"predicted time, {what}, {direction}",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fractal_core.bench import alone, attention, curves, fields, originals, predicted, scaling
+from fractal_core.bench import alone, attention, curves, julia, originals, predicted, scaling, soft_julia
 from fractal_core.bench.machine import facts, load
 from fractal_core.bench.results import Crossover, Results, Row
 from fractal_core.bench.settings import Settings
@@ -39,8 +39,8 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "slope": Measurement("time by length", scaling.slope),
     "planning": Measurement("planning an index set", scaling.planning),
     "hilbert": Measurement("Hilbert codecs, in paired processes", curves.hilbert),
-    "julia": Measurement("Julia fields", fields.julia),
-    "soft-julia": Measurement("the soft Julia field with gradients", fields.soft_julia),
+    "julia": Measurement("Julia fields, in paired processes", julia.julia),
+    "soft-julia": Measurement("the soft Julia field with gradients", soft_julia.soft_julia),
     "tutorial": Measurement("the tutorial's own modules by their formulas", originals.originals),
     "predicted": Measurement("predicted against measured time", predicted.predicted),
     "import": Measurement("the import", alone.import_time),

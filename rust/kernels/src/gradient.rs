@@ -2,9 +2,8 @@
 
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lanes::{PIECE, Real, map_pieces};
-use crate::orbit::{EscapedTangents, escape_with_tangents};
-use fearless_simd::{Level, dispatch};
+use crate::lanes::{C, PIECE, Piece, Real, map_pieces};
+use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
 
@@ -43,12 +42,12 @@ pub(crate) fn vjp<T: Real>(
     let parameter = [T::from_f64(c.re), T::from_f64(c.im)];
     let sums: Vec<Mutex<Complex<f64>>> = (0..points.len().div_ceil(PIECE)).map(|_| Mutex::default()).collect();
     let points = map_pieces(points, executor, |task, piece, out| {
-        let mut lanes = EscapedTangents::new();
+        let mut lanes = Tangents::new();
         dispatch!(level, simd => escape_with_tangents(simd, piece, parameter, max_iter, radius, &mut lanes));
         let complex = |re: T, im: T| Complex { re: re.to_f64(), im: im.to_f64() };
         let mut sum = Complex::default();
         for (i, out) in out.iter_mut().enumerate() {
-            let exit = Exit { k: lanes.orbit.count[i].to_f64(), z: complex(lanes.orbit.re[i], lanes.orbit.im[i]) };
+            let exit = Exit { k: lanes.count[i].to_f64(), z: complex(lanes.re[i], lanes.im[i]) };
             if exit.k >= f64::from(max_iter) {
                 continue;
             }
@@ -63,4 +62,75 @@ pub(crate) fn vjp<T: Real>(
     // Pieces are cut by the number of points alone and added in their order.
     let c = sums.into_iter().map(|sum| sum.into_inner().unwrap_or_else(PoisonError::into_inner)).sum();
     Ok(Gradients { points, c })
+}
+
+/// First iterates outside of the disc and their numbers, with derivatives, halved at every step: `2**-k dz_k/dp` and `2**-k dz_k/dc`.
+struct Tangents<T> {
+    re: [T; PIECE],
+    im: [T; PIECE],
+    count: [T; PIECE],
+    point: [[T; PIECE]; 2],
+    parameter: [[T; PIECE]; 2],
+}
+
+impl<T: Real> Tangents<T> {
+    fn new() -> Self {
+        let zeros = [T::default(); PIECE];
+        Self { re: zeros, im: zeros, count: zeros, point: [zeros; 2], parameter: [zeros; 2] }
+    }
+}
+
+/// Follows the orbits of a Julia set until they leave the disc, and derivatives that freeze together with them.
+///
+/// From `dz_{k+1} = 2 z_k dz_k (+ 1)`, the halved ones obey `w_{k+1} = z_k w_k (+ 2**-(k + 1))`.
+#[inline(always)]
+fn escape_with_tangents<S: Simd, T: Real>(
+    simd: S,
+    piece: &Piece<T>,
+    [c_re, c_im]: [T; 2],
+    max_iter: u32,
+    radius: f64,
+    out: &mut Tangents<T>,
+) {
+    let n = T::V::<S>::LEN;
+    let splat = |x| T::V::<S>::splat(simd, x);
+    let (zero, one, bound) = (splat(T::default()), splat(T::from_f64(1.0)), splat(T::from_f64(radius * radius)));
+    let (most, least) = (splat(T::from_f64(T::TANGENT)), splat(T::from_f64(-T::TANGENT)));
+    let held = |x: T::V<S>| x.max(least).min(most);
+    let c = C { re: splat(c_re), im: splat(c_im) };
+    for at in (0..piece.len).step_by(n) {
+        let mut z = piece.load(simd, at);
+        let mut count = zero;
+        let mut dp = C { re: one, im: zero };
+        let mut dc = C { re: zero, im: zero };
+        let mut halved = one;
+        for _ in 0..max_iter {
+            let (rr, ii) = (z.re * z.re, z.im * z.im);
+            let inside = (rr + ii).simd_le(bound);
+            if !inside.any_true() {
+                break;
+            }
+            halved *= T::from_f64(0.5);
+            let keep = |new: T::V<S>, old: T::V<S>| inside.select(new, old);
+            dp = C {
+                re: keep(held(z.re * dp.re - z.im * dp.im), dp.re),
+                im: keep(held(z.re * dp.im + z.im * dp.re), dp.im),
+            };
+            dc = C {
+                re: keep(held((z.re * dc.re - z.im * dc.im) + halved), dc.re),
+                im: keep(held(z.re * dc.im + z.im * dc.re), dc.im),
+            };
+            let ri = z.re * z.im;
+            z = C { re: keep((rr - ii) + c.re, z.re), im: keep((ri + ri) + c.im, z.im) };
+            count += inside.select(one, zero);
+        }
+        let lanes = at..at + n;
+        z.re.store_slice(&mut out.re[lanes.clone()]);
+        z.im.store_slice(&mut out.im[lanes.clone()]);
+        count.store_slice(&mut out.count[lanes.clone()]);
+        dp.re.store_slice(&mut out.point[0][lanes.clone()]);
+        dp.im.store_slice(&mut out.point[1][lanes.clone()]);
+        dc.re.store_slice(&mut out.parameter[0][lanes.clone()]);
+        dc.im.store_slice(&mut out.parameter[1][lanes]);
+    }
 }

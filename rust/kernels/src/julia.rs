@@ -14,8 +14,8 @@
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
-use crate::lanes::{Real, check_iterations, check_parameter, check_range, for_each_piece};
-use crate::orbit::{Escaped, Family, JULIA, MANDELBROT, Scratch, escape};
+use crate::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_range, for_each_piece};
+use crate::orbit::{Exits, Family, Scratch, escape};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
 
@@ -38,51 +38,49 @@ impl Escape {
 
     /// The field of the points of a piece.
     #[inline(always)]
-    fn values<S: Simd, T: Real>(self, simd: S, escaped: &Escaped<T>, out: &mut [T]) {
+    fn values<S: Simd, T: Real>(self, simd: S, exits: &Exits<'_, T>, out: &mut [T]) {
         const WAYS: usize = 4;
         let n = T::V::<S>::LEN;
-        let most = T::from_f64(f64::from(self.max_iter));
-        let mut values = escaped.count;
-        // All squares are known to be finite.
-        let mut near = self.smooth;
-        if self.smooth {
-            let splat = |x| T::V::<S>::splat(simd, T::from_f64(x));
-            let (one, unit) = (splat(1.0), splat(0.5 / self.radius.log2()));
-            let infinite = splat(f64::INFINITY);
-            for at in (0..out.len()).step_by(WAYS * n) {
-                let mut square = [one; WAYS];
-                for (w, square) in square.iter_mut().enumerate() {
-                    let lanes = at + w * n..at + (w + 1) * n;
-                    let re = T::V::<S>::from_slice(simd, &escaped.re[lanes.clone()]);
-                    let im = T::V::<S>::from_slice(simd, &escaped.im[lanes]);
-                    *square = re * re + im * im;
-                    near &= square.simd_lt(infinite).all_true();
-                    *square = square.max(one);
-                }
+        let splat = |x| T::V::<S>::splat(simd, T::from_f64(x));
+        let (one, unit, most) = (splat(1.0), splat(0.5 / self.radius.log2()), splat(f64::from(self.max_iter)));
+        let infinite = splat(f64::INFINITY);
+        for at in (0..exits.count.len()).step_by(WAYS * n) {
+            let (mut square, mut count) = ([one; WAYS], [one; WAYS]);
+            // All squares are known to be finite.
+            let mut near = true;
+            for w in 0..WAYS {
+                let lanes = at + w * n..at + (w + 1) * n;
+                let re = T::V::<S>::from_slice(simd, &exits.re[lanes.clone()]);
+                let im = T::V::<S>::from_slice(simd, &exits.im[lanes.clone()]);
+                count[w] = T::V::<S>::from_slice(simd, &exits.count[lanes]);
+                square[w] = re * re + im * im;
+                near &= square[w].simd_lt(infinite).all_true();
+                square[w] = square[w].max(one);
+            }
+            if self.smooth {
                 let mut ratio = T::log2(simd, square);
                 for ratio in &mut ratio {
                     *ratio = (*ratio * unit).max(one);
                 }
                 let steps = T::log2(simd, ratio);
                 for w in 0..WAYS {
-                    let lanes = at + w * n..at + (w + 1) * n;
-                    let count = T::V::<S>::from_slice(simd, &escaped.count[lanes.clone()]);
-                    let smooth = (count + one) - steps[w];
-                    let value = count.simd_lt(T::V::<S>::splat(simd, most)).select(smooth, count);
-                    value.store_slice(&mut values[lanes]);
+                    count[w] = count[w].simd_lt(most).select((count[w] + one) - steps[w], most);
                 }
             }
-        }
-        out.copy_from_slice(&values[..out.len()]);
-        if near {
-            return;
-        }
-        for (i, out) in out.iter_mut().enumerate() {
-            let (re, im) = (escaped.re[i], escaped.im[i]);
-            // NaN, or too far out for the square of the modulus.
-            if !(re * re + im * im).to_f64().is_finite() {
-                *out = self.far(re.to_f64(), im.to_f64(), escaped.count[i].to_f64());
+            let mut values = [T::default(); WAYS * MOST_LANES];
+            for w in 0..WAYS {
+                count[w].min(most).store_slice(&mut values[w * n..(w + 1) * n]);
             }
+            if !near {
+                for (value, i) in values.iter_mut().zip(at..at + WAYS * n) {
+                    // NaN, or too far out for the square of the modulus.
+                    let (re, im) = (exits.re[i], exits.im[i]);
+                    if !(re * re + im * im).to_f64().is_finite() {
+                        *value = self.far(re.to_f64(), im.to_f64(), exits.count[i].to_f64());
+                    }
+                }
+            }
+            exits.put(at, &values[..WAYS * n], out);
         }
     }
 
@@ -139,7 +137,7 @@ pub fn mandelbrot_at<T: Real>(
     escape: Escape,
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
-    field::<T, MANDELBROT>(level, points, Family::Mandelbrot, escape, executor)
+    field(level, points, Family::Mandelbrot, escape, executor)
 }
 
 /// [`julia`] at a SIMD level of the caller's choice; every level gives the same bits.
@@ -151,7 +149,7 @@ pub fn julia_at<T: Real>(
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
     check_parameter(c)?;
-    field::<T, JULIA>(level, points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
+    field(level, points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
 }
 
 /// Gradients of `sum grad[i] * mu[i]` for the smooth field of a Julia set; 0 for points that do not escape.
@@ -169,7 +167,7 @@ pub fn julia_vjp<T: Real>(
     })
 }
 
-fn field<T: Real, const CHANNELS: usize>(
+fn field<T: Real>(
     level: Level,
     points: &[Complex<T>],
     family: Family<T>,
@@ -178,10 +176,11 @@ fn field<T: Real, const CHANNELS: usize>(
 ) -> Result<Vec<T>> {
     rule.check()?;
     let mut values = vec![T::default(); points.len()];
-    for_each_piece(points, &mut values, executor, Scratch::<T, CHANNELS>::new, |_, points, values, scratch| {
+    for_each_piece(points, &mut values, executor, Scratch::new, |_, points, values, scratch| {
         dispatch!(level, simd => {
-            escape(simd, points, family, rule.max_iter, rule.radius, scratch);
-            rule.values(simd, &scratch.escaped, values);
+            for exits in escape(simd, points, family, rule.max_iter, rule.radius, scratch) {
+                rule.values(simd, &exits, values);
+            }
         });
     });
     Ok(values)

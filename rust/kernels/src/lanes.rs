@@ -11,6 +11,9 @@ use num_complex::Complex;
 /// Points per task, and in the buffers on its stack.
 pub(crate) const PIECE: usize = 512;
 
+/// Lanes of the widest vector.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// `f32` or `f64`.
 pub trait Real:
     SimdFloatElement + Default + PartialOrd + Send + Sync + num_like::Arithmetic + std::fmt::Display + 'static

@@ -10,7 +10,7 @@ use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
 use crate::julia::log_modulus;
 use crate::lanes::{Real, check_iterations, check_parameter, for_each_piece};
-use crate::orbit::{Family, JULIA, Scratch, escape};
+use crate::orbit::{Family, Scratch, escape};
 use fearless_simd::{Level, dispatch};
 use num_complex::Complex;
 
@@ -41,13 +41,15 @@ pub fn potential_at<T: Real>(
     check_iterations(max_iter)?;
     let family = Family::Julia(T::from_f64(c.re), T::from_f64(c.im));
     let mut values = vec![T::default(); points.len()];
-    for_each_piece(points, &mut values, executor, Scratch::<T, JULIA>::new, |_, points, out, scratch| {
-        dispatch!(level, simd => escape(simd, points, family, max_iter, bail::<T>(c), scratch));
-        let escaped = &scratch.escaped;
-        for (i, out) in out.iter_mut().enumerate() {
-            let (re, im, k) = (escaped.re[i].to_f64(), escaped.im[i].to_f64(), escaped.count[i].to_f64());
-            let inside = k >= f64::from(max_iter);
-            *out = T::from_f64(if inside { 0.0 } else { log_modulus(re, im) * (-k).exp2() });
+    for_each_piece(points, &mut values, executor, Scratch::new, |_, points, out, scratch| {
+        let both = dispatch!(level, simd => escape(simd, points, family, max_iter, bail::<T>(c), scratch));
+        for exits in both {
+            for (at, &count) in exits.count.iter().enumerate() {
+                let (re, im, k) = (exits.re[at].to_f64(), exits.im[at].to_f64(), count.to_f64());
+                let inside = k >= f64::from(max_iter);
+                let value = if inside { 0.0 } else { log_modulus(re, im) * (-k).exp2() };
+                exits.put(at, &[T::from_f64(value)], out);
+            }
         }
     });
     Ok(values)

@@ -150,6 +150,30 @@ fn every_level_and_thread_count_gives_the_same_bits() {
 }
 
 #[test]
+fn whole_count_of_many_points_equals_its_twin_at_every_level() {
+    let points = plane();
+    // Slow to leave, a cycle of three, cycles of five, and a disc that orbits come back into.
+    for (c, radius) in [(-0.7, 0.27, 16.0), (-0.123, 0.745, 16.0), (0.38, 0.33, 4.0), (-0.9, 1.6, 2.0)]
+        .map(|(re, im, radius)| (Complex::new(re, im), radius))
+    {
+        for max_iter in [1, 7, 8, 9, 300, 1000] {
+            let rule = Escape { max_iter, radius, smooth: false };
+            let twin = |z, c| f64::from(naive::julia::exit(z, c, max_iter, radius).map_or(max_iter, |(k, _)| k));
+            let julia: Vec<f64> = points.iter().map(|&z| twin(z, c)).collect();
+            let mandelbrot: Vec<f64> = points.iter().map(|&c| twin(Complex::default(), c)).collect();
+            for level in levels() {
+                assert_eq!(julia::julia_at(level, &points, c, rule, &Serial).unwrap(), julia, "{level:?} {rule:?}");
+                assert_eq!(
+                    julia::mandelbrot_at(level, &points, rule, &Serial).unwrap(),
+                    mandelbrot,
+                    "{level:?} {rule:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn every_level_gives_the_same_bits_in_f32() {
     let points = narrow(&plane());
     let grad: Vec<f32> = (0..points.len()).map(|i| (i as f32).cos()).collect();

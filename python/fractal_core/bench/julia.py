@@ -1,0 +1,53 @@
+"""Julia fields against numba and NumPy, each in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+from fractal_core.bench.julia_worker import PARAMETERS
+from fractal_core.bench.paired import Worker, alternating, environment, script
+from fractal_core.bench.peers import PeerError, need
+from fractal_core.bench.results import Row
+from fractal_core.bench.settings import Settings
+
+__all__ = ["julia"]
+
+_PEERS = {"numba": "numba, parallel, float64", "numpy": "NumPy"}
+_NOTE = "paired processes in turn, the second of two calls; the other one's threads sleep"
+
+
+def julia(settings: Settings, *, side: int = 1024, max_iter: int = 256) -> Iterator[Row]:
+    """Julia fields of two parameters, in float32 and float64, against numba in float64 and NumPy."""
+    for kind, c in PARAMETERS.items():
+        what = f"Julia {side}², {max_iter} iterations, c = {c:.4g}, ours in {{}}"
+        rows = [
+            Row(f"julia/{kind}-{dtype}", what.format(dtype), _PEERS["numba"], bar=8.0)
+            for dtype in ("float32", "float64")
+        ]
+        yield from _paired(settings.count(9), "numba", kind, rows, (side, max_iter))
+        slow = Row(f"julia/{kind}-numpy", what.format("float64"), _PEERS["numpy"])
+        yield from _paired(min(2, settings.count(2)), "numpy", kind, [slow], (side, max_iter))
+
+
+def _paired(rounds: int, peer: str, kind: str, rows: list[Row], sizes: tuple[int, int]) -> Iterator[Row]:
+    """The rows with their figures: ours in each row's dtype and the peer's, in turn."""
+    dtypes = {row.name: "float32" if row.name.endswith("float32") else "float64" for row in rows}
+    try:
+        need(peer, peer)
+        with ExitStack() as stack:
+            words = [sys.executable, "-I", script("julia_worker.py")]
+            workers = {
+                name: stack.enter_context(Worker([*words, name, *map(str, sizes)], environment()))
+                for name in (*dtypes.values(), peer)
+            }
+            times = alternating(workers, kind, rounds)
+    except PeerError as error:
+        yield from (replace(row, note=str(error)) for row in rows)
+        return
+    for row in rows:
+        yield Row.faster(
+            row.name, row.what, row.peer, times, ours=dtypes[row.name], theirs=peer, bar=row.bar, note=_NOTE
+        )

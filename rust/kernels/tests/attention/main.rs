@@ -1,0 +1,10 @@
+//! The planned kernel against its slow twin: every form of plan, level, width, bias, grouping, executor.
+#![allow(missing_docs, clippy::pedantic)]
+
+mod dropout;
+mod executors;
+mod inputs;
+mod plans;
+mod runs;
+mod twins;
+mod values;
