@@ -42,7 +42,7 @@ def test_which_op_runs(call):
 
 
 def test_both_ops_have_one_schema():
-    one, other = ops.attention._opoverload._schema, ops.attention_forward._schema
+    one, other = ops.attention._schema, ops.attention_forward._schema
     assert str(one).removeprefix("fractal_core::attention") == str(other).removeprefix(
         "fractal_core::attention_forward"
     )

@@ -145,6 +145,17 @@ def test_compiles_whole_forward_and_backward(random_qkv, random_mask, backend):
         torch.testing.assert_close(g, w, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")  # torch's own, at its first dual tensor
+def test_forward_mode_is_refused(random_qkv, random_mask):
+    q, k, v = (t.detach() for t in random_qkv())
+    index_set = fc.IndexSet.from_mask(random_mask(7, 9))
+    for learns in (False, True):
+        with pytest.raises(NotImplementedError, match="jvp"):
+            torch.func.jvp(
+                lambda t: sparse_attention(t, k, v, index_set), (q.requires_grad_(learns),), (torch.ones_like(q),)
+            )
+
+
 def test_a_second_derivative_is_refused(random_qkv, random_mask):
     q, k, v = random_qkv()
     out = sparse_attention(q, k, v, fc.IndexSet.from_mask(random_mask(7, 9)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fractal_core import _native
-from fractal_core.nn import _threads
+from fractal_core.nn import _library, _threads
 
 __all__ = ["julia_soft_escape", "julia_soft_escape_backward"]
 
@@ -21,8 +21,7 @@ def _flat(tensor: Tensor) -> Any:  # noqa: ANN401
     return tensor.detach().resolve_conj().resolve_neg().reshape(-1).numpy()
 
 
-@torch.library.custom_op("fractal_core::julia_soft_escape", mutates_args=(), device_types="cpu")
-def julia_soft_escape(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int) -> Tensor:
+def _escape(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int) -> Tensor:
     """`fractal_core.fields.julia_soft_escape` for tensors, with gradients for all four.
 
     Args:
@@ -47,13 +46,14 @@ def julia_soft_escape(points: Tensor, c: Tensor, radius: Tensor, smoothness: Ten
     return torch.from_numpy(values).reshape(points.shape)
 
 
-@julia_soft_escape.register_fake
-def _(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int) -> Tensor:
+def _escape_fake(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int) -> Tensor:
     return points.new_empty(points.shape, dtype=points.dtype.to_real())
 
 
-@torch.library.custom_op("fractal_core::julia_soft_escape_backward", mutates_args=(), device_types="cpu")
-def julia_soft_escape_backward(
+julia_soft_escape = _library.define("julia_soft_escape", _escape, _escape_fake)
+
+
+def _escape_backward(
     grad: Tensor, points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vector-Jacobian product of `julia_soft_escape`: gradients by points, c, radius and smoothness.
@@ -84,11 +84,13 @@ def julia_soft_escape_backward(
     )
 
 
-@julia_soft_escape_backward.register_fake
-def _(
+def _escape_backward_fake(
     grad: Tensor, points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return points.new_empty(points.shape), torch.empty_like(c), torch.empty_like(radius), torch.empty_like(smoothness)
+
+
+julia_soft_escape_backward = _library.define("julia_soft_escape_backward", _escape_backward, _escape_backward_fake)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401
@@ -100,4 +102,5 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN
     return (*julia_soft_escape_backward(grad, *ctx.saved_tensors, ctx.max_iter), None)
 
 
-julia_soft_escape.register_autograd(_backward, setup_context=_setup_context)
+_library.register_autograd("julia_soft_escape", _backward, _setup_context)
+_library.refuse_autograd("julia_soft_escape_backward")

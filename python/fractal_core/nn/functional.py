@@ -10,7 +10,7 @@ from torch import Tensor
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import _checks
-from fractal_core.nn.ops import accumulation_dtype, attention, attention_forward
+from fractal_core.nn.ops import accumulation_dtype, attend
 
 __all__ = ["sparse_attention"]
 
@@ -115,13 +115,8 @@ def sparse_attention(
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
-    op = attention if torch.is_grad_enabled() and _learns(q, k, v, bias, edge_bias) else attention_forward
-    out, lse = op(q, k, v, keys, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+    out, lse = attend(q, k, v, keys, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
     return (out, lse) if return_lse else out
-
-
-def _learns(*tensors: Tensor | None) -> bool:
-    return any(t is not None and t.requires_grad for t in tensors)
 
 
 def _check_inputs(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int, int, int, int, int]:

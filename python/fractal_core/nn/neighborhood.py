@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.nn import _checks
-from fractal_core.nn.ops import attention
+from fractal_core.nn.ops import attend
 from fractal_core.patterns.neighborhood import Neighborhood
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def _attend(
     scale = query.shape[-1] ** -0.5 if scale is None else _checks.finite("scale", scale)
     handle = _handle(shape, kernel_size, stride, dilation, is_causal)
     q, k, v = (tensor.flatten(1, axes).transpose(1, 2) for tensor in (query, key, value))
-    out, _ = attention(q, k, v, handle, None, None, None, None, scale, 0.0)
-    return out.transpose(1, 2).unflatten(1, shape).contiguous()
+    out, _ = attend(q, k, v, handle, None, None, None, None, scale, 0.0)
+    return out.transpose(1, 2).contiguous().view(*query.shape[:-1], value.shape[-1])
 
 
 def _check_tensors(axes: int, query: Tensor, key: Tensor, value: Tensor) -> None:

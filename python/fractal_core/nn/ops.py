@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fractal_core import _native
-from fractal_core.nn import _threads
+from fractal_core.nn import _library, _threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["accumulation_dtype", "attention", "attention_backward", "attention_forward"]
+__all__ = ["accumulation_dtype", "attend", "attention", "attention_backward", "attention_forward"]
 
 _NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 _HALVES = frozenset({torch.bfloat16, torch.float16})
@@ -124,26 +125,17 @@ def _attention(
     return out, lse
 
 
-attention = torch.library.custom_op("fractal_core::attention", _attention, mutates_args=(), device_types="cpu")
-
-_LIBRARY = torch.library.Library("fractal_core", "FRAGMENT")
-_LIBRARY.define("attention_forward" + torch.library.infer_schema(_attention, mutates_args=()))
-_LIBRARY.impl("attention_forward", _attention, "CPU")
-attention_forward = torch.ops.fractal_core.attention_forward.default
-"""`attention` for calls that need no gradient: without autograd's share of the dispatch, which would cost a step of
-decoding more than its arithmetic."""
-
-
 def _attention_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return _outputs(q, v)
 
 
-attention.register_fake(_attention_fake)
-torch.library.register_fake("fractal_core::attention_forward", _attention_fake, lib=_LIBRARY)
+attention = _library.define("attention", _attention, _attention_fake)
+attention_forward = _library.define("attention_forward", _attention, _attention_fake)
+"""`attention` for calls that need no gradient: without autograd's share of the dispatch, which would cost a step of
+decoding more than its arithmetic."""
 
 
-@torch.library.custom_op("fractal_core::attention_backward", mutates_args=(), device_types="cpu")
-def attention_backward(
+def _attention_backward(
     dout: Tensor,
     dlse: Tensor | None,
     q: Tensor,
@@ -209,8 +201,7 @@ def attention_backward(
     return grads
 
 
-@attention_backward.register_fake
-def _(
+def _attention_backward_fake(
     dout: Tensor,
     dlse: Tensor | None,
     q: Tensor,
@@ -224,6 +215,9 @@ def _(
     *_: object,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return _gradients(q, k, v, key_bias, edge_bias)
+
+
+attention_backward = _library.define("attention_backward", _attention_backward, _attention_backward_fake)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
@@ -263,4 +257,28 @@ def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tenso
     )
 
 
-attention.register_autograd(_backward, setup_context=_setup_context)
+_library.register_autograd("attention", _backward, _setup_context)
+_library.refuse_autograd("attention_backward")
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    *others: Tensor | float | None,
+) -> tuple[Tensor, Tensor]:
+    """`attention`, or `attention_forward` where nothing asks for a gradient.
+
+    Raises:
+        NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which the ops would drop.
+    """
+    tensors = [t for t in (q, k, v, key_bias, edge_bias) if t is not None]
+    # The level is read first, as asking each tensor costs as much as the rest of a small call.
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):  # pyright: ignore[reportPrivateUsage]
+        raise NotImplementedError("fractal_core has no forward-mode derivatives (jvp); use the gradients of backward")
+    learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    op = attention if learns else attention_forward
+    return op(q, k, v, index_set, key_bias, edge_bias, *others)
