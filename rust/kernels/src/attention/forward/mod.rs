@@ -82,9 +82,14 @@ pub(super) fn forward_pairs<T: Storage>(
     let out = deal(plan, out, problem.widths().1, TASK_TILES);
     let lse = deal(plan, lse, 1, TASK_TILES);
     let slots: Vec<_> = out.into_iter().zip(lse).map(Mutex::new).collect();
+    let (_, heads, kv_heads) = problem.heads();
+    let group = heads / kv_heads;
     executor.run(slots.len(), &|task| {
-        let mut slot = slots[task].lock().unwrap_or_else(PoisonError::into_inner);
-        let (head, part) = (&contexts[task / per_head], task % per_head);
+        // Query heads of one key head one after the other over the same tiles: their keys and values are still in cache.
+        let (pair, rest) = (task / (group * per_head), task % (group * per_head));
+        let (part, head) = (rest / group, pair * group + rest % group);
+        let mut slot = slots[head * per_head + part].lock().unwrap_or_else(PoisonError::into_inner);
+        let head = &contexts[head];
         let tiles = part * TASK_TILES..((part + 1) * TASK_TILES).min(plan.tiles());
         dispatch!(level, simd => run_task(simd, problem, plan, head, tiles, &mut slot));
     });
