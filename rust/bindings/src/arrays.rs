@@ -89,7 +89,7 @@ pub(crate) fn view<'a, T: Boundary>(
     // SAFETY: NumPy's shape and strides say that every element between the lowest and the highest one lies in the
     // array's own allocation; the read-only borrow keeps it alive and, within the rules of rust-numpy, unwritten.
     let bits = unsafe { std::slice::from_raw_parts(array.data().offset(low).cast_const(), (high - low) as usize) };
-    Ok(View { data: T::read(bits), offset: low.unsigned_abs(), strides, shape: [b, h, n, d] })
+    Ok(View { data: T::read(bits), offset: -low, strides, shape: [b, h, n, d] })
 }
 
 /// Values of a contiguous array.

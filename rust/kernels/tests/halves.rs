@@ -10,8 +10,9 @@ use fractal_kernels::plan::Plan;
 use fractal_kernels::planned::PlannedSet;
 use half::{bf16, f16};
 
-const SHAPE: [usize; 4] = [2, 4, 130, 24];
-const KEYS: [usize; 4] = [2, 2, 150, 24];
+/// Queries and keys of a call that is widened as a whole, and of one where each key head is a part of its own.
+const SMALL: [[usize; 4]; 2] = [[2, 4, 130, 24], [2, 2, 150, 24]];
+const LARGE: [[usize; 4]; 2] = [[2, 4, 4096, 64], [2, 2, 8192, 64]];
 
 fn numbers<T: Storage<Acc = f32>>(n: usize, seed: u32) -> Vec<T> {
     let wide: Vec<f32> =
@@ -27,14 +28,19 @@ fn swapped<T: Copy>(data: &[T], [b, h, n, d]: [usize; 4]) -> View<'_, T> {
     View { data, offset: 0, strides: [n as isize * n_step, h_step, n_step], shape: [b, h, n, d] }
 }
 
-fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(set: &IndexSet, level: Level, what: &str) {
+fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
+    set: &IndexSet,
+    [shape, keys]: [[usize; 4]; 2],
+    level: Level,
+    what: &str,
+) {
     let size = |s: [usize; 4]| s.iter().product::<usize>();
-    let (q, k, v) = (numbers::<T>(size(SHAPE), 1), numbers::<T>(size(KEYS), 2), numbers::<T>(size(KEYS), 3));
-    let dout = numbers::<T>(size(SHAPE), 4);
+    let (q, k, v) = (numbers::<T>(size(shape), 1), numbers::<T>(size(keys), 2), numbers::<T>(size(keys), 3));
+    let dout = numbers::<T>(size(shape), 4);
     let problem = Problem {
-        q: swapped(&q, SHAPE),
-        k: View::contiguous(&k, KEYS),
-        v: swapped(&v, KEYS),
+        q: swapped(&q, shape),
+        k: View::contiguous(&k, keys),
+        v: swapped(&v, keys),
         scale: 0.3,
         key_bias: None,
         key_padding: None,
@@ -45,16 +51,16 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(set: &I
     let plan = Plan::new(set, &Serial).unwrap();
     let results = [false, true].map(|widened| {
         let call = || Call { problem: problem.clone(), keys: Keys::Set(&planned), edge_bias: None };
-        let (mut out, mut lse) = (vec![T::default(); size(SHAPE)], vec![0.0; size(SHAPE) / SHAPE[3]]);
+        let (mut out, mut lse) = (vec![T::default(); size(shape)], vec![0.0; size(shape) / shape[3]]);
         if widened {
             call().forward(level, &Serial, &mut out, &mut lse).unwrap();
         } else {
             forward(&problem, &plan, level, &Serial, &mut out, &mut lse).unwrap();
         }
         let zeros = |s| vec![T::default(); size(s)];
-        let (mut dq, mut dk, mut dv) = (zeros(SHAPE), zeros(KEYS), zeros(KEYS));
+        let (mut dq, mut dk, mut dv) = (zeros(shape), zeros(keys), zeros(keys));
         let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None };
-        let (o, d) = (View::contiguous(&out, SHAPE), View::contiguous(&dout, SHAPE));
+        let (o, d) = (View::contiguous(&out, shape), View::contiguous(&dout, shape));
         let saved = Saved { out: o, lse: &lse, dout: d, dlse: None };
         if widened {
             call().backward(level, &Serial, saved, gradients).unwrap();
@@ -69,7 +75,7 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(set: &I
 
 #[test]
 fn widened_once_gives_the_same_bits() {
-    let (n, m) = (SHAPE[2], KEYS[2]);
+    let (n, m) = (SMALL[0][2], SMALL[1][2]);
     let window = IndexSet::from_offsets((-9..=9).chain([40, 97]).collect(), n, m, 20).unwrap();
     let mut indices: Vec<i32> = Vec::new();
     let mut indptr = vec![0];
@@ -83,8 +89,15 @@ fn widened_once_gives_the_same_bits() {
     let lists = IndexSet::from_csr(indptr, indices, m).unwrap();
     for (what, set) in [("window", &window), ("lists", &lists)] {
         for (name, level) in levels() {
-            both_ways::<bf16>(set, level, &format!("bf16 {what} {name}"));
-            both_ways::<f16>(set, level, &format!("f16 {what} {name}"));
+            both_ways::<bf16>(set, SMALL, level, &format!("bf16 {what} {name}"));
+            both_ways::<f16>(set, SMALL, level, &format!("f16 {what} {name}"));
         }
     }
+}
+
+#[test]
+fn parts_of_a_call_give_the_same_bits() {
+    let (n, m) = (LARGE[0][2], LARGE[1][2]);
+    let set = IndexSet::from_offsets((0..7).chain([40, 3000]).collect(), n, m, (m - n) as i64).unwrap();
+    both_ways::<bf16>(&set, LARGE, Level::new(), "bf16");
 }

@@ -1,10 +1,11 @@
 //! One call over whatever names its keys: an index set that keeps its plans, or lists.
 
-use super::backward::{Gradients, Saved, backward};
+use super::backward::{Gradients, Saved, check};
 use super::element::Storage;
-use super::forward::{forward, forward_one};
+use super::forward::{check_outputs, forward_one};
 use super::lists::{KeyLists, backward_lists, forward_lists};
 use super::problem::{EdgeBias, Problem};
+use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::Plan;
@@ -39,26 +40,15 @@ impl<'a, T: Storage> Call<'a, T> {
     }
 
     /// (query, key) pairs of one head, pads included.
-    pub(super) fn edges(&self) -> usize {
+    fn edges(&self) -> usize {
         match self.keys {
             Keys::Set(set) => set.set().nnz(),
             Keys::Lists(lists) => lists.shape[2] * lists.shape[3],
         }
     }
 
-    /// Queries and keys that the keys were made for.
-    pub(super) fn sizes(&self) -> (usize, usize) {
-        match self.keys {
-            Keys::Set(set) => (set.set().n_queries(), set.set().n_keys()),
-            Keys::Lists(lists) => (lists.shape[2], self.problem.k.shape[2]),
-        }
-    }
-
     /// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous. One query needs no plan.
     pub fn forward(self, level: Level, executor: &dyn Executor, out: &mut [T], lse: &mut [T::Acc]) -> Result<()> {
-        if self.widens() {
-            return self.forward_widened(level, executor, out, lse);
-        }
         match self.keys {
             Keys::Set(set) if set.set().n_queries() == 1 && self.edge_bias.is_none() => {
                 let keys: Vec<u32> = set.set().row(0).collect();
@@ -66,7 +56,8 @@ impl<'a, T: Storage> Call<'a, T> {
             }
             Keys::Set(set) => {
                 let (problem, plan) = self.planned(set, executor)?;
-                forward(&problem, plan, level, executor, out, lse)
+                check_outputs(&problem, out, lse)?;
+                forward_widened(&problem, plan, problem.pairs(), level, executor, out, lse)
             }
             Keys::Lists(lists) => forward_lists(&self.without_pairs()?, lists, level, executor, out, lse),
         }
@@ -80,13 +71,11 @@ impl<'a, T: Storage> Call<'a, T> {
         saved: Saved<'_, T>,
         gradients: Gradients<'_, T>,
     ) -> Result<()> {
-        if self.widens() {
-            return self.backward_widened(level, executor, saved, gradients);
-        }
         match self.keys {
             Keys::Set(set) => {
                 let (problem, plan) = self.planned(set, executor)?;
-                backward(&problem, plan, level, executor, saved, gradients)
+                check(&problem, &saved, &gradients)?;
+                backward_widened(&problem, plan, problem.pairs(), level, executor, saved, gradients)
             }
             Keys::Lists(lists) => backward_lists(&self.without_pairs()?, lists, level, executor, saved, gradients),
         }

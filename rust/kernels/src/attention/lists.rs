@@ -1,9 +1,10 @@
 //! Attention over lists of keys that change at every call: rows, without a plan of tiles.
 
-use super::backward::{Gradients, Saved, backward_pairs, check};
+use super::backward::{Gradients, Saved, check};
 use super::element::Storage;
-use super::forward::{check_outputs, forward_pairs};
+use super::forward::check_outputs;
 use super::problem::Problem;
+use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::plan::Plan;
@@ -99,7 +100,7 @@ pub(super) fn forward_lists<T: Storage>(
     for (pairs, plan) in lists.plans(problem, executor)? {
         let out = &mut out[pairs.start * out_step..pairs.end * out_step];
         let lse = &mut lse[pairs.start * lse_step..pairs.end * lse_step];
-        forward_pairs(problem, &plan, pairs, level, executor, out, lse)?;
+        forward_widened(problem, &plan, pairs, level, executor, out, lse)?;
     }
     Ok(())
 }
@@ -125,7 +126,7 @@ pub(super) fn backward_lists<T: Storage>(
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: None,
         };
-        backward_pairs(problem, &plan, pairs, level, executor, saved, gradients)?;
+        backward_widened(problem, &plan, pairs, level, executor, saved, gradients)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ pub struct View<'a, T> {
     /// Memory that holds every row.
     pub data: &'a [T],
     /// Index in `data` of element (0, 0, 0, 0).
-    pub offset: usize,
+    pub offset: isize,
     /// Steps of batch, head and row, in elements; may be 0 or negative.
     pub strides: [isize; 3],
     /// Batch, heads, rows, width.
@@ -30,7 +30,7 @@ impl<'a, T> View<'a, T> {
     #[inline]
     pub(crate) fn start(&self, batch: usize, head: usize, row: usize) -> usize {
         let [b, h, n] = self.strides;
-        (self.offset as isize + batch as isize * b + head as isize * h + row as isize * n) as usize
+        (self.offset + batch as isize * b + head as isize * h + row as isize * n) as usize
     }
 
     #[inline]

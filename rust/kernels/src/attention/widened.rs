@@ -1,27 +1,59 @@
-//! Halves widened once a call: where keys are read again and again, converting them at every reading costs more than the
-//! attention over them.
+//! Halves widened before the kernel runs, a few heads at a time: where keys are read again and again, converting them at
+//! every reading costs more than the attention over them.
 
-use super::backward::{Gradients, Saved, check};
-use super::call::Call;
+use super::backward::{Gradients, Saved, backward_pairs, run_pairs as run_backward};
 use super::element::Storage;
-use super::forward::check_outputs;
+use super::forward::{forward_pairs, run_pairs as run_forward};
 use super::problem::{Problem, View};
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
+use crate::plan::Plan;
 use fearless_simd::Level;
+use std::ops::Range;
 
 /// Readings of a key, on average, from which on its conversion is done beforehand.
 const READINGS: usize = 2;
 
+/// Bytes of widened tensors at a time: what stays in a cache, and what the allocator keeps from call to call.
+const BYTES: usize = 8 << 20;
+
 /// Rows that one task converts.
 const ROWS: usize = 512;
 
-/// A tensor as computed, contiguous.
-fn widen<T: Storage>(view: View<'_, T>, executor: &dyn Executor) -> Vec<T::Acc> {
-    let [batch, heads, n, width] = view.shape;
-    let mut wide = vec![T::Acc::default(); batch * heads * n * width];
-    for_each_chunk(executor, &mut wide, ROWS * width, |part, wide| {
-        let mut row = part * ROWS;
+/// The tensors are to be widened first.
+fn widens<T: Storage>(problem: &Problem<'_, T>, plan: &Plan) -> bool {
+    let (_, heads, kv_heads) = problem.heads();
+    let often = || plan.has_tiles() || plan.row_pairs() * (heads / kv_heads) >= READINGS * plan.n_keys();
+    T::as_acc(&[]).is_none() && plan.n_queries() > 1 && often()
+}
+
+/// Cuts (batch, key head) pairs so that all that is widened for a part, `tensors` of a query's size beside k and v,
+/// takes about so many bytes.
+fn parts<T: Storage>(
+    problem: &Problem<'_, T>,
+    pairs: Range<usize>,
+    tensors: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let ([_, heads, n, d], [_, kv_heads, n_keys, _]) = (problem.q.shape, problem.k.shape);
+    let width = d.max(problem.widths().1);
+    let one = (tensors * heads / kv_heads * n + 4 * n_keys) * width * size_of::<T::Acc>();
+    let step = (BYTES / one.max(1)).max(1);
+    let end = pairs.end;
+    pairs.step_by(step).map(move |first| first..(first + step).min(end))
+}
+
+/// The heads of a tensor that belong to a part, as computed: a view of the whole tensor of which nothing else is there.
+fn widen<'w, T: Storage>(
+    view: View<'_, T>,
+    heads: Range<usize>,
+    wide: &'w mut Vec<T::Acc>,
+    executor: &dyn Executor,
+) -> View<'w, T::Acc> {
+    let [_, per_batch, n, width] = view.shape;
+    wide.resize(heads.len() * n * width, T::Acc::default());
+    let first = heads.start * n;
+    for_each_chunk(executor, wide, ROWS * width, |part, wide| {
+        let mut row = first + part * ROWS;
         let end = row + wide.len() / width;
         let mut rest = wide;
         while row < end {
@@ -29,12 +61,12 @@ fn widen<T: Storage>(view: View<'_, T>, executor: &dyn Executor) -> Vec<T::Acc> 
             let together = view.strides[2] == width as isize;
             let rows = if together { (n - row % n).min(end - row) } else { 1 };
             let (to, left) = rest.split_at_mut(rows * width);
-            let start = view.start(row / n / heads, row / n % heads, row % n);
+            let start = view.start(row / n / per_batch, row / n % per_batch, row % n);
             T::widen(&view.data[start..start + rows * width], to);
             (row, rest) = (row + rows, left);
         }
     });
-    wide
+    View { offset: -((first * width) as isize), ..View::contiguous(wide, view.shape) }
 }
 
 fn narrow<T: Storage>(wide: &[T::Acc], executor: &dyn Executor, to: &mut [T]) {
@@ -42,79 +74,110 @@ fn narrow<T: Storage>(wide: &[T::Acc], executor: &dyn Executor, to: &mut [T]) {
     for_each_chunk(executor, to, PIECE, |part, to| T::narrow(&wide[part * PIECE..][..to.len()], to));
 }
 
-impl<T: Storage> Call<'_, T> {
-    /// The tensors are to be widened first.
-    pub(super) fn widens(&self) -> bool {
-        let [batch, heads, ..] = self.problem.q.shape;
-        let keys = self.problem.k.shape[..3].iter().product::<usize>();
-        T::as_acc(&[]).is_none() && self.edges().saturating_mul(batch * heads) >= READINGS * keys
-    }
+/// Buffers that every part uses again.
+#[derive(Default)]
+struct Inputs<A> {
+    q: Vec<A>,
+    k: Vec<A>,
+    v: Vec<A>,
+}
 
-    pub(super) fn forward_widened(
-        &self,
-        level: Level,
+impl<A: Storage<Acc = A>> Inputs<A> {
+    /// The problem of a part over widened tensors.
+    fn widen<'w, T: Storage<Acc = A>>(
+        &'w mut self,
+        of: &Problem<'w, T>,
+        pairs: &Range<usize>,
         executor: &dyn Executor,
-        out: &mut [T],
-        lse: &mut [T::Acc],
-    ) -> Result<()> {
-        let (n_queries, n_keys) = self.sizes();
-        self.problem.check_sizes(n_queries, n_keys)?;
-        check_outputs(&self.problem, out, lse)?;
-        let mut wide = vec![T::Acc::default(); out.len()];
-        self.with_wide(executor, |call| call.forward(level, executor, &mut wide, lse))?;
-        narrow(&wide, executor, out);
-        Ok(())
-    }
-
-    pub(super) fn backward_widened(
-        &self,
-        level: Level,
-        executor: &dyn Executor,
-        saved: Saved<'_, T>,
-        gradients: Gradients<'_, T>,
-    ) -> Result<()> {
-        let (n_queries, n_keys) = self.sizes();
-        self.problem.check_sizes(n_queries, n_keys)?;
-        check(&self.problem, &saved, &gradients)?;
-        let (out, dout) = (widen(saved.out, executor), widen(saved.dout, executor));
-        let zeros = |to: &[T]| vec![T::Acc::default(); to.len()];
-        let (mut q, mut k, mut v) = (zeros(gradients.q), zeros(gradients.k), zeros(gradients.v));
-        self.with_wide(executor, |call| {
-            let saved = Saved {
-                out: View::contiguous(&out, saved.out.shape),
-                dout: View::contiguous(&dout, saved.dout.shape),
-                lse: saved.lse,
-                dlse: saved.dlse,
-            };
-            let gradients = Gradients {
-                q: &mut q,
-                k: &mut k,
-                v: &mut v,
-                key_bias: gradients.key_bias,
-                edge_bias: gradients.edge_bias,
-            };
-            call.backward(level, executor, saved, gradients)
-        })?;
-        for (wide, to) in [(&q, gradients.q), (&k, gradients.k), (&v, gradients.v)] {
-            narrow(wide, executor, to);
-        }
-        Ok(())
-    }
-
-    /// Runs a pass on the same call over widened tensors.
-    fn with_wide(&self, executor: &dyn Executor, pass: impl FnOnce(Call<'_, T::Acc>) -> Result<()>) -> Result<()> {
-        let of = &self.problem;
-        let (q, k, v) = (widen(of.q, executor), widen(of.k, executor), widen(of.v, executor));
-        let problem = Problem {
-            q: View::contiguous(&q, of.q.shape),
-            k: View::contiguous(&k, of.k.shape),
-            v: View::contiguous(&v, of.v.shape),
+    ) -> Problem<'w, A> {
+        Problem {
+            q: widen(of.q, query_heads(of, pairs), &mut self.q, executor),
+            k: widen(of.k, pairs.clone(), &mut self.k, executor),
+            v: widen(of.v, pairs.clone(), &mut self.v, executor),
             scale: of.scale,
             key_bias: of.key_bias,
             key_padding: of.key_padding,
-            edge_bias: None,
+            edge_bias: of.edge_bias,
             dropout: of.dropout,
-        };
-        pass(Call { problem, keys: self.keys, edge_bias: self.edge_bias })
+        }
     }
+}
+
+/// The query heads of some pairs, counted through all batches.
+fn query_heads<T: Storage>(problem: &Problem<'_, T>, pairs: &Range<usize>) -> Range<usize> {
+    let (_, heads, kv_heads) = problem.heads();
+    let group = heads / kv_heads;
+    pairs.start * group..pairs.end * group
+}
+
+/// [`forward_pairs`], over widened tensors where that pays.
+pub(super) fn forward_widened<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    pairs: Range<usize>,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) -> Result<()> {
+    if !widens(problem, plan) {
+        return forward_pairs(problem, plan, pairs, level, executor, out, lse);
+    }
+    problem.check(plan)?;
+    let (mut inputs, mut wide) = (Inputs::default(), Vec::new());
+    let steps = [out.len() / pairs.len(), lse.len() / pairs.len()];
+    for part in parts(problem, pairs.clone(), 2) {
+        let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
+        let out = &mut out[of(steps[0])];
+        wide.resize(out.len(), T::Acc::default());
+        let problem = inputs.widen(problem, &part, executor);
+        run_forward(&problem, plan, part.clone(), level, executor, &mut wide, &mut lse[of(steps[1])]);
+        narrow(&wide, executor, out);
+    }
+    Ok(())
+}
+
+/// [`backward_pairs`], over widened tensors where that pays.
+pub(super) fn backward_widened<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    pairs: Range<usize>,
+    level: Level,
+    executor: &dyn Executor,
+    saved: Saved<'_, T>,
+    mut gradients: Gradients<'_, T>,
+) -> Result<()> {
+    if !widens(problem, plan) {
+        return backward_pairs(problem, plan, pairs, level, executor, saved, gradients);
+    }
+    problem.check(plan)?;
+    let (mut inputs, mut out, mut dout) = (Inputs::default(), Vec::new(), Vec::new());
+    let (mut q, mut k, mut v) = (Vec::new(), Vec::new(), Vec::new());
+    let steps = [gradients.q.len(), gradients.k.len(), gradients.v.len()].map(|size| size / pairs.len());
+    for part in parts(problem, pairs.clone(), 4) {
+        let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
+        for (wide, step) in [&mut q, &mut k, &mut v].into_iter().zip(steps) {
+            wide.resize(part.len() * step, T::Acc::default());
+        }
+        let heads = query_heads(problem, &part);
+        let saved = Saved {
+            out: widen(saved.out, heads.clone(), &mut out, executor),
+            dout: widen(saved.dout, heads, &mut dout, executor),
+            lse: saved.lse,
+            dlse: saved.dlse,
+        };
+        let wide = Gradients {
+            q: &mut q,
+            k: &mut k,
+            v: &mut v,
+            key_bias: gradients.key_bias.as_deref_mut(),
+            edge_bias: gradients.edge_bias.as_deref_mut(),
+        };
+        let problem = inputs.widen(problem, &part, executor);
+        run_backward(&problem, plan, part.clone(), level, executor, saved, wide);
+        narrow(&q, executor, &mut gradients.q[of(steps[0])]);
+        narrow(&k, executor, &mut gradients.k[of(steps[1])]);
+        narrow(&v, executor, &mut gradients.v[of(steps[2])]);
+    }
+    Ok(())
 }

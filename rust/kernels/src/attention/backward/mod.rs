@@ -116,6 +116,20 @@ pub(super) fn backward_pairs<T: Storage>(
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
     problem.check(plan)?;
+    run_pairs(problem, plan, pairs, level, executor, saved, gradients);
+    Ok(())
+}
+
+/// [`backward_pairs`] of a problem that was checked.
+pub(super) fn run_pairs<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    pairs: Range<usize>,
+    level: Level,
+    executor: &dyn Executor,
+    saved: Saved<'_, T>,
+    gradients: Gradients<'_, T>,
+) {
     let (_, heads, kv_heads) = problem.heads();
     let (d, dv) = problem.widths();
     let (n, n_keys) = (plan.n_queries(), plan.n_keys());
@@ -128,13 +142,13 @@ pub(super) fn backward_pairs<T: Storage>(
     let chunk_tiles = (n * together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
     let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
-    let mut waves = q
+    let waves = q
         .chunks_mut(wave_pairs * group * n * d)
         .zip(k.chunks_mut(wave_pairs * n_keys * d))
         .zip(v.chunks_mut(wave_pairs * n_keys * dv))
         .enumerate();
     let mut row_pairs = vec![[T::Acc::default(); 2]; plan.row_pairs() * wave_pairs.min(total) * group];
-    waves.try_for_each(|(wave, ((q, k), v))| {
+    for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
         let contexts: Vec<_> = problem.contexts(first..(first + wave_pairs).min(pairs.end)).collect();
         let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, level, executor };
@@ -151,8 +165,7 @@ pub(super) fn backward_pairs<T: Storage>(
                 }
             }
         }
-        Ok(())
-    })
+    }
 }
 
 /// Some (batch, key head) pairs, run together.

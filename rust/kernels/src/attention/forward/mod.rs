@@ -73,9 +73,22 @@ pub(super) fn forward_pairs<T: Storage>(
     lse: &mut [T::Acc],
 ) -> Result<()> {
     problem.check(plan)?;
+    run_pairs(problem, plan, pairs, level, executor, out, lse);
+    Ok(())
+}
+
+/// [`forward_pairs`] of a problem that was checked.
+pub(super) fn run_pairs<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    pairs: Range<usize>,
+    level: Level,
+    executor: &dyn Executor,
+    out: &mut [T],
+    lse: &mut [T::Acc],
+) {
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
-        decode(problem, &plan.keys(0), pairs, level, executor, out, lse);
-        return Ok(());
+        return decode(problem, &plan.keys(0), pairs, level, executor, out, lse);
     }
     let contexts: Vec<HeadContext<T::Acc>> = problem.contexts(pairs).collect();
     let per_head = plan.tiles().div_ceil(TASK_TILES);
@@ -93,7 +106,6 @@ pub(super) fn forward_pairs<T: Storage>(
         let tiles = part * TASK_TILES..((part + 1) * TASK_TILES).min(plan.tiles());
         dispatch!(level, simd => run_task(simd, problem, plan, head, tiles, &mut slot));
     });
-    Ok(())
 }
 
 type Outputs<'a, T> = (TaskRows<'a, T>, TaskRows<'a, <T as Storage>::Acc>);
