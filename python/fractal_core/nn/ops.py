@@ -36,11 +36,17 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
     Incoming gradients may come expanded or transposed: those are copied, as the kernel reads rows of one piece.
     """
-    tensor = tensor.detach()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
     if tensor.ndim and tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.contiguous()
+    return _bits(tensor)
+
+
+def _bits(tensor: Tensor) -> NDArray[Any]:
+    """`_array` of a tensor that was made here."""
     return (tensor.view(torch.uint16) if tensor.dtype in _HALVES else tensor).numpy()
 
 
@@ -106,8 +112,8 @@ def _attention(
     """
     out, lse = _outputs(q, v)
     _native.attention_forward(
-        _array(out),
-        _array(lse),
+        _bits(out),
+        _bits(lse),
         _array(q),
         _array(k),
         _array(v),
