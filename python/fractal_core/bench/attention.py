@@ -178,7 +178,7 @@ def window_forward(
     if not flex:
         del peers["flex"]
     what = f"window ±{radius}, n = {n}, forward"
-    yield from _against(settings, "window-forward", what, case, peers, training=False, usual=9, share_bar=0.5)
+    yield from _against(settings, "window-forward", what, case, peers, training=False, usual=21, share_bar=0.5)
 
 
 def window_training(settings: Settings, *, n: int = 4096, radius: int = 64, width: int = WIDTH) -> Iterator[Row]:
@@ -190,7 +190,7 @@ def window_training(settings: Settings, *, n: int = 4096, radius: int = 64, widt
         "local": Peer("local-attention", lambda: local(radius)),
     }
     what = f"window ±{radius}, n = {n}, forward + backward"
-    yield from _against(settings, "window-training", what, case, peers, training=True, usual=7, share_bar=0.5)
+    yield from _against(settings, "window-training", what, case, peers, training=True, usual=15, share_bar=0.5)
 
 
 def random_lists(settings: Settings, *, n: int = 4096, k: int = 64, width: int = WIDTH) -> Iterator[Row]:
@@ -201,10 +201,10 @@ def random_lists(settings: Settings, *, n: int = 4096, k: int = 64, width: int =
         "dense": Peer("SDPA dense", lambda: dense),
     }
     what = f"random lists K = {k}, n = {n}, forward"
-    yield from _against(settings, "random", what, case, peers, training=False, usual=5, share_bar=0.12)
+    yield from _against(settings, "random", what, case, peers, training=False, usual=9, share_bar=0.12)
     peers["gather"] = Peer("gather in torch", lambda: gather(case.index_set), 40)
     what = f"random lists K = {k}, n = {n}, forward + backward"
-    yield from _against(settings, "random-training", what, case, peers, training=True, usual=5, share_bar=0.12)
+    yield from _against(settings, "random-training", what, case, peers, training=True, usual=9, share_bar=0.12)
 
 
 def random_keys(n: int, k: int) -> IndexSet:
@@ -220,7 +220,7 @@ def ladder(settings: Settings, *, n: int = 16_384, radius: int = 64, width: int 
     """A causal window with a Cantor ladder against causal SDPA."""
     pattern = f"window:radius={radius}|cantor:base=4"
     case = Case(create(pattern).index_set(n, causal=True), width=width)
-    for training, bar, usual in ((False, 30, 5), (True, 25, 3)):
+    for training, bar, usual in ((False, 30, 9), (True, 25, 5)):
         peers = {"causal": Peer("SDPA, is_causal=True", lambda: causal, bar)}
         what = f"causal window {radius} ∪ Cantor b = 4, n = {n}, {'forward + backward' if training else 'forward'}"
         name = "ladder-training" if training else "ladder"
@@ -232,7 +232,7 @@ def neighbourhood(settings: Settings, *, side: int = 128, window: int = 7, width
     case = Case(create("hilbert", window=window, shape=(side, side)).index_set(side * side), width=width)
     peers = {"dense": Peer("SDPA dense", lambda: dense, 120)}
     what = f"neighbourhood {window} × {window} on {side} × {side}, n = {side * side}, forward + backward"
-    yield from _against(settings, "neighbourhood", what, case, peers, training=True, usual=3)
+    yield from _against(settings, "neighbourhood", what, case, peers, training=True, usual=5)
 
 
 def shares(settings: Settings, *, n: int = 4096, radius: int = 64, width: int = WIDTH) -> Iterator[Row]:

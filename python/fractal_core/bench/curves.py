@@ -48,7 +48,7 @@ def _pair(settings: Settings, row: Row, task: str, sizes: tuple[int, int], *, th
                 side: stack.enter_context(Worker([python, "-I", worker_script(), side, *map(str, sizes)], env))
                 for side, python in (("ours", sys.executable), (row.peer, _PYTHONS[row.peer]()))
             }
-            times = alternating(workers, task, settings.count(7))
+            times = alternating(workers, task, settings.count(11))
     except PeerError as error:
         return replace(row, note=str(error))
     note = "paired processes in turn; the other one waits"

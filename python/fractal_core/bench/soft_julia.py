@@ -58,7 +58,7 @@ def soft_julia(settings: Settings, *, points: int = 65_536, steps: int = 64) -> 
         def theirs(leaves: tuple[Tensor, ...] = leaves, seed: Tensor = seed) -> None:
             torch.autograd.grad(torch_soft_julia(leaves, steps), leaves, seed)
 
-        times = interleaved({"ours": ours, "torch": theirs}, settings.count(7))
+        times = interleaved({"ours": ours, "torch": theirs}, settings.count(25))
         real = "float32" if dtype is np.complex64 else "float64"
         yield Row.faster(
             f"soft-julia/{real}",
