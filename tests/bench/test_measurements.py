@@ -103,7 +103,7 @@ def test_scaling():
     assert bars(sane(list(scaling.threads(ONE, n=64, radius=4, width=16)))) == {"threads/step": 1.7}
     found = sane(list(scaling.crossover(ONE, lengths=(16, 32), width=16)))
     assert found["crossover/window"].value in {16.0, 32.0, math.inf}
-    found = sane(list(scaling.decode(ONE, cached=200, heads=2, width=16)))
+    found = sane(list(alone.decode(ONE, cached=200, heads=2, width=16)))
     assert found["decode/step"].bar == 100
     assert bars(sane(list(scaling.slope(ONE, lengths=(128, 256), width=16)))) == {
         "slope/window": 1.1,

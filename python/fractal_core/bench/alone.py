@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from fractal_core.bench import scaling
 from fractal_core.bench.attention import HEADS, WIDTH, Case, shares
 from fractal_core.bench.paired import answer, environment
 from fractal_core.bench.peers import PeerError
@@ -16,7 +17,7 @@ from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
 from fractal_core.patterns import create
 
-__all__ = ["avx2", "import_time", "memory"]
+__all__ = ["avx2", "decode", "import_time", "memory"]
 
 _MODULE = "fractal_core.bench.alone"
 _IMPORT_MS = 150.0
@@ -30,6 +31,18 @@ def avx2(settings: Settings, *, n: int = 4096) -> Iterator[Row]:
         for direction in ("forward", "backward"):
             what = f"window ±64, n = {n}, {direction}"
             yield Row(f"level-avx2/{direction}", what, "FMA peak of avx2", "of peak", bar=0.5, note=str(error))
+        return
+    yield from map(Row.from_dict, found)
+
+
+def decode(settings: Settings, *, cached: int = 65_536, heads: int = 8, width: int = WIDTH) -> Iterator[Row]:
+    """One query against a long cache: steps of 0.1 ms are slower in the large heap that other measurements leave."""
+    rounds = settings.count(15)
+    try:
+        found = answer([_MODULE, "decode", *map(str, (rounds, cached, heads, width))], environment())
+    except PeerError as error:
+        what = f"steps of one query, {cached} cached tokens, {heads} heads"
+        yield Row("decode/step", what, "SDPA over the cache", "x", bar=100, note=str(error))
         return
     yield from map(Row.from_dict, found)
 
@@ -105,6 +118,10 @@ def main() -> None:
     if what == "shares":
         rounds, n = map(int, numbers)
         print(json.dumps([row.to_dict() for row in shares(Settings(rounds), n=n)]))
+    elif what == "decode":
+        rounds, cached, heads, width = map(int, numbers)
+        rows = scaling.decode(Settings(rounds), cached=cached, heads=heads, width=width)
+        print(json.dumps([row.to_dict() for row in rows]))
     else:
         n, width = map(int, numbers)
         print(json.dumps(_growth(n, width)))

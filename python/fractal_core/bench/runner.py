@@ -35,7 +35,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "neighbourhood": Measurement("a square neighbourhood of a picture", attention.neighbourhood),
     "threads": Measurement("two threads against one inside a training step", scaling.threads),
     "crossover": Measurement("the length at which sparse beats dense", scaling.crossover),
-    "decode": Measurement("one query against a long cache", scaling.decode),
+    "decode": Measurement("one query against a long cache, in a process of its own", alone.decode),
     "slope": Measurement("time by length", scaling.slope),
     "planning": Measurement("planning an index set", scaling.planning),
     "hilbert": Measurement("Hilbert codecs, in paired processes", curves.hilbert),

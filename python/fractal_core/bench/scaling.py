@@ -126,7 +126,7 @@ def decode(
         theirs="dense",
         bar=100,
         limit=cached / keys,
-        note="SDPA reads the whole cache before ours begins; the limit is keys read",
+        note="SDPA reads the whole cache before ours begins; the limit is keys read; a process of its own",
     )
 
 
