@@ -27,7 +27,8 @@ from fractal_core.bench import (
     soft_julia,
 )
 from fractal_core.bench import originals as tutorial
-from fractal_core.bench.paired import Worker, environment, worker_script
+from fractal_core.bench import worker as codec_worker
+from fractal_core.bench.paired import Worker, environment
 
 ONE = Settings(1)
 
@@ -250,7 +251,7 @@ def test_an_unavailable_level_is_a_row_that_says_so(monkeypatch):
 
 
 def test_worker_answers_and_says_why_it_ends():
-    words = [sys.executable, "-I", worker_script(), "ours", "10", "4"]
+    words = [sys.executable, "-I", codec_worker.__file__, "ours", "10", "4"]
     with Worker(words, environment()) as worker:
         assert [worker.seconds(task) >= 0.0 for task in ("encode", "decode", "order")] == [True] * 3
         with pytest.raises(peers.PeerError, match="nosuch"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,24 +26,26 @@ _IMPORT_MS = 150.0
 
 def avx2(settings: Settings, *, n: int = 4096) -> Iterator[Row]:
     """The window at the AVX2 level, of the AVX2 peak."""
-    try:
-        found = answer([_MODULE, "shares", str(settings.count(25)), str(n)], environment(FRACTAL_CORE_SIMD="avx2"))
-    except PeerError as error:
-        for direction in ("forward", "backward"):
-            what = f"window ±64, n = {n}, {direction}"
-            yield Row(f"level-avx2/{direction}", what, "FMA peak of avx2", "of peak", bar=0.5, note=str(error))
-        return
-    yield from map(Row.from_dict, found)
+    rows = [
+        Row(f"level-avx2/{direction}", f"window ±64, n = {n}, {direction}", "FMA peak of avx2", "of peak", bar=0.5)
+        for direction in ("forward", "backward")
+    ]
+    yield from _measured(rows, ["shares", settings.count(25), n], environment(FRACTAL_CORE_SIMD="avx2"))
 
 
 def decode(settings: Settings, *, cached: int = 65_536, heads: int = 8, width: int = WIDTH) -> Iterator[Row]:
     """One query against a long cache: steps of 0.1 ms are slower in the large heap that other measurements leave."""
-    rounds = settings.count(15)
+    what = f"steps of one query, {cached} cached tokens, {heads} heads"
+    rows = [Row("decode/step", what, "SDPA over the cache", "x", bar=100)]
+    yield from _measured(rows, ["decode", settings.count(15), cached, heads, width], environment())
+
+
+def _measured(rows: Sequence[Row], words: Sequence[object], env: Mapping[str, str]) -> Iterator[Row]:
+    """What this module prints in a fresh process, or else the rows without a value, with the reason."""
     try:
-        found = answer([_MODULE, "decode", *map(str, (rounds, cached, heads, width))], environment())
+        found = answer([_MODULE, *map(str, words)], env)
     except PeerError as error:
-        what = f"steps of one query, {cached} cached tokens, {heads} heads"
-        yield Row("decode/step", what, "SDPA over the cache", "x", bar=100, note=str(error))
+        yield from (replace(row, note=str(error)) for row in rows)
         return
     yield from map(Row.from_dict, found)
 

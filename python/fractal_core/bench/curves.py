@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
 from fractal_core.bench.interpreters import hilbertsfc_python
-from fractal_core.bench.paired import Worker, alternating, environment, worker_script
+from fractal_core.bench.paired import environment, in_turn
 from fractal_core.bench.peers import PeerError, need
 from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
@@ -43,12 +42,9 @@ def _pair(settings: Settings, row: Row, task: str, sizes: tuple[int, int], *, th
     names = ("FRACTAL_CORE_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS") if threads else ()
     env = environment(**dict.fromkeys(names, str(threads)))
     try:
-        with ExitStack() as stack:
-            workers = {
-                side: stack.enter_context(Worker([python, "-I", worker_script(), side, *map(str, sizes)], env))
-                for side, python in (("ours", sys.executable), (row.peer, _PYTHONS[row.peer]()))
-            }
-            times = alternating(workers, task, settings.count(11))
+        pythons = {"ours": sys.executable, row.peer: _PYTHONS[row.peer]()}
+        commands = {side: [python, side, *map(str, sizes)] for side, python in pythons.items()}
+        times = in_turn(commands, env, "worker.py", task, settings.count(11))
     except PeerError as error:
         return replace(row, note=str(error))
     note = "paired processes in turn; the other one waits"

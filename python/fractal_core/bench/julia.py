@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 
 from fractal_core.bench.julia_worker import PARAMETERS
-from fractal_core.bench.paired import Worker, alternating, environment, script
+from fractal_core.bench.paired import environment, in_turn
 from fractal_core.bench.peers import PeerError, need
 from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
@@ -37,13 +36,8 @@ def _paired(rounds: int, peer: str, kind: str, rows: list[Row], sizes: tuple[int
     dtypes = {row.name: "float32" if row.name.endswith("float32") else "float64" for row in rows}
     try:
         need(peer, peer)
-        with ExitStack() as stack:
-            words = [sys.executable, "-I", script("julia_worker.py")]
-            workers = {
-                name: stack.enter_context(Worker([*words, name, *map(str, sizes)], environment()))
-                for name in (*dtypes.values(), peer)
-            }
-            times = alternating(workers, kind, rounds)
+        commands = {name: [sys.executable, name, *map(str, sizes)] for name in (*dtypes.values(), peer)}
+        times = in_turn(commands, environment(), "julia_worker.py", kind, rounds)
     except PeerError as error:
         yield from (replace(row, note=str(error)) for row in rows)
         return

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from fractal_core.bench.clock import Times
 from fractal_core.bench.peers import PeerError
 
-__all__ = ["Worker", "alternating", "answer", "environment", "script", "worker_script"]
+__all__ = ["Worker", "alternating", "answer", "environment", "in_turn"]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -92,11 +93,18 @@ def alternating(workers: Mapping[str, Worker], task: str, rounds: int) -> Times:
     return Times(seconds)
 
 
-def script(name: str) -> str:
-    """Path of a script beside this file, which the sides of a pair run."""
-    return str(Path(__file__).with_name(name))
+def in_turn(
+    commands: Mapping[str, Sequence[str]], env: Mapping[str, str], script: str, task: str, rounds: int
+) -> Times:
+    """`alternating` over a worker for each name: an interpreter, and the arguments of a script beside this file.
 
-
-def worker_script() -> str:
-    """Path of the script that both sides of a pair of Hilbert codecs run."""
-    return script("worker.py")
+    Raises:
+        PeerError: A worker ended.
+    """
+    path = str(Path(__file__).with_name(script))
+    with ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(Worker([python, "-I", path, *arguments], env))
+            for name, (python, *arguments) in commands.items()
+        }
+        return alternating(workers, task, rounds)

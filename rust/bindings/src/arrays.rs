@@ -62,6 +62,32 @@ pub(crate) fn typed<'py, T: Element>(
     Ok(array.try_readonly().map_err(|e| KernelError::value(name, e, "an array that nobody is writing"))?)
 }
 
+/// All memory from an array's lowest element to its highest, the place of its first one, and strides in elements.
+pub(crate) fn span<'a, T: Element, const N: usize>(
+    array: &'a PyReadonlyArrayDyn<'_, T>,
+    name: &'static str,
+    shape: [usize; N],
+    strides: [isize; N],
+) -> Result<(&'a [T], usize, [isize; N])> {
+    let size = size_of::<T>() as isize;
+    if strides.iter().any(|stride| stride % size != 0) {
+        return Err(KernelError::value(name, format!("strides of {strides:?} bytes"), "whole elements").into());
+    }
+    let strides = strides.map(|stride| stride / size);
+    if shape.contains(&0) {
+        return Ok((&[], 0, strides));
+    }
+    let (mut low, mut high) = (0, 0);
+    for (n, stride) in shape.into_iter().zip(strides) {
+        let reach = (n as isize - 1) * stride;
+        (low, high) = (low + reach.min(0), high + reach.max(0));
+    }
+    // SAFETY: NumPy's shape and strides say that every element between the lowest and the highest one lies in the
+    // array's own allocation; the read-only borrow keeps it alive and, within the rules of rust-numpy, unwritten.
+    let data = unsafe { std::slice::from_raw_parts(array.data().offset(low).cast_const(), (high - low + 1) as usize) };
+    Ok((data, low.unsigned_abs(), strides))
+}
+
 /// A (B, H, N, D) array in place; its last dimension must be contiguous.
 pub(crate) fn view<'a, T: Boundary>(
     array: &'a PyReadonlyArrayDyn<'_, T::Bits>,
@@ -76,20 +102,10 @@ pub(crate) fn view<'a, T: Boundary>(
         let given = format!("a last dimension with stride {}", strides[3] / size);
         return Err(KernelError::value(name, given, "a contiguous last dimension").into());
     }
-    let strides = [strides[0] / size, strides[1] / size, strides[2] / size];
-    let reach = |n: usize, stride: isize| (n as isize - 1) * stride;
-    let (mut low, mut high) = (0, d as isize);
-    for (n, stride) in [b, h, n].into_iter().zip(strides) {
-        low += reach(n, stride).min(0);
-        high += reach(n, stride).max(0);
-    }
-    if shape.contains(&0) {
-        return Ok(View { data: &[], offset: 0, strides, shape: [b, h, n, d] });
-    }
-    // SAFETY: NumPy's shape and strides say that every element between the lowest and the highest one lies in the
-    // array's own allocation; the read-only borrow keeps it alive and, within the rules of rust-numpy, unwritten.
-    let bits = unsafe { std::slice::from_raw_parts(array.data().offset(low).cast_const(), (high - low) as usize) };
-    Ok(View { data: T::read(bits), offset: -low, strides, shape: [b, h, n, d] })
+    let (bits, first, [b_step, h_step, n_step, _]) =
+        span(array, name, [b, h, n, d], [strides[0], strides[1], strides[2], strides[3]])?;
+    let strides = [b_step, h_step, n_step];
+    Ok(View { data: T::read(bits), offset: first as isize, strides, shape: [b, h, n, d] })
 }
 
 /// Values of a contiguous array.

@@ -1,22 +1,14 @@
 //! Curves and integer sets as NumPy arrays.
 
-use crate::arrays::{typed, values, writable};
+use crate::arrays::{span, typed, values, writable};
 use crate::error::Result;
 use crate::simd::level;
 use crate::threads::default_executor;
 use fractal_kernels::lattice::{Integer, Rows};
 use fractal_kernels::{KernelError, cantor, dragon, hilbert, hilbert_order as boxes, morton};
-use numpy::ndarray::{Array2, ArrayView, Dimension};
-use numpy::{
-    Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods,
-};
+use numpy::ndarray::Array2;
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use std::borrow::Cow;
-
-/// The elements in C order, in place where they lie so.
-pub(crate) fn elements<'a, T: Element + Clone, D: Dimension>(view: &'a ArrayView<'_, T, D>) -> Cow<'a, [T]> {
-    view.as_slice().map_or_else(|| Cow::Owned(view.iter().cloned().collect()), Cow::Borrowed)
-}
 
 /// (n, width) from its elements; the kernels give whole rows.
 pub(crate) fn rows<T: Element>(py: Python<'_>, data: Vec<T>, width: usize) -> Result<Bound<'_, PyArray2<T>>> {
@@ -46,28 +38,13 @@ fn rows_in_place<'a, T: Integer + Element>(
     array: &'a PyReadonlyArrayDyn<'_, T>,
     name: &'static str,
 ) -> Result<Rows<'a, T>> {
-    let size = size_of::<T>() as isize;
     let (shape, strides) = match (array.shape(), array.strides()) {
-        (&[n], &[stride]) => ([n, 1], [stride, size]),
+        (&[n], &[stride]) => ([n, 1], [stride, size_of::<T>() as isize]),
         (&[n, width], &[row, column]) => ([n, width], [row, column]),
         (shape, _) => return Err(KernelError::shape(name, format!("shape {shape:?}"), "one or two dimensions").into()),
     };
-    if shape.contains(&0) {
-        return Ok(Rows::strided(name, &[], 0, [0, 0], shape)?);
-    }
-    if strides.iter().any(|stride| stride % size != 0) {
-        return Err(KernelError::value(name, format!("strides of {strides:?} bytes"), "whole elements").into());
-    }
-    let strides = strides.map(|stride| stride / size);
-    let (mut low, mut high) = (0, 0);
-    for (n, stride) in shape.into_iter().zip(strides) {
-        let reach = (n as isize - 1) * stride;
-        (low, high) = (low + reach.min(0), high + reach.max(0));
-    }
-    // SAFETY: NumPy's shape and strides say that every element between the lowest and the highest one lies in the
-    // array's own allocation; the read-only borrow keeps it alive and, within the rules of rust-numpy, unwritten.
-    let data = unsafe { std::slice::from_raw_parts(array.data().offset(low).cast_const(), (high - low + 1) as usize) };
-    Ok(Rows::strided(name, data, low.unsigned_abs(), strides, shape)?)
+    let (data, first, strides) = span(array, name, shape, strides)?;
+    Ok(Rows::strided(name, data, first, strides, shape)?)
 }
 
 macro_rules! codec {

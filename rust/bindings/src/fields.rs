@@ -1,14 +1,15 @@
 //! Escape fields as NumPy arrays.
 
-use crate::curves::elements;
 use crate::error::Result;
 use crate::threads::{default_executor, executor as executor_named};
 use fractal_kernels::julia::{self, Escape};
 use fractal_kernels::lanes::Real;
 use fractal_kernels::{KernelError, gradient::Gradients, potential, soft_julia};
 use num_complex::{Complex, Complex64};
+use numpy::ndarray::{ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray2, PyReadonlyArray1};
 use pyo3::prelude::*;
+use std::borrow::Cow;
 
 /// Complex points of shape (n,), in either width.
 #[derive(FromPyObject)]
@@ -22,6 +23,11 @@ pub(crate) enum Points<'py> {
 pub(crate) enum Values<'py> {
     Wide(PyReadonlyArray1<'py, f64>),
     Narrow(PyReadonlyArray1<'py, f32>),
+}
+
+/// The elements in C order, in place where they lie so.
+fn elements<'a, T: Element + Clone, D: Dimension>(view: &'a ArrayView<'_, T, D>) -> Cow<'a, [T]> {
+    view.as_slice().map_or_else(|| Cow::Owned(view.iter().cloned().collect()), Cow::Borrowed)
 }
 
 fn map<'py, T: Real + Element>(

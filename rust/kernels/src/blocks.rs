@@ -2,7 +2,11 @@
 
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
-use crate::lattice::{Curve, Integer, PIECE, Rows, check_out, check_range, check_room, check_size, low_bits};
+use crate::lattice::{
+    Curve, Integer, PIECE, Rows, check_out, check_range, check_room, check_size, decode_rows, encode_rows, low_bits,
+};
+use crate::plane::Plane;
+use crate::space::Space;
 use fearless_simd::{Level, dispatch};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,8 +45,44 @@ pub(crate) trait Block {
     fn store_points<U: Integer>(&self, level: Level, out: &mut [U]);
 }
 
+/// Codes of points, (n, ndim), into `out`, (n,): in blocks for the plane and space, else point by point with `code`, which
+/// may scribble on the point it is given.
+pub(crate) fn encode<T: Integer, U: Integer>(
+    level: Level,
+    curve: Curve,
+    coords: Rows<'_, T>,
+    order: u32,
+    out: &mut [U],
+    executor: &dyn Executor,
+    code: impl Fn(&mut [u64]) -> u64 + Sync,
+) -> Result<()> {
+    match coords.width() {
+        2 => encode_blocks::<Plane, _, _>(level, curve, coords, order, out, executor),
+        3 => encode_blocks::<Space, _, _>(level, curve, coords, order, out, executor),
+        _ => encode_rows(coords, order, out, executor, code),
+    }
+}
+
+/// Points of codes, (n, 1), into `out`, (n, ndim): in blocks for the plane and space, else code by code with `point`.
+pub(crate) fn decode<T: Integer, U: Integer>(
+    level: Level,
+    curve: Curve,
+    index: Rows<'_, T>,
+    ndim: usize,
+    order: u32,
+    out: &mut [U],
+    executor: &dyn Executor,
+    point: impl Fn(u64, &mut [u64]) + Sync,
+) -> Result<()> {
+    match ndim {
+        2 => decode_blocks::<Plane, _, _>(level, curve, index, order, out, executor),
+        3 => decode_blocks::<Space, _, _>(level, curve, index, order, out, executor),
+        _ => decode_rows(index, ndim, order, out, executor, point),
+    }
+}
+
 /// Codes of points, (n, AXES), into `out`, (n,).
-pub(crate) fn encode<B: Block, T: Integer, U: Integer>(
+fn encode_blocks<B: Block, T: Integer, U: Integer>(
     level: Level,
     curve: Curve,
     coords: Rows<'_, T>,
@@ -72,7 +112,7 @@ pub(crate) fn encode<B: Block, T: Integer, U: Integer>(
 }
 
 /// Points of codes, (n, 1), into `out`, (n, AXES).
-pub(crate) fn decode<B: Block, T: Integer, U: Integer>(
+fn decode_blocks<B: Block, T: Integer, U: Integer>(
     level: Level,
     curve: Curve,
     index: Rows<'_, T>,

@@ -10,10 +10,8 @@
 use crate::blocks;
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::lattice::{Curve, Integer, Rows, decode_rows, encode_rows};
+use crate::lattice::{Curve, Integer, Rows};
 use crate::morton::{deinterleave, interleave};
-use crate::plane::Plane;
-use crate::space::Space;
 use fearless_simd::Level;
 
 /// Places on the curve of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
@@ -24,12 +22,7 @@ pub fn encode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    match coords.width() {
-        2 => return blocks::encode::<Plane, _, _>(level, Curve::Hilbert, coords, order, out, executor),
-        3 => return blocks::encode::<Space, _, _>(level, Curve::Hilbert, coords, order, out, executor),
-        _ => {}
-    }
-    encode_rows(coords, order, out, executor, |point| encode_point(point, order))
+    blocks::encode(level, Curve::Hilbert, coords, order, out, executor, |point| encode_point(point, order))
 }
 
 /// Points at places of the curve, shape (n, 1), each below `2**(ndim * order)`, into `out` (n, ndim).
@@ -41,12 +34,9 @@ pub fn decode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    match ndim {
-        2 => return blocks::decode::<Plane, _, _>(level, Curve::Hilbert, index, order, out, executor),
-        3 => return blocks::decode::<Space, _, _>(level, Curve::Hilbert, index, order, out, executor),
-        _ => {}
-    }
-    decode_rows(index, ndim, order, out, executor, |code, point| decode_point(code, point, order))
+    blocks::decode(level, Curve::Hilbert, index, ndim, order, out, executor, |code, point| {
+        decode_point(code, point, order);
+    })
 }
 
 /// The place of one point; the point is used up.

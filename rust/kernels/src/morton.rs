@@ -6,9 +6,7 @@
 use crate::blocks;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lattice::{Curve, Integer, Rows, check_cells, check_size, decode_rows, encode_rows};
-use crate::plane::Plane;
-use crate::space::Space;
+use crate::lattice::{Curve, Integer, Rows, check_cells, check_size};
 use fearless_simd::Level;
 
 /// Codes of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
@@ -19,12 +17,7 @@ pub fn encode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    match coords.width() {
-        2 => return blocks::encode::<Plane, _, _>(level, Curve::Morton, coords, order, out, executor),
-        3 => return blocks::encode::<Space, _, _>(level, Curve::Morton, coords, order, out, executor),
-        _ => {}
-    }
-    encode_rows(coords, order, out, executor, |point| interleave(point))
+    blocks::encode(level, Curve::Morton, coords, order, out, executor, |point| interleave(point))
 }
 
 /// Points of codes, shape (n, 1), each below `2**(ndim * order)`, into `out` (n, ndim).
@@ -36,12 +29,7 @@ pub fn decode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    match ndim {
-        2 => return blocks::decode::<Plane, _, _>(level, Curve::Morton, index, order, out, executor),
-        3 => return blocks::decode::<Space, _, _>(level, Curve::Morton, index, order, out, executor),
-        _ => {}
-    }
-    decode_rows(index, ndim, order, out, executor, deinterleave)
+    blocks::decode(level, Curve::Morton, index, ndim, order, out, executor, deinterleave)
 }
 
 /// Raster offsets of the cells of a box, by Morton code: a permutation of `0 .. cells`.

@@ -161,12 +161,9 @@ pub(crate) fn deal_parts<'a, T>(
     for _ in 0..heads {
         let head = out.split_off_mut(..n * width).unwrap_or_default();
         match order {
-            None => {
-                let mut rest = head;
-                tasks.extend(parts.iter().map(|part| {
-                    TaskRows::Together(rest.split_off_mut(..part.len() * width).unwrap_or_default(), width)
-                }));
-            }
+            None => tasks.extend(
+                cut(head, parts.iter().map(|part| part.len() * width)).map(|rows| TaskRows::Together(rows, width)),
+            ),
             Some(order) => {
                 let mut rows: Vec<Option<&mut [T]>> = head.chunks_exact_mut(width).map(Some).collect();
                 let mut taken = |part: &Range<usize>| {
@@ -177,4 +174,9 @@ pub(crate) fn deal_parts<'a, T>(
         }
     }
     tasks
+}
+
+/// Pieces of these lengths, one after the other.
+pub(crate) fn cut<T>(mut rest: &mut [T], lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = &mut [T]> {
+    lengths.map(move |length| rest.split_off_mut(..length).unwrap_or_default())
 }

@@ -1,9 +1,9 @@
 //! Halves widened before the kernel runs, a few heads at a time: where keys are read again and again, converting them at
 //! every reading costs more than the attention over them.
 
-use super::backward::{Gradients, Saved, backward_pairs, run_pairs as run_backward};
+use super::backward::{Gradients, Saved, run_pairs as run_backward};
 use super::element::Storage;
-use super::forward::{forward_pairs, run_pairs as run_forward};
+use super::forward::run_pairs as run_forward;
 use super::problem::{Problem, View};
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
@@ -110,7 +110,7 @@ fn query_heads<T: Storage>(problem: &Problem<'_, T>, pairs: &Range<usize>) -> Ra
     pairs.start * group..pairs.end * group
 }
 
-/// [`forward_pairs`], over widened tensors where that pays.
+/// The forward pass of some (batch, key head) pairs, over widened tensors where that pays.
 pub(super) fn forward_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
@@ -120,10 +120,11 @@ pub(super) fn forward_widened<T: Storage>(
     out: &mut [T],
     lse: &mut [T::Acc],
 ) -> Result<()> {
-    if !widens(problem, plan) {
-        return forward_pairs(problem, plan, pairs, level, executor, out, lse);
-    }
     problem.check(plan)?;
+    if !widens(problem, plan) {
+        run_forward(problem, plan, pairs, level, executor, out, lse);
+        return Ok(());
+    }
     let (mut inputs, mut wide) = (Inputs::default(), Vec::new());
     let steps = [out.len() / pairs.len(), lse.len() / pairs.len()];
     for part in parts(problem, pairs.clone(), 2) {
@@ -137,7 +138,7 @@ pub(super) fn forward_widened<T: Storage>(
     Ok(())
 }
 
-/// [`backward_pairs`], over widened tensors where that pays.
+/// The backward pass of some (batch, key head) pairs, over widened tensors where that pays.
 pub(super) fn backward_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
@@ -147,10 +148,11 @@ pub(super) fn backward_widened<T: Storage>(
     saved: Saved<'_, T>,
     mut gradients: Gradients<'_, T>,
 ) -> Result<()> {
-    if !widens(problem, plan) {
-        return backward_pairs(problem, plan, pairs, level, executor, saved, gradients);
-    }
     problem.check(plan)?;
+    if !widens(problem, plan) {
+        run_backward(problem, plan, pairs, level, executor, saved, gradients);
+        return Ok(());
+    }
     let (mut inputs, mut out, mut dout) = (Inputs::default(), Vec::new(), Vec::new());
     let (mut q, mut k, mut v) = (Vec::new(), Vec::new(), Vec::new());
     let steps = [gradients.q.len(), gradients.k.len(), gradients.v.len()].map(|size| size / pairs.len());

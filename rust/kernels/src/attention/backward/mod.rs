@@ -14,7 +14,7 @@ mod tile_part;
 use super::element::Storage;
 use super::head::HeadContext;
 use super::problem::{Problem, View};
-use super::rows::{TaskRows, deal, deal_parts};
+use super::rows::{TaskRows, cut, deal, deal_parts};
 use super::scratch::padded;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
@@ -70,7 +70,9 @@ pub fn backward<T: Storage>(
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
     check(problem, &saved, &gradients)?;
-    backward_pairs(problem, plan, problem.pairs(), level, executor, saved, gradients)
+    problem.check(plan)?;
+    run_pairs(problem, plan, problem.pairs(), level, executor, saved, gradients);
+    Ok(())
 }
 
 /// Refuses arrays of other sizes than the problem's.
@@ -105,22 +107,7 @@ pub(super) fn check<T: Storage>(
 }
 
 /// [`backward`] of some (batch, key head) pairs: the gradients of q, k and v are those of the pairs alone, those of the
-/// biases are whole.
-pub(super) fn backward_pairs<T: Storage>(
-    problem: &Problem<'_, T>,
-    plan: &Plan,
-    pairs: Range<usize>,
-    level: Level,
-    executor: &dyn Executor,
-    saved: Saved<'_, T>,
-    gradients: Gradients<'_, T>,
-) -> Result<()> {
-    problem.check(plan)?;
-    run_pairs(problem, plan, pairs, level, executor, saved, gradients);
-    Ok(())
-}
-
-/// [`backward_pairs`] of a problem that was checked.
+/// biases are whole. The problem was checked.
 pub(super) fn run_pairs<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
@@ -276,23 +263,6 @@ impl<T: Storage> Wave<'_, '_, T> {
             .collect()
     }
 
-    /// The pieces of `out` for each (pair, chunk): `rows(chunk)` rows of `width` values.
-    fn split<'o, X>(
-        &self,
-        out: &'o mut [X],
-        parts: usize,
-        length: impl Fn(usize) -> usize,
-    ) -> impl Iterator<Item = &'o mut [X]> {
-        let mut rest = out;
-        let lengths: Vec<usize> =
-            (0..parts * self.chunks.own.len()).map(|i| length(i % self.chunks.own.len())).collect();
-        lengths.into_iter().map(move |n| {
-            let (piece, tail) = std::mem::take(&mut rest).split_at_mut(n);
-            rest = tail;
-            piece
-        })
-    }
-
     /// Each (pair, chunk)'s own rows of dk and dv, and its part of the key bias of each head.
     fn own<'o>(
         &self,
@@ -326,8 +296,10 @@ impl<T: Storage> Wave<'_, '_, T> {
         let pair_range = |c: usize| plan.first_pair(tiles(c).start)..plan.first_pair(tiles(c).end);
         let starts = self.problem.edge_bias.map(|b| &b.map.tile_starts);
         let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
-        let mut pairs: Vec<_> = self.split(row_pairs, self.heads.len(), |c| pair_range(c).len()).map(Some).collect();
-        let mut edges: Vec<_> = self.split(by_pair, self.heads.len(), |c| tile_pairs(c).len()).map(Some).collect();
+        // All chunks of the first head, then of the next.
+        let chunk_of = (0..self.heads.len() * count).map(|i| i % count);
+        let mut pairs: Vec<_> = cut(row_pairs, chunk_of.clone().map(|c| pair_range(c).len())).map(Some).collect();
+        let mut edges: Vec<_> = cut(by_pair, chunk_of.map(|c| tile_pairs(c).len())).map(Some).collect();
         let mut rows: Vec<Option<TaskRows<'_, T>>> =
             deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
         own.into_iter()

@@ -34,7 +34,9 @@ pub fn forward<T: Storage>(
     lse: &mut [T::Acc],
 ) -> Result<()> {
     check_outputs(problem, out, lse)?;
-    forward_pairs(problem, plan, problem.pairs(), level, executor, out, lse)
+    problem.check(plan)?;
+    run_pairs(problem, plan, problem.pairs(), level, executor, out, lse);
+    Ok(())
 }
 
 /// [`forward`] of one query, whose keys are given, without a plan.
@@ -62,22 +64,7 @@ pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], lse
     Ok(())
 }
 
-/// [`forward`] of some (batch, key head) pairs, whose outputs alone are given.
-pub(super) fn forward_pairs<T: Storage>(
-    problem: &Problem<'_, T>,
-    plan: &Plan,
-    pairs: Range<usize>,
-    level: Level,
-    executor: &dyn Executor,
-    out: &mut [T],
-    lse: &mut [T::Acc],
-) -> Result<()> {
-    problem.check(plan)?;
-    run_pairs(problem, plan, pairs, level, executor, out, lse);
-    Ok(())
-}
-
-/// [`forward_pairs`] of a problem that was checked.
+/// [`forward`] of some (batch, key head) pairs, whose outputs alone are given; the problem was checked.
 pub(super) fn run_pairs<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
