@@ -8,6 +8,7 @@ A second derivative is not registered.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,8 @@ from fractal_core import _native
 from fractal_core.nn import _library, _threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["accumulation_dtype", "attend", "attention", "attention_backward", "attention_forward"]
@@ -58,22 +61,33 @@ def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
     return int(index_set) if index_set.ndim == 1 else _array(index_set.contiguous())
 
 
-def _outputs(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Where `attention` writes: torch's own memory, which starts at a cache line."""
+def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """A tensor to be written, in huge pages if it is large (docs/decisions/0008-who-owns-memory.md)."""
+    block = _native.huge_block(math.prod(shape) * like.itemsize)
+    return like.new_empty(shape) if block is None else torch.from_numpy(block).view(like.dtype).view(shape)
+
+
+def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh) -> tuple[Tensor, Tensor]:
+    """Where `attention` writes: memory that starts at a cache line."""
     batch, heads, length, _ = q.shape
-    out = q.new_empty((batch, heads, length, v.shape[3]))
+    out = fresh(q, (batch, heads, length, v.shape[3]))
     return out, q.new_empty((batch, heads, length), dtype=accumulation_dtype(q.dtype))
 
 
 def _gradients(
-    q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None, edge_bias: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Where `attention_backward` writes."""
     exact = accumulation_dtype(q.dtype)
     return (
-        q.new_empty(q.shape),
-        q.new_empty(k.shape),
-        q.new_empty(v.shape),
+        fresh(q, q.shape),
+        fresh(q, k.shape),
+        fresh(q, v.shape),
         q.new_empty(0 if key_bias is None else key_bias.shape, dtype=exact),
         q.new_empty(0 if edge_bias is None else edge_bias.shape, dtype=exact),
     )
@@ -132,7 +146,7 @@ def _attention(
 
 
 def _attention_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-    return _outputs(q, v)
+    return _outputs(q, v, Tensor.new_empty)
 
 
 attention = _library.define("attention", _attention, _attention_fake)
@@ -220,7 +234,7 @@ def _attention_backward_fake(
     edge_bias: Tensor | None,
     *_: object,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _gradients(q, k, v, key_bias, edge_bias)
+    return _gradients(q, k, v, key_bias, edge_bias, Tensor.new_empty)
 
 
 attention_backward = _library.define("attention_backward", _attention_backward, _attention_backward_fake)

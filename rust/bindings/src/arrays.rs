@@ -1,7 +1,6 @@
 //! NumPy arrays as the attention kernels take them: borrowed in place with any strides, or to be written.
 
 use crate::error::Result;
-use crate::memory;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{Storage, View};
 use half::slice::HalfBitsSliceExt;
@@ -135,7 +134,6 @@ pub(crate) fn writable<'py, T: Element>(
         let given = format!("shape {:?}, contiguous: {}", array.shape(), array.is_c_contiguous());
         return Err(KernelError::shape(name, given, format!("shape {shape:?}, contiguous and aligned")).into());
     }
-    memory::advise(array.data().cast(), array.len() * size_of::<T>());
     Ok(array.try_readwrite().map_err(|e| KernelError::value(name, e, "an array that nobody else uses"))?)
 }
 

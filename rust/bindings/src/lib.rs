@@ -40,6 +40,8 @@ mod _native {
     #[pymodule_export]
     use crate::index_sets::PyIndexSet;
     #[pymodule_export]
+    use crate::memory::huge_block;
+    #[pymodule_export]
     use crate::peak::fma_chains;
     #[pymodule_export]
     use crate::threads::{attach_openmp, thread_info};

@@ -1,5 +1,6 @@
 //! Element types: what is stored, what is computed in, and the vectors of it.
 
+use super::kept::Kept;
 use fearless_simd::{Simd, f32x16, f64x8, prelude::*};
 use half::slice::HalfFloatSliceExt;
 
@@ -27,6 +28,8 @@ where
     fn exp2<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
     /// [`Self::exp2`] of a native vector.
     fn exp2_native<S: Simd>(simd: S, x: Self::N<S>) -> Self::N<S>;
+    /// The (p, ds) pairs of the last backward pass, for the next one to write over.
+    fn kept_pairs() -> &'static Kept<[Self; 2]>;
 }
 
 /// A polynomial of the fraction, with the whole part added to its exponent bits.
@@ -74,6 +77,11 @@ impl Real for f32 {
     fn exp2_native<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
         exp2_f32!(simd, x, S::f32s)
     }
+
+    fn kept_pairs() -> &'static Kept<[Self; 2]> {
+        static KEPT: Kept<[f32; 2]> = Kept::new();
+        &KEPT
+    }
 }
 
 impl Real for f64 {
@@ -98,6 +106,11 @@ impl Real for f64 {
     #[inline(always)]
     fn exp2_native<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
         S::f64s::from_fn(simd, |i| x[i].exp2())
+    }
+
+    fn kept_pairs() -> &'static Kept<[Self; 2]> {
+        static KEPT: Kept<[f64; 2]> = Kept::new();
+        &KEPT
     }
 }
 

@@ -11,6 +11,7 @@ mod edges;
 mod element;
 mod forward;
 mod head;
+mod kept;
 mod lists;
 mod micro;
 mod problem;

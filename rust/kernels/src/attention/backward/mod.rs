@@ -11,7 +11,7 @@ mod row_part;
 mod task;
 mod tile_part;
 
-use super::element::Storage;
+use super::element::{Real, Storage};
 use super::head::HeadContext;
 use super::problem::{Problem, View};
 use super::rows::{TaskRows, cut, deal, deal_parts};
@@ -134,7 +134,7 @@ pub(super) fn run_pairs<T: Storage>(
         .zip(k.chunks_mut(wave_pairs * n_keys * d))
         .zip(v.chunks_mut(wave_pairs * n_keys * dv))
         .enumerate();
-    let mut row_pairs = vec![[T::Acc::default(); 2]; plan.row_pairs() * wave_pairs.min(total) * group];
+    let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * group);
     for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
         let contexts: Vec<_> = problem.contexts(first..(first + wave_pairs).min(pairs.end)).collect();
@@ -153,6 +153,7 @@ pub(super) fn run_pairs<T: Storage>(
             }
         }
     }
+    T::Acc::kept_pairs().give(row_pairs);
 }
 
 /// Some (batch, key head) pairs, run together.

@@ -136,6 +136,9 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
     fn run<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, heads: &[HeadContext<T::Acc>]) {
         let width = self.qt.len() / TILE;
         task.own.clear();
+        // They are zeros, but a system that has not yet given the pages would do so twice: for the first read, then for
+        // the first write.
+        task.halo.clear();
         for (g, head) in heads.iter().enumerate() {
             self.inputs.select(head.batch, head.query_head);
             self.keys.select(head.batch, head.key_head);

@@ -1,0 +1,33 @@
+//! Large buffers that one call leaves for the next.
+
+use std::sync::Mutex;
+
+/// Bytes of the largest buffer that is kept.
+const MOST: usize = 32 << 20;
+
+/// A buffer between calls: the system would have to clear the pages of a fresh one, which costs more than filling it.
+#[derive(Debug)]
+pub struct Kept<T>(Mutex<Vec<T>>);
+
+impl<T: Copy + Default> Kept<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// At least `n` values of no meaning.
+    pub(crate) fn take(&self, n: usize) -> Vec<T> {
+        // Nobody waits: a child process may have been forked off a thread that held the lock.
+        let kept = self.0.try_lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
+        if kept.len() < n { vec![T::default(); n] } else { kept }
+    }
+
+    /// Keeps a buffer, if it is larger than the one that is kept and not too large.
+    pub(crate) fn give(&self, buffer: Vec<T>) {
+        if buffer.len() * size_of::<T>() <= MOST
+            && let Ok(mut kept) = self.0.try_lock()
+            && kept.len() < buffer.len()
+        {
+            *kept = buffer;
+        }
+    }
+}
