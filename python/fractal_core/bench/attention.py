@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 HEADS, WIDTH = 4, 64
-_IN_TURN = "the peers' calls run in between"
+_IN_TURN = "the peer's call runs in between"
+_PEAK = "the peak's loop runs in between"
 
 
 class Case:
@@ -113,9 +114,9 @@ class Peak:
         """Our operations in a second as a share of the peak's."""
         return times.ratio(ours, "peak").scaled(flops / self.flops)
 
-    def limit(self, times: Times, peer: str, flops: float) -> float:
-        """How many times faster than the peer a kernel at the peak would be."""
-        return times.median(peer) * self.flops / (flops * times.median("peak"))
+    def limit(self, seconds: float, times: Times, flops: float) -> float:
+        """How many times faster than a peer that takes so long a kernel at the peak would be."""
+        return seconds * self.flops / (flops * times.median("peak"))
 
 
 @dataclass(frozen=True)
@@ -140,28 +141,22 @@ def _against(
 ) -> Iterator[Row]:
     """Rows for each peer and one for the share of the peak: of the forward, or with training of the backward pass."""
     make = case.training if training else case.forward
-    peak = Peak()
-    calls: dict[str, Call] = {"ours": make(case.ours)}
-    missing: dict[str, str] = {}
+    ours, peak, rounds = make(case.ours), Peak(), settings.count(usual)
+    direction, share_of = ("backward", case.backward(case.ours)) if training else ("forward", ours)
+    peak_times = interleaved({"ours": share_of, "peak": peak}, rounds)
     for key, peer in peers.items():
+        row, title = f"{name}/{key}", peer.title
         try:
-            calls[key] = make(peer.prepare())
+            theirs = make(peer.prepare())
         except PeerError as error:
-            missing[key] = str(error)
-    if training:
-        calls["backward"] = case.backward(case.ours)
-    calls["peak"] = peak
-    times = interleaved(calls, settings.count(usual))
-    for key, peer in peers.items():
-        if key in missing:
-            yield Row(f"{name}/{key}", what, peer.title, bar=peer.bar, note=missing[key])
+            yield Row(row, what, title, bar=peer.bar, note=str(error))
             continue
-        limit = peak.limit(times, key, case.flops * (3.5 if training else 1.0))
-        yield Row.faster(f"{name}/{key}", what, peer.title, times, theirs=key, bar=peer.bar, limit=limit, note=_IN_TURN)
-    share = peak.share(times, "backward", 2.5 * case.flops) if training else peak.share(times, "ours", case.flops)
-    direction = "backward" if training else "forward"
+        times = interleaved({"ours": ours, "theirs": theirs}, rounds)
+        limit = peak.limit(times.median("theirs"), peak_times, case.flops * (3.5 if training else 1.0))
+        yield Row.faster(row, what, title, times, theirs="theirs", bar=peer.bar, limit=limit, note=_IN_TURN)
+    share = peak.share(peak_times, "ours", case.flops * (2.5 if training else 1.0))
     sizes = what.rpartition(", ")[0]
-    yield Row.share(f"{name}/peak", f"{sizes}, {direction}", "FMA peak", share, bar=share_bar, note=_IN_TURN)
+    yield Row.share(f"{name}/peak", f"{sizes}, {direction}", "FMA peak", share, bar=share_bar, note=_PEAK)
 
 
 def window_forward(

@@ -171,7 +171,12 @@ pub(crate) fn dots<S: Simd, T: Real, const N: usize>(simd: S, q: &[T], data: &[T
             acc[n] = dots_of::<S, T, 1>(simd, q, data, &[starts[n]], width)[0];
         }
     }
-    // The sum of each of N vectors of N lanes: log2 N rounds of interleaving row i with row i + half.
+    fold_all::<S, T, N>(acc)
+}
+
+/// The sum of each of `N` vectors of `N` lanes, one a lane: log2 N rounds of interleaving row i with row i + half.
+#[inline(always)]
+pub(crate) fn fold_all<S: Simd, T: Real, const N: usize>(mut acc: [T::N<S>; N]) -> T::N<S> {
     if N >= 16 {
         fold::<S, T, N, 8>(&mut acc);
     }
@@ -228,38 +233,39 @@ pub(crate) fn add_rows<S: Simd, T: Real, const C: usize>(
     let lanes = T::N::<S>::LEN;
     let mut column = 0;
     while column + C * lanes <= row.len() {
-        add_columns::<S, T, C>(simd, row, column, weights, data, starts);
+        add_columns::<S, T, _, C>(simd, row, column, weights, starts, |start| &data[start..]);
         column += C * lanes;
     }
     while column < row.len() {
-        add_columns::<S, T, 1>(simd, row, column, weights, data, starts);
+        add_columns::<S, T, _, 1>(simd, row, column, weights, starts, |start| &data[start..]);
         column += lanes;
     }
 }
 
+/// `row += Σ_i weights[i] · term(keys[i])` for `C` native vectors from `column` on.
 #[inline(always)]
-fn add_columns<S: Simd, T: Real, const C: usize>(
+pub(crate) fn add_columns<'a, S: Simd, T: Real, K: Copy, const C: usize>(
     simd: S,
     row: &mut [T],
     column: usize,
     weights: &[T],
-    data: &[T],
-    starts: &[usize],
+    keys: &[K],
+    term: impl Fn(K) -> &'a [T],
 ) {
     let mut even = load::<S, T, C>(simd, row, column);
     let mut odd = [T::N::<S>::splat(simd, T::default()); C];
     let (pairs, last) = weights.as_chunks::<2>();
-    let (pair_starts, last_start) = starts.as_chunks::<2>();
-    for (w, s) in pairs.iter().zip(pair_starts) {
-        let (a, b) = (load::<S, T, C>(simd, data, s[0] + column), load::<S, T, C>(simd, data, s[1] + column));
+    let (pair_keys, last_key) = keys.as_chunks::<2>();
+    for (w, key) in pairs.iter().zip(pair_keys) {
+        let (a, b) = (load::<S, T, C>(simd, term(key[0]), column), load::<S, T, C>(simd, term(key[1]), column));
         let (x, y) = (T::N::<S>::splat(simd, w[0]), T::N::<S>::splat(simd, w[1]));
         for c in 0..C {
             even[c] = x.mul_add(a[c], even[c]);
             odd[c] = y.mul_add(b[c], odd[c]);
         }
     }
-    if let (Some(&w), Some(&s)) = (last.first(), last_start.first()) {
-        let (a, x) = (load::<S, T, C>(simd, data, s + column), T::N::<S>::splat(simd, w));
+    if let (Some(&w), Some(&key)) = (last.first(), last_key.first()) {
+        let (a, x) = (load::<S, T, C>(simd, term(key), column), T::N::<S>::splat(simd, w));
         for c in 0..C {
             even[c] = x.mul_add(a[c], even[c]);
         }

@@ -10,6 +10,7 @@ mod dropout;
 mod edges;
 mod element;
 mod forward;
+mod gather;
 mod head;
 mod kept;
 mod lists;

@@ -1,6 +1,7 @@
 //! Where the rows that a kernel reads lie, and where those that it writes go.
 
 use super::element::Storage;
+use super::gather::Blocks;
 use super::problem::View;
 use super::scratch::{Aligned, padded};
 use crate::plan::{Plan, TILE};
@@ -56,6 +57,13 @@ impl<'p, T: Storage> Panel<'p, T> {
         }
         self.convert(rows);
         Rows { data: &self.data, starts: &self.starts }
+    }
+
+    /// The head's rows as blocks, where they lie so.
+    #[inline(always)]
+    pub(crate) fn blocks(&self) -> Option<Blocks<'p, T::Acc>> {
+        let data = T::as_acc(self.view.data).filter(|_| self.in_place)?;
+        Blocks::new(data, usize::try_from(self.base).ok()?, self.view.strides[2], self.view.shape[3])
     }
 
     /// Brings a row into the cache: there is no safe prefetch, but a load that nothing waits for does as well.

@@ -70,19 +70,20 @@ fn add_pairs<S: Simd, T: Storage>(
             let pairs = lanes.pairs(lane, at, list.len());
             if let Ok(pairs) = <&[usize; STEP]>::try_from(pairs) {
                 for i in 0..STEP {
-                    [p[i], ds[i]] = row_pairs[pairs[i]];
+                    let [x, y] = row_pairs[pairs[i]];
+                    (p[i], ds[i]) = (x, y * scale);
                 }
             } else {
                 for (i, &pair) in pairs.iter().enumerate() {
-                    [p[i], ds[i]] = row_pairs[pair];
+                    let [x, y] = row_pairs[pair];
+                    (p[i], ds[i]) = (x, y * scale);
                 }
             }
             if let Some(bias) = own.bias.get_mut(g) {
                 let bias = bias.row(row);
-                ds[..list.len()].iter().for_each(|&x| bias[0] += x);
-            }
-            for x in &mut ds {
-                *x *= scale;
+                for &pair in pairs {
+                    bias[0] += row_pairs[pair][1];
+                }
             }
             let dout = douts.fetch(list, &mut starts);
             add::<S, T::Acc>(simd, own.v.row(row), &p[..list.len()], dout, &starts[..list.len()]);

@@ -1,9 +1,12 @@
 //! The keys that few of a tile's queries use: gathered dot products and sums, 16 keys of each lane at a time.
 
 use super::Task;
+use super::softmax::Softmax;
 use crate::attention::element::{Real, Storage};
-use crate::attention::micro::{add_rows, dots};
-use crate::attention::scratch::{ROW_BLOCK, hide_rest, row_biased};
+use crate::attention::gather::Gather;
+use crate::attention::head::HeadContext;
+use crate::attention::rows::Rows;
+use crate::attention::scratch::{LaneKeys, ROW_BLOCK, hide_rest, row_biased};
 use crate::plan::TILE;
 use fearless_simd::{Simd, prelude::*};
 
@@ -28,32 +31,15 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     /// Base-2 scores of up to `ROW_BLOCK` keys of each lane; returns their maximum by lane.
     #[inline(always)]
     fn score_rows<S: Simd>(&mut self, simd: S, tile: usize, from: usize) -> [T::Acc; TILE] {
-        let (plan, head) = (self.plan, self.head);
+        let plan = self.plan;
+        let scale = self.problem.scale2();
         let width = self.qt.len() / TILE;
-        let scale = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
         let queries = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
-        let mut tops = [<T::Acc as Real>::N::<S>::splat(simd, T::Acc::NEG_INFINITY); TILE];
-        let last = self.lanes.longest().min(from + ROW_BLOCK);
-        let mut starts = [0; ND];
-        for at in (from..last).step_by(ND) {
-            for (lane, &start) in queries.starts.iter().enumerate() {
-                let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
-                let keys = self.keys.fetch(list, &mut starts);
-                let s = dots::<S, T::Acc, ND>(simd, &queries.data[start..][..width], keys, &starts) * scale;
-                let out = &mut self.row_scores[lane * ROW_BLOCK + at - from..][..ND];
-                s.store_slice(out);
-                if head.biased() || list.len() < ND {
-                    row_biased::<T>(head, list, self.lanes.pairs(lane, at, list.len()), out);
-                    hide_rest(list.len(), out);
-                }
-                tops[lane] = tops[lane].max(<T::Acc as Real>::N::<S>::from_slice(simd, out));
-            }
+        let (head, lanes, scores) = (self.head, &self.lanes, &mut self.row_scores);
+        match self.keys.blocks() {
+            Some(mut keys) => score::<S, T, _, ND>(simd, head, &mut keys, queries, width, scale, lanes, from, scores),
+            None => score::<S, T, _, ND>(simd, head, &mut self.keys, queries, width, scale, lanes, from, scores),
         }
-        let mut top = [T::Acc::NEG_INFINITY; TILE];
-        for lane in 0..TILE {
-            top[lane] = tops[lane].reduce_max();
-        }
-        top
     }
 
     /// Turns scores into weights and adds them to the sums.
@@ -82,16 +68,66 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     /// Adds weighted values.
     #[inline(always)]
     fn sum_rows<S: Simd>(&mut self, simd: S, from: usize) {
-        let last = self.lanes.longest().min(from + ROW_BLOCK);
-        let mut starts = [0; ND];
-        for at in (from..last).step_by(ND) {
-            for lane in 0..self.lanes.count() {
-                let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
-                let values = self.values.fetch(list, &mut starts);
-                let out = &mut self.softmax.out[lane * self.softmax.width..][..self.softmax.width];
-                let weights = &self.row_scores[lane * ROW_BLOCK + at - from..][..list.len()];
-                add_rows::<S, T::Acc, NC>(simd, out, weights, values, &starts[..list.len()]);
+        let (lanes, weights, softmax) = (&self.lanes, &self.row_scores, &mut self.softmax);
+        match self.values.blocks() {
+            Some(mut values) => sum::<S, T::Acc, _, ND, NC>(simd, &mut values, lanes, from, weights, softmax),
+            None => sum::<S, T::Acc, _, ND, NC>(simd, &mut self.values, lanes, from, weights, softmax),
+        }
+    }
+}
+
+#[inline(always)]
+fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
+    simd: S,
+    head: &HeadContext<T::Acc>,
+    keys: &mut K,
+    queries: Rows<'_, T::Acc>,
+    width: usize,
+    scale: T::Acc,
+    lanes: &LaneKeys,
+    from: usize,
+    scores: &mut [T::Acc],
+) -> [T::Acc; TILE] {
+    let scale = <T::Acc as Real>::N::<S>::splat(simd, scale);
+    let mut tops = [<T::Acc as Real>::N::<S>::splat(simd, T::Acc::NEG_INFINITY); TILE];
+    let (last, biased) = (lanes.longest().min(from + ROW_BLOCK), head.biased());
+    for at in (from..last).step_by(ND) {
+        for (lane, &start) in queries.starts.iter().enumerate() {
+            let Some(list) = lanes.part::<ND>(lane, at) else { continue };
+            let mut s = keys.dots::<S, ND>(simd, &queries.data[start..][..width], list) * scale;
+            let out = &mut scores[lane * ROW_BLOCK + at - from..][..ND];
+            s.store_slice(out);
+            if biased || list.len() < ND {
+                row_biased::<T>(head, list, lanes.pairs(lane, at, list.len()), out);
+                hide_rest(list.len(), out);
+                s = <T::Acc as Real>::N::<S>::from_slice(simd, out);
             }
+            tops[lane] = tops[lane].max(s);
+        }
+    }
+    let mut top = [T::Acc::NEG_INFINITY; TILE];
+    for lane in 0..TILE {
+        top[lane] = tops[lane].reduce_max();
+    }
+    top
+}
+
+#[inline(always)]
+fn sum<S: Simd, A: Real, V: Gather<A>, const ND: usize, const NC: usize>(
+    simd: S,
+    values: &mut V,
+    lanes: &LaneKeys,
+    from: usize,
+    weights: &[A],
+    softmax: &mut Softmax<A>,
+) {
+    let last = lanes.longest().min(from + ROW_BLOCK);
+    for at in (from..last).step_by(ND) {
+        for lane in 0..lanes.count() {
+            let Some(list) = lanes.part::<ND>(lane, at) else { continue };
+            let out = &mut softmax.out[lane * softmax.width..][..softmax.width];
+            let weights = &weights[lane * ROW_BLOCK + at - from..][..list.len()];
+            values.add::<S, ND, NC>(simd, out, weights, list);
         }
     }
 }
