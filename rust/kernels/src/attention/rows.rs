@@ -66,6 +66,13 @@ impl<'p, T: Storage> Panel<'p, T> {
         Blocks::new(data, usize::try_from(self.base).ok()?, self.view.strides[2], self.view.shape[3])
     }
 
+    /// The rows that were gathered last.
+    #[inline(always)]
+    pub(crate) fn rows(&self) -> Rows<'_, T::Acc> {
+        let data = T::as_acc(self.view.data).filter(|_| self.in_place).unwrap_or(&self.data);
+        Rows { data, starts: &self.starts }
+    }
+
     /// Brings a row into the cache: there is no safe prefetch, but a load that nothing waits for does as well.
     #[inline(always)]
     pub(crate) fn touch(&self, row: usize) {

@@ -1,6 +1,6 @@
 //! Forward and backward against the twin, at every level that this machine can run.
 
-use crate::inputs::{Case, PLAIN};
+use crate::inputs::{Case, Inputs, PLAIN, Random, listed};
 use crate::runs::{close, every_case, expected, run};
 use fractal_kernels::attention::levels;
 use fractal_kernels::executor::Serial;
@@ -75,6 +75,43 @@ fn every_width_in_every_dtype() {
                     close(&run::<bf16>(case, set, x, level, &Serial, None), &half, 2e-2, 2e-2, &what);
                 }
             });
+        }
+    }
+}
+
+/// A task of the forward pass has four query heads at most.
+#[test]
+fn groups_of_seven_heads() {
+    let case = Case { batch: 2, heads: 14, kv_heads: 2, d: 64, key_bias: true, edge_bias: true, ..PLAIN };
+    for (n, m) in [(17, 17), (40, 150)] {
+        every_case(n, m, &[case], |case, what, set, x, want| {
+            for (name, level) in levels() {
+                let what = format!("{what} {name}");
+                close(&run::<f64>(case, set, x, level, &Serial, None), want, 1e-12, 1e-12, &what);
+                close(&run::<f32>(case, set, x, level, &Serial, None), want, 1e-5, 1e-5, &what);
+            }
+        });
+    }
+}
+
+/// The row pairs of all seven heads are more than the backward pass holds at once.
+#[test]
+fn a_group_in_several_parts() {
+    let n = 600;
+    let mut random = Random(17);
+    let mut row = |i: usize| {
+        let far = (0..90).map(|_| (random.next() % n as u64) as i32);
+        far.chain((i.saturating_sub(20)..(i + 20).min(n)).map(|j| j as i32)).collect()
+    };
+    let set = listed((0..n).map(&mut row), n);
+    for case in [
+        Case { heads: 14, kv_heads: 2, key_bias: true, edge_bias: true, ..PLAIN },
+        Case { heads: 7, d: 24, dv: 40, ..PLAIN },
+    ] {
+        let x = Inputs::new(case, &set, &mut random);
+        let want = expected(case, &set, &x);
+        for (name, level) in levels() {
+            close(&run::<f64>(case, &set, &x, level, &Serial, None), &want, 1e-12, 1e-12, name);
         }
     }
 }

@@ -30,7 +30,7 @@ use task::{Halos, KeyGradients, QueryTask};
 const WAVE_TASKS: usize = 32;
 
 /// Bytes of row pairs that one wave aims for.
-const WAVE_BYTES: usize = 8 << 20;
+const WAVE_BYTES: usize = 4 << 20;
 
 /// What the forward pass left, and the incoming gradients.
 #[derive(Clone, Copy, Debug)]
@@ -124,9 +124,10 @@ pub(super) fn run_pairs<T: Storage>(
     let group = heads / kv_heads;
     let total = pairs.len();
     // What rows leave between the sweeps should stay in a cache.
-    let pair_bytes = plan.row_pairs() * group * size_of::<[T::Acc; 2]>();
-    let together = (WAVE_BYTES / pair_bytes.max(1)).clamp(1, total);
-    let chunk_tiles = (n * together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
+    let head_bytes = (plan.row_pairs() * size_of::<[T::Acc; 2]>()).max(1);
+    let together = (WAVE_BYTES / head_bytes).clamp(1, group);
+    let pairs_together = (WAVE_BYTES / (head_bytes * group)).clamp(1, total);
+    let chunk_tiles = (n * pairs_together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
     let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
     let waves = q
@@ -134,12 +135,13 @@ pub(super) fn run_pairs<T: Storage>(
         .zip(k.chunks_mut(wave_pairs * n_keys * d))
         .zip(v.chunks_mut(wave_pairs * n_keys * dv))
         .enumerate();
-    let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * group);
+    let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * together);
     for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
         let contexts: Vec<_> = problem.contexts(first..(first + wave_pairs).min(pairs.end)).collect();
-        let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, level, executor };
-        let biases = run.run(q, k, v, &mut row_pairs[..plan.row_pairs() * contexts.len()]);
+        let run =
+            Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, level, executor };
+        let biases = run.run(q, k, v, &mut row_pairs);
         for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
                 let row = head.batch.min(bias.batch - 1) * bias.heads + head.query_head.min(bias.heads - 1);
@@ -164,6 +166,8 @@ struct Wave<'a, 'p, T: Storage> {
     saved: &'a Saved<'p, T>,
     heads: &'a [HeadContext<T::Acc>],
     group: usize,
+    /// Query heads of a pair whose row pairs are held at once.
+    together: usize,
     level: Level,
     executor: &'a dyn Executor,
 }
@@ -209,67 +213,117 @@ impl<T: Storage> Wave<'_, '_, T> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by pair in the plan's order.
     fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], row_pairs: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = self.problem.widths();
-        let count = self.chunks.own.len();
         let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
         let wants_keys = self.problem.key_bias.is_some();
         let zero = T::Acc::default();
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
         let mut by_key = vec![zero; if wants_keys { n_keys * self.heads.len() } else { 0 }];
         let tile_pairs = self.problem.edge_bias.map_or(0, |b| b.map.tile_pairs());
-        let mut by_pair = vec![zero; tile_pairs * self.heads.len()];
+        let mut by_tile_pair = vec![zero; tile_pairs * self.heads.len()];
+        let mut by_row_pair = vec![Vec::new(); self.heads.len()];
 
         let widths = (padded(d), padded(dv));
         let biased = if wants_keys { self.group } else { 0 };
         let mut halos = Halos::new(self.chunks, self.heads.len() / self.group, widths, biased);
-        {
-            let own = self.own(k.values(), v.values(), &mut by_key);
-            let tasks = self.query_tasks(q, own, halos.split(), row_pairs, &mut by_pair);
-            self.executor.run(tasks.len(), &|i| {
-                let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
-                let heads = &self.heads[i / count * self.group..][..self.group];
-                dispatch!(self.level, simd => sweep_queries(
-                    simd, &mut task, self.problem, self.plan, self.saved, self.chunks, heads,
-                ));
-            });
-        }
-        {
-            let own: Vec<_> = self.own(k.values(), v.values(), &mut by_key).into_iter().map(Mutex::new).collect();
-            let transposed = (pairs > 0).then(|| self.plan.transposed());
-            self.executor.run(own.len(), &|i| {
-                let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
-                let (pair, owner) = (i / count, i % count);
-                for chunk in (0..count).filter(|&c| c != owner) {
-                    halos.add_to(&mut own, self.chunks, pair, chunk, owner);
+        let chunks = (0..self.heads.len()).flat_map(|_| 0..self.chunks.own.len());
+        let lengths = chunks.map(|chunk| self.tile_pairs(chunk).len());
+        let mut written = Written {
+            dq: deal(self.plan, q, d, self.chunks.tiles).into_iter().map(Some).collect(),
+            tile_pairs: cut(&mut by_tile_pair, lengths).map(Some).collect(),
+        };
+        for first in (0..self.group).step_by(self.together) {
+            let heads = first..(first + self.together).min(self.group);
+            let own = self.own(k.values(), v.values(), &mut by_key, &heads);
+            self.sweep_queries(&heads, own, halos.split(&heads), &mut written, row_pairs);
+            let own = self.own(k.values(), v.values(), &mut by_key, &heads);
+            self.sweep_keys(&heads, own, &halos, row_pairs);
+            if self.problem.edge_bias.is_some() && pairs > 0 {
+                for (head, row_pairs) in self.of_all_pairs(&heads).zip(row_pairs.chunks_exact(pairs)) {
+                    by_row_pair[head].extend(row_pairs.iter().map(|p| p[1]));
                 }
-                let Some(transposed) = transposed else { return };
-                let heads = &self.heads[pair * self.group..][..self.group];
-                let row_pairs = &row_pairs[pair * self.group * pairs..][..self.group * pairs];
-                dispatch!(self.level, simd => sweep_keys(
-                    simd, self.problem, self.saved, transposed, heads, row_pairs, self.chunks, owner, &mut own,
-                ));
-            });
+            }
         }
         k.finish(d);
         v.finish(dv);
-        let edges = self.problem.edge_bias.is_some();
         (0..self.heads.len())
             .map(|h| {
                 let keys = if wants_keys { by_key[h * n_keys..(h + 1) * n_keys].to_vec() } else { Vec::new() };
-                let mut by_pair = by_pair[h * tile_pairs..(h + 1) * tile_pairs].to_vec();
-                if edges {
-                    by_pair.extend(row_pairs[h * pairs..(h + 1) * pairs].iter().map(|p| p[1]));
-                }
+                let mut by_pair = by_tile_pair[h * tile_pairs..(h + 1) * tile_pairs].to_vec();
+                by_pair.append(&mut by_row_pair[h]);
                 (keys, by_pair)
             })
             .collect()
     }
 
-    /// Each (pair, chunk)'s own rows of dk and dv, and its part of the key bias of each head.
+    /// The first sweep, of some query heads of every (batch, key head) pair.
+    fn sweep_queries<'o, 'w: 'o>(
+        &self,
+        heads: &Range<usize>,
+        own: Vec<KeyGradients<'o, T::Acc>>,
+        halos: Vec<KeyGradients<'o, T::Acc>>,
+        written: &mut Written<'w, T>,
+        row_pairs: &'o mut [[T::Acc; 2]],
+    ) {
+        let count = self.chunks.own.len();
+        let tasks = self.query_tasks(heads, own, halos, written, row_pairs);
+        self.executor.run(tasks.len(), &|i| {
+            let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let heads = &self.heads[i / count * self.group..][heads.clone()];
+            dispatch!(self.level, simd => sweep_queries(
+                simd, &mut task, self.problem, self.plan, self.saved, self.chunks, heads,
+            ));
+        });
+    }
+
+    /// The second one.
+    fn sweep_keys(
+        &self,
+        heads: &Range<usize>,
+        own: Vec<KeyGradients<'_, T::Acc>>,
+        halos: &Halos<T::Acc>,
+        row_pairs: &[[T::Acc; 2]],
+    ) {
+        let (count, pairs) = (self.chunks.own.len(), self.plan.row_pairs());
+        let own: Vec<_> = own.into_iter().map(Mutex::new).collect();
+        let transposed = (pairs > 0).then(|| self.plan.transposed());
+        self.executor.run(own.len(), &|i| {
+            let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
+            let (pair, owner) = (i / count, i % count);
+            for chunk in (0..count).filter(|&c| c != owner) {
+                halos.add_to(&mut own, self.chunks, pair, heads.start, chunk, owner);
+            }
+            let Some(transposed) = transposed else { return };
+            let row_pairs = &row_pairs[pair * heads.len() * pairs..][..heads.len() * pairs];
+            let heads = &self.heads[pair * self.group..][heads.clone()];
+            dispatch!(self.level, simd => sweep_keys(
+                simd, self.problem, self.saved, transposed, heads, row_pairs, self.chunks, owner, &mut own,
+            ));
+        });
+    }
+
+    /// Those query heads of every (batch, key head) pair, by their place among all.
+    fn of_all_pairs(&self, heads: &Range<usize>) -> impl Iterator<Item = usize> {
+        let (group, heads) = (self.group, heads.clone());
+        (0..self.heads.len()).step_by(group).flat_map(move |first| heads.clone().map(move |head| first + head))
+    }
+
+    fn tiles(&self, chunk: usize) -> Range<usize> {
+        chunk * self.chunks.tiles..((chunk + 1) * self.chunks.tiles).min(self.plan.tiles())
+    }
+
+    /// The pairs of a chunk's tiles, if the bias of pairs asks for its gradient.
+    fn tile_pairs(&self, chunk: usize) -> Range<usize> {
+        let tiles = self.tiles(chunk);
+        self.problem.edge_bias.map_or(0..0, |b| b.map.tile_starts[tiles.start]..b.map.tile_starts[tiles.end])
+    }
+
+    /// Each (pair, chunk)'s own rows of dk and dv, and its part of the key bias of each of the heads.
     fn own<'o>(
         &self,
         k: &'o mut [T::Acc],
         v: &'o mut [T::Acc],
         by_key: &'o mut [T::Acc],
+        heads: &Range<usize>,
     ) -> Vec<KeyGradients<'o, T::Acc>> {
         let (d, dv) = self.problem.widths();
         let (order, own) = (self.chunks.order(), &self.chunks.own);
@@ -280,47 +334,54 @@ impl<T: Storage> Wave<'_, '_, T> {
             deal_parts(order, own, pairs, v, padded(dv)),
             deal_parts(order, own, biased, by_key, 1),
             own.len(),
+            heads,
         )
     }
 
-    fn query_tasks<'o>(
+    fn query_tasks<'o, 'w: 'o>(
         &self,
-        q: &'o mut [T],
+        heads: &Range<usize>,
         own: Vec<KeyGradients<'o, T::Acc>>,
         halos: Vec<KeyGradients<'o, T::Acc>>,
+        written: &mut Written<'w, T>,
         row_pairs: &'o mut [[T::Acc; 2]],
-        by_pair: &'o mut [T::Acc],
     ) -> Vec<Mutex<QueryTask<'o, T>>> {
         let (plan, count) = (self.plan, self.chunks.own.len());
-        let d = self.problem.widths().0;
-        let tiles = |c: usize| c * self.chunks.tiles..((c + 1) * self.chunks.tiles).min(plan.tiles());
-        let pair_range = |c: usize| plan.first_pair(tiles(c).start)..plan.first_pair(tiles(c).end);
-        let starts = self.problem.edge_bias.map(|b| &b.map.tile_starts);
-        let tile_pairs = |c: usize| starts.map_or(0..0, |s| s[tiles(c).start]..s[tiles(c).end]);
+        let pair_range = |chunk: usize| {
+            let tiles = self.tiles(chunk);
+            plan.first_pair(tiles.start)..plan.first_pair(tiles.end)
+        };
         // All chunks of the first head, then of the next.
-        let chunk_of = (0..self.heads.len() * count).map(|i| i % count);
-        let mut pairs: Vec<_> = cut(row_pairs, chunk_of.clone().map(|c| pair_range(c).len())).map(Some).collect();
-        let mut edges: Vec<_> = cut(by_pair, chunk_of.map(|c| tile_pairs(c).len())).map(Some).collect();
-        let mut rows: Vec<Option<TaskRows<'_, T>>> =
-            deal(plan, q, d, self.chunks.tiles).into_iter().map(Some).collect();
+        let chunks = self.of_all_pairs(heads).flat_map(|_| 0..count);
+        let mut pairs: Vec<_> = cut(row_pairs, chunks.map(|c| pair_range(c).len())).map(Some).collect();
         own.into_iter()
             .zip(halos)
             .enumerate()
             .map(|(i, (own, halo))| {
                 let (pair, chunk) = (i / count, i % count);
-                let heads = pair * self.group..(pair + 1) * self.group;
+                let of_chunk = || heads.clone().map(|head| (pair * self.group + head) * count + chunk);
+                let held = || (pair * heads.len()..(pair + 1) * heads.len()).map(|head| head * count + chunk);
                 Mutex::new(QueryTask {
                     chunk,
-                    tiles: tiles(chunk),
-                    dq: heads.clone().filter_map(|h| rows[h * count + chunk].take()).collect(),
+                    tiles: self.tiles(chunk),
+                    first: heads.start == 0,
+                    dq: of_chunk().filter_map(|at| written.dq[at].take()).collect(),
                     own,
                     halo,
-                    row_pairs: heads.clone().filter_map(|h| pairs[h * count + chunk].take()).collect(),
+                    row_pairs: held().filter_map(|at| pairs[at].take()).collect(),
                     first_pair: pair_range(chunk).start,
-                    tile_pairs: heads.filter_map(|h| edges[h * count + chunk].take()).collect(),
-                    first_tile_pair: tile_pairs(chunk).start,
+                    tile_pairs: of_chunk().filter_map(|at| written.tile_pairs[at].take()).collect(),
+                    first_tile_pair: self.tile_pairs(chunk).start,
                 })
             })
             .collect()
     }
+}
+
+/// What the first sweep writes but once, by head and chunk.
+struct Written<'a, T: Storage> {
+    /// Rows of dq.
+    dq: Vec<Option<TaskRows<'a, T>>>,
+    /// ds of the pairs in tiles.
+    tile_pairs: Vec<Option<&'a mut [T::Acc]>>,
 }

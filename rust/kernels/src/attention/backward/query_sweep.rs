@@ -135,15 +135,21 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
     #[inline(always)]
     fn run<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, heads: &[HeadContext<T::Acc>]) {
         let width = self.qt.len() / TILE;
-        task.own.clear();
+        if task.first {
+            task.own.clear();
+        }
         // They are zeros, but a system that has not yet given the pages would do so twice: for the first read, then for
         // the first write.
         task.halo.clear();
-        for (g, head) in heads.iter().enumerate() {
-            self.inputs.select(head.batch, head.query_head);
-            self.keys.select(head.batch, head.key_head);
-            self.values.select(head.batch, head.key_head);
-            for tile in task.tiles.clone() {
+        self.keys.select(heads[0].batch, heads[0].key_head);
+        self.values.select(heads[0].batch, heads[0].key_head);
+        for tile in task.tiles.clone() {
+            if self.plan.has_rows() {
+                self.lanes.fill(self.plan, tile, true);
+            }
+            // The query heads of a key head one after the other, while its rows and their gradients are in cache.
+            for (g, head) in heads.iter().enumerate() {
+                self.inputs.select(head.batch, head.query_head);
                 simd.vectorize(
                     #[inline(always)]
                     || self.prepare(simd, head, tile),
@@ -156,7 +162,6 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
                     self.dq.fill(T::Acc::default());
                 }
                 if self.plan.has_rows() {
-                    self.lanes.fill(self.plan, tile, true);
                     simd.vectorize(
                         #[inline(always)]
                         || self.row_part(simd, task, g, head, tile),

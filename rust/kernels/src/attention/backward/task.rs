@@ -20,19 +20,22 @@ pub(super) struct KeyGradients<'a, A> {
 }
 
 impl<'a, A: Real> KeyGradients<'a, A> {
-    /// One for each (pair, chunk) from the rows of each (pair, chunk), and of each (head, chunk) for the bias.
+    /// One for each (pair, chunk) from the rows of each (pair, chunk), and of each (head, chunk) for the bias, of which those
+    /// of some heads of a pair are taken.
     pub(super) fn of_tasks(
         k: Vec<TaskRows<'a, A>>,
         v: Vec<TaskRows<'a, A>>,
         bias: Vec<TaskRows<'a, A>>,
         chunks: usize,
+        heads: &Range<usize>,
     ) -> Vec<Self> {
         let group = bias.len() / k.len().max(1);
         let mut bias: Vec<_> = bias.into_iter().map(Some).collect();
         let rows = k.into_iter().zip(v).enumerate();
         rows.map(|(i, (k, v))| {
             let (first, chunk) = (i / chunks * group, i % chunks);
-            let bias = (first..first + group).filter_map(|head| bias[head * chunks + chunk].take()).collect();
+            let heads = first + heads.start.min(group)..first + heads.end.min(group);
+            let bias = heads.filter_map(|head| bias[head * chunks + chunk].take()).collect();
             Self { k, v, bias }
         })
         .collect()
@@ -71,23 +74,25 @@ impl<A: Real> Halos<A> {
         Self { k: zeros(widths.0), v: zeros(widths.1), bias: zeros(biased), widths, parts, pairs, biased }
     }
 
-    /// What each task may write: all chunks of the first pair, then of the next.
-    pub(super) fn split(&mut self) -> Vec<KeyGradients<'_, A>> {
+    /// What each task may write for some heads of a pair: all chunks of the first pair, then of the next.
+    pub(super) fn split(&mut self, heads: &Range<usize>) -> Vec<KeyGradients<'_, A>> {
         let (parts, pairs) = (&self.parts, self.pairs);
         KeyGradients::of_tasks(
             deal_parts(None, parts, pairs, &mut self.k, self.widths.0),
             deal_parts(None, parts, pairs, &mut self.v, self.widths.1),
             deal_parts(None, parts, pairs * self.biased, &mut self.bias, 1),
             parts.len(),
+            heads,
         )
     }
 
-    /// Adds the slots of `chunk` that `owner` owns to the owner's gradients.
+    /// Adds the slots of `chunk` that `owner` owns to the owner's gradients; those of the bias begin at a head of the pair.
     pub(super) fn add_to(
         &self,
         own: &mut KeyGradients<'_, A>,
         chunks: &Chunks,
         pair: usize,
+        head: usize,
         chunk: usize,
         owner: usize,
     ) {
@@ -98,7 +103,7 @@ impl<A: Real> Halos<A> {
             add(own.k.row(row), &self.k[(first + slot) * d..][..d]);
             add(own.v.row(row), &self.v[(first + slot) * dv..][..dv]);
             for (g, own) in own.bias.iter_mut().enumerate() {
-                own.row(row)[0] += self.bias[(pair * self.biased + g) * all + self.parts[chunk].start + slot];
+                own.row(row)[0] += self.bias[(pair * self.biased + head + g) * all + self.parts[chunk].start + slot];
             }
         }
     }
@@ -112,6 +117,8 @@ fn add<A: Real>(into: &mut [A], from: &[A]) {
 pub(super) struct QueryTask<'a, T: Storage> {
     pub(super) chunk: usize,
     pub(super) tiles: Range<usize>,
+    /// The first one of its (batch, key head) pair and chunk: nothing was added to its own gradients yet.
+    pub(super) first: bool,
     /// Rows of dq by head.
     pub(super) dq: Vec<TaskRows<'a, T>>,
     pub(super) own: KeyGradients<'a, T::Acc>,

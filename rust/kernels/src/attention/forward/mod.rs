@@ -7,7 +7,6 @@ mod tile_part;
 
 use super::element::{Real, Storage};
 use super::head::HeadContext;
-use super::micro::transpose;
 use super::problem::Problem;
 use super::rows::{Panel, TaskRows, deal};
 use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
@@ -23,6 +22,9 @@ pub(super) use tile_part::add_terms;
 
 /// Tiles of one task.
 const TASK_TILES: usize = 16;
+
+/// Query heads of one task.
+const HEADS: usize = 4;
 
 /// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous.
 pub fn forward<T: Storage>(
@@ -78,20 +80,27 @@ pub(super) fn run_pairs<T: Storage>(
         return decode(problem, &plan.keys(0), pairs, level, executor, out, lse);
     }
     let contexts: Vec<HeadContext<T::Acc>> = problem.contexts(pairs).collect();
-    let per_head = plan.tiles().div_ceil(TASK_TILES);
+    let (_, heads, kv_heads) = problem.heads();
+    let parts = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(plan, out, problem.widths().1, TASK_TILES);
     let lse = deal(plan, lse, 1, TASK_TILES);
-    let slots: Vec<_> = out.into_iter().zip(lse).map(Mutex::new).collect();
-    let (_, heads, kv_heads) = problem.heads();
-    let group = heads / kv_heads;
-    executor.run(slots.len(), &|task| {
-        // Query heads of one key head one after the other over the same tiles: their keys and values are still in cache.
-        let (pair, rest) = (task / (group * per_head), task % (group * per_head));
-        let (part, head) = (rest / group, pair * group + rest % group);
-        let mut slot = slots[head * per_head + part].lock().unwrap_or_else(PoisonError::into_inner);
-        let head = &contexts[head];
+    let mut outputs: Vec<Option<Outputs<'_, T>>> = out.into_iter().zip(lse).map(Some).collect();
+    // The query heads of a key head share its rows.
+    let mut tasks = Vec::with_capacity(outputs.len());
+    for first in (0..contexts.len()).step_by(heads / kv_heads) {
+        for together in (first..first + heads / kv_heads).step_by(HEADS) {
+            let heads = together..(together + HEADS).min(first + heads / kv_heads);
+            for part in 0..parts {
+                let outputs: Vec<_> = heads.clone().filter_map(|head| outputs[head * parts + part].take()).collect();
+                tasks.push((heads.clone(), part, Mutex::new(outputs)));
+            }
+        }
+    }
+    executor.run(tasks.len(), &|task| {
+        let (heads, part, outputs) = &tasks[task];
+        let mut outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let tiles = part * TASK_TILES..((part + 1) * TASK_TILES).min(plan.tiles());
-        dispatch!(level, simd => run_task(simd, problem, plan, head, tiles, &mut slot));
+        dispatch!(level, simd => run_task(simd, problem, plan, &contexts[heads.clone()], tiles, &mut outputs));
     });
 }
 
@@ -102,20 +111,20 @@ fn run_task<S: Simd, T: Storage>(
     simd: S,
     problem: &Problem<'_, T>,
     plan: &Plan,
-    head: &HeadContext<T::Acc>,
+    heads: &[HeadContext<T::Acc>],
     tiles: Range<usize>,
-    out: &mut Outputs<'_, T>,
+    outputs: &mut [Outputs<'_, T>],
 ) {
     // Vectors a tile, keys scored at a time, native lanes, native vectors of columns at a time: what fills 32 registers
     // of 512 bits, 16 of 256, 16 or 32 of 128.
     let queries = <<T::Acc as Real>::V<S> as SimdBase<S>>::LEN;
     match (queries, <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN) {
-        (TILE, 16) => Task::<T, 1, 8, 16, 4>::new(problem, plan, head).run(simd, tiles, out),
-        (TILE, 8) => Task::<T, 1, 6, 8, 2>::new(problem, plan, head).run(simd, tiles, out),
-        (TILE, _) => Task::<T, 1, 2, 4, 2>::new(problem, plan, head).run(simd, tiles, out),
-        (_, 8) => Task::<T, 2, 4, 8, 4>::new(problem, plan, head).run(simd, tiles, out),
-        (_, 4) => Task::<T, 2, 2, 4, 2>::new(problem, plan, head).run(simd, tiles, out),
-        (_, _) => Task::<T, 2, 1, 2, 2>::new(problem, plan, head).run(simd, tiles, out),
+        (TILE, 16) => Task::<T, 1, 8, 16, 4>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (TILE, 8) => Task::<T, 1, 6, 8, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (TILE, _) => Task::<T, 1, 2, 4, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (_, 8) => Task::<T, 2, 4, 8, 4>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (_, 4) => Task::<T, 2, 2, 4, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (_, _) => Task::<T, 2, 1, 2, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
     }
 }
 
@@ -123,55 +132,71 @@ fn run_task<S: Simd, T: Storage>(
 struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     problem: &'p Problem<'p, T>,
     plan: &'p Plan,
-    head: &'p HeadContext<T::Acc>,
-    queries: Panel<'p, T>,
+    heads: Vec<Head<'p, T>>,
     keys: Panel<'p, T>,
     values: Panel<'p, T>,
-    /// The tile's queries as columns, scaled for base-2 exponentials.
-    qt: Aligned<T::Acc>,
-    /// Scores, then weights, of a block of the tile's keys.
+    /// Scores, then weights, of a block of the tile's keys and one head.
     scores: Aligned<T::Acc>,
-    /// The same of row keys, lane by lane.
-    row_scores: Aligned<T::Acc>,
-    softmax: Softmax<T::Acc>,
     block: TileKeys,
     lanes: LaneKeys,
 }
 
-impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'p, T, NQ, NK, ND, NC> {
-    fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, head: &'p HeadContext<T::Acc>) -> Self {
+/// One of the query heads of a task.
+struct Head<'p, T: Storage> {
+    context: &'p HeadContext<T::Acc>,
+    queries: Panel<'p, T>,
+    /// The tile's queries as columns, scaled for base-2 exponentials.
+    qt: Aligned<T::Acc>,
+    /// Scores, then weights, of row keys, lane by lane.
+    row_scores: Aligned<T::Acc>,
+    softmax: Softmax<T::Acc>,
+}
+
+impl<'p, T: Storage> Head<'p, T> {
+    fn new(problem: &'p Problem<'p, T>, plan: &Plan, context: &'p HeadContext<T::Acc>) -> Self {
         let (d, dv) = problem.widths();
-        let mut task = Self {
-            problem,
-            plan,
-            head,
-            queries: Panel::new(problem.q),
-            keys: Panel::new(problem.k),
-            values: Panel::new(problem.v),
+        let mut queries = Panel::new(problem.q);
+        queries.select(context.batch, context.query_head);
+        Self {
+            context,
+            queries,
             qt: Aligned::zeros(TILE * padded(d)),
-            scores: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
             row_scores: Aligned::zeros(if plan.has_rows() { TILE * ROW_BLOCK } else { 0 }),
             softmax: Softmax::new(padded(dv)),
+        }
+    }
+}
+
+impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'p, T, NQ, NK, ND, NC> {
+    fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, heads: &'p [HeadContext<T::Acc>]) -> Self {
+        let (mut keys, mut values) = (Panel::new(problem.k), Panel::new(problem.v));
+        keys.select(heads[0].batch, heads[0].key_head);
+        values.select(heads[0].batch, heads[0].key_head);
+        Self {
+            problem,
+            plan,
+            heads: heads.iter().map(|context| Head::new(problem, plan, context)).collect(),
+            keys,
+            values,
+            scores: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
             block: TileKeys::default(),
             lanes: LaneKeys::default(),
-        };
-        task.queries.select(head.batch, head.query_head);
-        task.keys.select(head.batch, head.key_head);
-        task.values.select(head.batch, head.key_head);
-        task
+        }
     }
 
     #[inline(always)]
-    fn run<S: Simd>(&mut self, simd: S, tiles: Range<usize>, out: &mut Outputs<'_, T>) {
+    fn run<S: Simd>(&mut self, simd: S, tiles: Range<usize>, outputs: &mut [Outputs<'_, T>]) {
         let first = tiles.start;
         for tile in tiles {
-            self.softmax.clear();
+            for head in &mut self.heads {
+                head.softmax.clear();
+            }
             simd.vectorize(
                 #[inline(always)]
                 || self.tile_part(simd, tile),
             );
             if self.plan.has_rows() {
-                self.lanes.fill(self.plan, tile, self.head.pair_bias.is_some());
+                self.lanes.fill(self.plan, tile, self.problem.edge_bias.is_some());
                 simd.vectorize(
                     #[inline(always)]
                     || self.row_part(simd, tile),
@@ -179,24 +204,18 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             }
             simd.vectorize(
                 #[inline(always)]
-                || self.finish(simd, self.plan.lanes(tile), (tile - first) * TILE, out),
+                || self.finish(simd, self.plan.lanes(tile), (tile - first) * TILE, outputs),
             );
         }
     }
 
-    /// Transposes the tile's queries.
     #[inline(always)]
-    fn prepare<S: Simd>(&mut self, simd: S, tile: usize) {
-        let (plan, scale) = (self.plan, self.problem.scale2());
-        let rows = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
-        transpose(simd, rows, scale, self.qt.lanes_mut());
-    }
-
-    #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, lanes: usize, first: usize, (out, lse): &mut Outputs<'_, T>) {
-        for lane in 0..lanes {
-            lse.row(first + lane)[0] = self.softmax.log_sum(lane);
-            self.softmax.write(simd, lane, out.row(first + lane));
+    fn finish<S: Simd>(&mut self, simd: S, lanes: usize, first: usize, outputs: &mut [Outputs<'_, T>]) {
+        for (head, (out, lse)) in self.heads.iter_mut().zip(outputs) {
+            for lane in 0..lanes {
+                lse.row(first + lane)[0] = head.softmax.log_sum(lane);
+                head.softmax.write(simd, lane, out.row(first + lane));
+            }
         }
     }
 }

@@ -1,65 +1,83 @@
 //! The tile's shared keys: two small matrix products with a softmax between.
 
-use super::Task;
+use super::{Head, Task};
 use crate::attention::element::{Real, Storage};
-use crate::attention::micro::{by_term, hide, load, load_lanes, scores, store, store_lanes};
+use crate::attention::micro::{by_term, hide, load, load_lanes, scores, store, store_lanes, transpose};
+use crate::attention::problem::Problem;
 use crate::attention::rows::Rows;
 use crate::attention::scratch::{biased, group_ranges, whole_steps};
-use crate::plan::{Cursor, TILE};
+use crate::plan::{Cursor, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'_, T, NQ, NK, ND, NC> {
     #[inline(always)]
     pub(super) fn tile_part<S: Simd>(&mut self, simd: S, tile: usize) {
-        let mut cursor = Cursor::default();
-        let mut pair = self.problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
-        let mut prepared = false;
+        let (mut cursor, mut prepared) = (Cursor::default(), false);
+        let mut first_pair = self.problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
         while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
-            if !prepared {
-                self.prepare(simd, tile);
-                prepared = true;
-            }
             self.block.pad(NK);
-            let top = self.score_block(simd, tile, &mut pair);
-            self.weigh_block(simd, top);
-            if let Some(draw) = &self.head.draw {
-                for (p, &key) in self.scores.lanes_mut().iter_mut().zip(&self.block.keys) {
-                    for (lane, p) in p.iter_mut().enumerate().take(self.plan.lanes(tile)) {
-                        *p *= draw.factor(self.plan.query(tile, lane), key as usize);
+            let ranges = group_ranges(&self.block);
+            let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
+            let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
+            let mut pair = first_pair;
+            for head in &mut self.heads {
+                if !prepared {
+                    head.prepare(simd, self.problem, self.plan, tile);
+                }
+                pair = first_pair;
+                let scores = &mut self.scores.lanes_mut()[..self.block.keys.len()];
+                let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, &self.block, keys, scores, &mut pair);
+                head.weigh_block::<S, NQ>(simd, top, scores);
+                if let Some(draw) = &head.context.draw {
+                    for (p, &key) in scores.iter_mut().zip(&self.block.keys) {
+                        for (lane, p) in p.iter_mut().enumerate().take(self.plan.lanes(tile)) {
+                            *p *= draw.factor(self.plan.query(tile, lane), key as usize);
+                        }
                     }
                 }
+                let softmax = &mut head.softmax;
+                let fresh = softmax.fresh();
+                softmax.begun();
+                for (group, range) in ranges.iter().cloned().enumerate() {
+                    let out = &mut softmax.out[4 * group * softmax.width..][..4 * softmax.width];
+                    let weights = &scores[range.clone()];
+                    add_terms::<S, T::Acc, NC>(simd, out, fresh, weights, group, values.range(range));
+                }
             }
-            let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
-            let fresh = self.softmax.fresh();
-            self.softmax.begun();
-            for (group, range) in group_ranges(&self.block).into_iter().enumerate() {
-                let out = &mut self.softmax.out[4 * group * self.softmax.width..][..4 * self.softmax.width];
-                add_terms::<S, T::Acc, NC>(
-                    simd,
-                    out,
-                    fresh,
-                    &self.scores.lanes()[range.clone()],
-                    group,
-                    values.range(range),
-                );
-            }
+            (first_pair, prepared) = (pair, true);
         }
+    }
+}
+
+impl<T: Storage> Head<'_, T> {
+    /// Transposes the tile's queries.
+    #[inline(always)]
+    fn prepare<S: Simd>(&mut self, simd: S, problem: &Problem<'_, T>, plan: &Plan, tile: usize) {
+        let rows = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
+        transpose(simd, rows, problem.scale2(), self.qt.lanes_mut());
     }
 
     /// Base-2 scores of the block's keys, biased and masked; returns their maximum by lane.
     #[inline(always)]
-    fn score_block<S: Simd>(&mut self, simd: S, tile: usize, pair: &mut usize) -> [<T::Acc as Real>::V<S>; NQ] {
-        let block = &self.block;
-        let keys = self.keys.gather(block.keys.iter().map(|&j| j as usize));
+    fn score_block<S: Simd, const NQ: usize, const NK: usize>(
+        &mut self,
+        simd: S,
+        plan: &Plan,
+        tile: usize,
+        block: &TileKeys,
+        keys: Rows<'_, T::Acc>,
+        out: &mut [[T::Acc; TILE]],
+        pair: &mut usize,
+    ) -> [<T::Acc as Real>::V<S>; NQ] {
         let mut top = [<T::Acc as Real>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
-        let plain = !self.head.biased();
-        let (out, _) = self.scores.lanes_mut()[..block.keys.len()].as_chunks_mut::<NK>();
+        let plain = !self.context.biased();
+        let (out, _) = out.as_chunks_mut::<NK>();
         let (masks, _) = block.masks.as_chunks::<NK>();
         for (step, (out, masks)) in out.iter_mut().zip(masks).enumerate() {
             let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, self.qt.lanes());
             for i in 0..NK {
                 if !plain {
-                    biased::<S, T, NQ>(simd, self.head, block, step * NK + i, pair, &mut s[i]);
+                    biased::<S, T, NQ>(simd, self.context, block, step * NK + i, pair, &mut s[i]);
                 }
                 hide::<S, T::Acc, NQ>(simd, &mut s[i], masks[i]);
                 for n in 0..NQ {
@@ -68,7 +86,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 store_lanes::<S, T::Acc, NQ>(&mut out[i], s[i]);
             }
             // The next tile's queries come from memory while this tile's scores are computed.
-            for query in self.plan.next_queries(tile, step) {
+            for query in plan.next_queries(tile, step) {
                 self.queries.touch(query);
             }
         }
@@ -77,10 +95,15 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
 
     /// Turns the block's scores into weights and adds them to the sums.
     #[inline(always)]
-    fn weigh_block<S: Simd>(&mut self, simd: S, top: [<T::Acc as Real>::V<S>; NQ]) {
+    fn weigh_block<S: Simd, const NQ: usize>(
+        &mut self,
+        simd: S,
+        top: [<T::Acc as Real>::V<S>; NQ],
+        scores: &mut [[T::Acc; TILE]],
+    ) {
         let base = self.softmax.raise(simd, top);
         let mut sums = load_lanes::<S, T::Acc, NQ>(simd, &self.softmax.sum);
-        for p in &mut self.scores.lanes_mut()[..self.block.keys.len()] {
+        for p in scores {
             let mut s = load_lanes::<S, T::Acc, NQ>(simd, p);
             for n in 0..NQ {
                 s[n] = T::Acc::exp2(simd, s[n] - base[n]);
