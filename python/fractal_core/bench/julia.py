@@ -15,7 +15,7 @@ from fractal_core.bench.settings import Settings
 __all__ = ["julia"]
 
 _PEERS = {"numba": "numba, parallel, float64", "numpy": "NumPy"}
-_NOTE = "paired processes in turn, the second of two calls; the other one's threads sleep"
+_NOTE = "paired processes in turn, the call after 0.1 s of calls; the other one's threads sleep"
 
 
 def julia(settings: Settings, *, side: int = 1024, max_iter: int = 256) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from fractal_core.bench.clock import Call, interleaved
 from fractal_core.bench.peers import dense
 from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
-from fractal_core.bench.soft_julia import torch_soft_julia
+from fractal_core.bench.soft_julia_worker import torch_soft_julia
 from fractal_core.nn import (
     CantorSetAttention,
     DragonCurveAttention,
