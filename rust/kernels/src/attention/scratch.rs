@@ -81,11 +81,19 @@ pub(crate) struct LaneKeys {
     consecutive: bool,
     longest: usize,
     buffer: Vec<u32>,
+    /// The tile, or the first key, that these belong to.
+    of: Option<usize>,
 }
 
 impl LaneKeys {
     /// Reads a tile's row keys, with their pair numbers if `pairs`.
     pub(crate) fn fill(&mut self, plan: &Plan, tile: usize, pairs: bool) {
+        let before = self.of.replace(tile);
+        if before.is_some_and(|before| before + 1 == tile)
+            && let Some(step) = plan.row_step(tile)
+        {
+            return self.advance(step);
+        }
         self.keys.clear();
         self.ptr.clear();
         self.pairs.clear();
@@ -108,8 +116,26 @@ impl LaneKeys {
         }
     }
 
+    /// All keys 16 on, and their pairs as many on.
+    fn advance(&mut self, pairs: usize) {
+        self.keys.iter_mut().for_each(|key| *key += TILE as u32);
+        self.pairs.iter_mut().for_each(|pair| *pair += pairs);
+    }
+
     /// Reads the queries of some keys' row pairs, the keys as lanes.
-    pub(crate) fn fill_transposed(&mut self, transposed: &Transposed, keys: impl Iterator<Item = usize>) {
+    pub(crate) fn fill_transposed(
+        &mut self,
+        transposed: &Transposed,
+        keys: impl ExactSizeIterator<Item = usize> + Clone,
+    ) {
+        let (count, first) = (keys.len(), keys.clone().next());
+        let before = std::mem::replace(&mut self.of, first);
+        if let (Some(before), Some(first), TILE) = (before, first, count)
+            && before + TILE == first
+            && let Some(step) = transposed.step(first)
+        {
+            return self.advance(step);
+        }
         self.keys.clear();
         self.ptr.clear();
         self.pairs.clear();

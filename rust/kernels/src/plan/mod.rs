@@ -292,6 +292,17 @@ impl Plan {
         }
     }
 
+    /// The row keys of a tile are those of the tile before it, 16 on; their pairs are as many on as this says.
+    #[inline]
+    pub(crate) fn row_step(&self, tile: usize) -> Option<usize> {
+        match &self.form {
+            PlanForm::Shifted(p) if tile > 0 && self.lanes(tile) == TILE => {
+                p.follows(tile, self.n_keys).then(|| p.pairs_per_tile())
+            }
+            PlanForm::Shifted(_) | PlanForm::Listed(_) => None,
+        }
+    }
+
     /// All keys of a query that has a tile for itself, in no order.
     pub(crate) fn keys(&self, tile: usize) -> Vec<u32> {
         let (mut cursor, mut block, mut buffer) = (Cursor::default(), TileKeys::default(), Vec::new());

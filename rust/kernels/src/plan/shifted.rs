@@ -19,6 +19,8 @@ pub(crate) struct Shifted {
     /// The pair of each lane offset among those of the tile: by offset, then lane, so that the pairs of one offset, which
     /// neighbouring keys ask for one after the other, are neighbours in memory.
     slots: Vec<u32>,
+    /// The lowest and the highest row offset.
+    row_span: (i64, i64),
 }
 
 impl Shifted {
@@ -67,7 +69,9 @@ impl Shifted {
         for (slot, at) in by_offset.into_iter().enumerate() {
             slots[at] = slot as u32;
         }
-        Self { q_offset, keys, masks, lane_ptr, lane_offsets, slots }
+        let end = |best: Option<&i64>| best.copied().unwrap_or_default();
+        let row_span = (end(lane_offsets.iter().min()), end(lane_offsets.iter().max()));
+        Self { q_offset, keys, masks, lane_ptr, lane_offsets, slots, row_span }
     }
 
     #[inline]
@@ -120,6 +124,17 @@ impl Shifted {
         buffer.extend(offsets[first..last.max(first)].iter().map(|&o| (position - o) as u32));
         let slots = &self.slots[self.lane_ptr[lane] + first..self.lane_ptr[lane] + last.max(first)];
         (buffer, RowPairs::Slots(self.first_pair(tile), slots))
+    }
+
+    /// The row keys of a full tile are those of the tile before it, 16 on: no lane of either lacks one at an end.
+    pub(crate) fn follows(&self, tile: usize, n_keys: usize) -> bool {
+        let first = (tile * TILE) as i64 + self.q_offset;
+        let (lowest, highest) = self.row_span;
+        first - TILE as i64 - highest >= 0 && first + TILE as i64 - 1 - lowest < n_keys as i64
+    }
+
+    pub(crate) fn row_span(&self) -> (i64, i64) {
+        self.row_span
     }
 
     pub(crate) fn row_pairs(&self, tiles: usize) -> usize {

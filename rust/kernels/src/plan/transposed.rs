@@ -10,7 +10,14 @@ pub(crate) enum Transposed {
     /// By key: `pairs[key_ptr[j]..key_ptr[j + 1]]` as `[query, pair]`.
     Listed { key_ptr: Vec<usize>, pairs: Vec<[u32; 2]> },
     /// By residue of (key − `q_offset`) modulo the tile: `(offset, slot)`, offsets increasing.
-    Shifted { residues: Vec<Vec<(i64, usize)>>, pairs_per_tile: usize, q_offset: i64, n_queries: usize },
+    Shifted {
+        residues: Vec<Vec<(i64, usize)>>,
+        pairs_per_tile: usize,
+        q_offset: i64,
+        n_queries: usize,
+        /// The lowest and the highest offset.
+        span: (i64, i64),
+    },
 }
 
 impl Transposed {
@@ -45,7 +52,17 @@ impl Transposed {
         for list in &mut residues {
             list.sort_unstable();
         }
-        Self::Shifted { residues, pairs_per_tile: plan.pairs_per_tile(), q_offset: plan.q_offset(), n_queries }
+        let (pairs_per_tile, q_offset, span) = (plan.pairs_per_tile(), plan.q_offset(), plan.row_span());
+        Self::Shifted { residues, pairs_per_tile, q_offset, n_queries, span }
+    }
+
+    /// The queries of 16 keys from this one on are those of the 16 keys before, 16 on; their pairs are as many on as this
+    /// says.
+    pub(crate) fn step(&self, first: usize) -> Option<usize> {
+        let Self::Shifted { pairs_per_tile, q_offset, n_queries, span, .. } = self else { return None };
+        let at = first as i64 - q_offset;
+        let (lowest, highest) = (at - TILE as i64 + span.0, at + TILE as i64 - 1 + span.1);
+        (lowest >= 0 && highest < *n_queries as i64).then_some(*pairs_per_tile)
     }
 
     /// Appends the query and the pair number of every row pair of a key, queries increasing.
@@ -56,7 +73,7 @@ impl Transposed {
                 queries.extend(pairs.iter().map(|pair| pair[0]));
                 numbers.extend(pairs.iter().map(|pair| pair[1] as usize));
             }
-            Self::Shifted { residues, pairs_per_tile, q_offset, n_queries } => {
+            Self::Shifted { residues, pairs_per_tile, q_offset, n_queries, .. } => {
                 let at = key as i64 - q_offset;
                 let list = &residues[at.rem_euclid(TILE as i64) as usize];
                 // 0 <= at + offset < n_queries
