@@ -27,7 +27,7 @@ times.
 _PAIRS = """\
 Codecs run in paired processes, since hilbertsfc needs CPython 3.12; both get arrays of the same narrow dtypes. Julia
 fields do too: the threads of numba go on spinning after a call, and what torch's graph of a soft field frees is given
-back to the system in the next call, whose ever it is. There each side calls for a tenth of a second before the call that
+back to the system in the next call, of either side. Each side calls for a tenth of a second before the call that
 counts, until the system has given its threads a core each.
 """
 
