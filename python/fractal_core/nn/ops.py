@@ -195,11 +195,11 @@ def _attention_backward(
     """
     dq, dk, dv, dkey_bias, dedge_bias = grads = _gradients(q, k, v, key_bias, edge_bias)
     _native.attention_backward(
-        _array(dq),
-        _array(dk),
-        _array(dv),
-        None if key_bias is None else _array(dkey_bias.zero_()),
-        None if edge_bias is None else _array(dedge_bias.zero_()),
+        _bits(dq),
+        _bits(dk),
+        _bits(dv),
+        None if key_bias is None else _bits(dkey_bias.zero_()),
+        None if edge_bias is None else _bits(dedge_bias.zero_()),
         _array(dout.to(q.dtype)),
         _maybe(dlse),
         _array(q),

@@ -21,7 +21,6 @@ pub(crate) struct HeadContext<A> {
 
 impl<A: Real> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
-        let (_, heads, kv_heads) = problem.heads();
         let n_keys = problem.k.shape[2];
         let base2 = |x: A| A::from_f64(x.to_f64() * LOG2_E);
         let bias = problem.key_bias.map(|b| b.row(batch, head, n_keys).iter().map(|&x| base2(x)).collect::<Vec<A>>());
@@ -37,7 +36,7 @@ impl<A: Real> HeadContext<A> {
         Self {
             batch,
             query_head: head,
-            key_head: head / (heads / kv_heads),
+            key_head: head / problem.group(),
             key_bias,
             pair_bias: problem.edge_bias.map(|b| {
                 let row = head.min(b.heads - 1) * b.map.pairs();

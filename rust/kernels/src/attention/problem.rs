@@ -119,6 +119,18 @@ impl<T: Storage> Problem<'_, T> {
         (self.q.shape[0], self.q.shape[1], self.k.shape[1])
     }
 
+    /// Query heads of each key head.
+    pub(crate) fn group(&self) -> usize {
+        let (_, heads, kv_heads) = self.heads();
+        heads / kv_heads
+    }
+
+    /// The query heads of some pairs, counted through all batches.
+    pub(crate) fn query_heads(&self, pairs: &Range<usize>) -> Range<usize> {
+        let group = self.group();
+        pairs.start * group..pairs.end * group
+    }
+
     /// Every (batch, key head) pair, counted through.
     pub(crate) fn pairs(&self) -> Range<usize> {
         0..self.k.shape[0] * self.k.shape[1]
@@ -126,9 +138,8 @@ impl<T: Storage> Problem<'_, T> {
 
     /// What the query heads of some pairs need, head after head.
     pub(crate) fn contexts(&self, pairs: Range<usize>) -> impl Iterator<Item = HeadContext<T::Acc>> {
-        let (_, heads, kv_heads) = self.heads();
-        let group = heads / kv_heads;
-        (pairs.start * group..pairs.end * group).map(move |i| HeadContext::new(self, i / heads, i % heads))
+        let heads = self.heads().1;
+        self.query_heads(&pairs).map(move |i| HeadContext::new(self, i / heads, i % heads))
     }
 
     /// Width of a key and of a value.

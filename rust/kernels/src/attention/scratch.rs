@@ -94,11 +94,7 @@ impl LaneKeys {
         {
             return self.advance(step);
         }
-        self.keys.clear();
-        self.ptr.clear();
-        self.pairs.clear();
-        self.longest = 0;
-        self.ptr.push(0);
+        self.clear();
         self.consecutive = true;
         for lane in 0..plan.lanes(tile) {
             let (keys, numbers) = plan.row_keys(tile, lane, &mut self.buffer);
@@ -114,6 +110,14 @@ impl LaneKeys {
                 }
             }
         }
+    }
+
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.ptr.clear();
+        self.pairs.clear();
+        self.longest = 0;
+        self.ptr.push(0);
     }
 
     /// All keys 16 on, and their pairs as many on.
@@ -136,11 +140,7 @@ impl LaneKeys {
         {
             return self.advance(step);
         }
-        self.keys.clear();
-        self.ptr.clear();
-        self.pairs.clear();
-        self.longest = 0;
-        self.ptr.push(0);
+        self.clear();
         for key in keys {
             let before = self.keys.len();
             transposed.of_key(key, &mut self.keys, &mut self.pairs);

@@ -22,8 +22,7 @@ const ROWS: usize = 512;
 
 /// The tensors are to be widened first.
 fn widens<T: Storage>(problem: &Problem<'_, T>, plan: &Plan) -> bool {
-    let (_, heads, kv_heads) = problem.heads();
-    let often = || plan.has_tiles() || plan.row_pairs() * (heads / kv_heads) >= READINGS * plan.n_keys();
+    let often = || plan.has_tiles() || plan.row_pairs() * problem.group() >= READINGS * plan.n_keys();
     T::as_acc(&[]).is_none() && plan.n_queries() > 1 && often()
 }
 
@@ -91,7 +90,7 @@ impl<A: Storage<Acc = A>> Inputs<A> {
         executor: &dyn Executor,
     ) -> Problem<'w, A> {
         Problem {
-            q: widen(of.q, query_heads(of, pairs), &mut self.q, executor),
+            q: widen(of.q, of.query_heads(pairs), &mut self.q, executor),
             k: widen(of.k, pairs.clone(), &mut self.k, executor),
             v: widen(of.v, pairs.clone(), &mut self.v, executor),
             scale: of.scale,
@@ -101,13 +100,6 @@ impl<A: Storage<Acc = A>> Inputs<A> {
             dropout: of.dropout,
         }
     }
-}
-
-/// The query heads of some pairs, counted through all batches.
-fn query_heads<T: Storage>(problem: &Problem<'_, T>, pairs: &Range<usize>) -> Range<usize> {
-    let (_, heads, kv_heads) = problem.heads();
-    let group = heads / kv_heads;
-    pairs.start * group..pairs.end * group
 }
 
 /// The forward pass of some (batch, key head) pairs, over widened tensors where that pays.
@@ -161,7 +153,7 @@ pub(super) fn backward_widened<T: Storage>(
         for (wide, step) in [&mut q, &mut k, &mut v].into_iter().zip(steps) {
             wide.resize(part.len() * step, T::Acc::default());
         }
-        let heads = query_heads(problem, &part);
+        let heads = problem.query_heads(&part);
         let saved = Saved {
             out: widen(saved.out, heads.clone(), &mut out, executor),
             dout: widen(saved.dout, heads, &mut dout, executor),

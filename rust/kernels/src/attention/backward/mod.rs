@@ -117,11 +117,10 @@ pub(super) fn run_pairs<T: Storage>(
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
 ) {
-    let (_, heads, kv_heads) = problem.heads();
     let (d, dv) = problem.widths();
     let (n, n_keys) = (plan.n_queries(), plan.n_keys());
     let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
-    let group = heads / kv_heads;
+    let group = problem.group();
     let total = pairs.len();
     // What rows leave between the sweeps should stay in a cache.
     let head_bytes = (plan.row_pairs() * size_of::<[T::Acc; 2]>()).max(1);

@@ -4,6 +4,7 @@
 //! that a core can have, and asking for rows further ahead gains nothing. Work of the size of the cache (a plan, a bias by
 //! key) is left out.
 
+use super::HEADS;
 use super::softmax::log_sum;
 use crate::attention::dropout::Draw;
 use crate::attention::element::{Real, Storage};
@@ -17,9 +18,6 @@ use std::f64::consts::LOG2_E;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Query heads of one task: they share the rows of one key head.
-const HEADS: usize = 4;
-
 /// Fills `out (pairs, group, Dv)` and `lse (pairs, group)` of some (batch, key head) pairs, each with the one query that
 /// attends to `keys`. The problem was checked.
 pub(super) fn decode<T: Storage>(
@@ -31,8 +29,7 @@ pub(super) fn decode<T: Storage>(
     out: &mut [T],
     lse: &mut [T::Acc],
 ) {
-    let (_, heads, kv_heads) = problem.heads();
-    let (group, width) = (heads / kv_heads, problem.widths().1);
+    let (group, width, kv_heads) = (problem.group(), problem.widths().1, problem.heads().2);
     let mut tasks = Vec::with_capacity(lse.len());
     for (pair, (out, lse)) in pairs.zip(out.chunks_exact_mut(group * width).zip(lse.chunks_exact_mut(group))) {
         for (part, (out, lse)) in out.chunks_mut(HEADS * width).zip(lse.chunks_mut(HEADS)).enumerate() {
@@ -79,8 +76,7 @@ impl<T: Storage> Task<'_, T> {
             self.out.fill(T::default());
             return self.lse.fill(T::Acc::NEG_INFINITY);
         }
-        let (_, heads, kv_heads) = self.problem.heads();
-        let key_head = self.head / (heads / kv_heads);
+        let key_head = self.head / self.problem.group();
         let (mut keys, mut values) = (Panel::new(self.problem.k), Panel::new(self.problem.v));
         keys.select(self.batch, key_head);
         values.select(self.batch, key_head);

@@ -23,7 +23,7 @@ pub(super) use tile_part::add_terms;
 /// Tiles of one task.
 const TASK_TILES: usize = 16;
 
-/// Query heads of one task.
+/// Query heads of one task: they share the rows of one key head.
 const HEADS: usize = 4;
 
 /// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous.
@@ -80,16 +80,16 @@ pub(super) fn run_pairs<T: Storage>(
         return decode(problem, &plan.keys(0), pairs, level, executor, out, lse);
     }
     let contexts: Vec<HeadContext<T::Acc>> = problem.contexts(pairs).collect();
-    let (_, heads, kv_heads) = problem.heads();
+    let group = problem.group();
     let parts = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(plan, out, problem.widths().1, TASK_TILES);
     let lse = deal(plan, lse, 1, TASK_TILES);
     let mut outputs: Vec<Option<Outputs<'_, T>>> = out.into_iter().zip(lse).map(Some).collect();
     // The query heads of a key head share its rows.
     let mut tasks = Vec::with_capacity(outputs.len());
-    for first in (0..contexts.len()).step_by(heads / kv_heads) {
-        for together in (first..first + heads / kv_heads).step_by(HEADS) {
-            let heads = together..(together + HEADS).min(first + heads / kv_heads);
+    for first in (0..contexts.len()).step_by(group) {
+        for together in (first..first + group).step_by(HEADS) {
+            let heads = together..(together + HEADS).min(first + group);
             for part in 0..parts {
                 let outputs: Vec<_> = heads.clone().filter_map(|head| outputs[head * parts + part].take()).collect();
                 tasks.push((heads.clone(), part, Mutex::new(outputs)));
