@@ -1,6 +1,7 @@
 //! Sparse attention over NumPy arrays, read in place with any strides.
 
 use crate::arrays::{Boundary, flat, shape_of, typed, values, view, writable};
+use crate::detached::detached;
 use crate::error::Result;
 use crate::index_sets::lookup;
 use crate::simd::level;
@@ -153,7 +154,7 @@ pub(crate) fn attention_forward<'py>(
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
         let (out, lse) = (T::write(values(&mut out, "out")?), values(&mut lse, "lse")?);
         let level = level()?;
-        Ok(py.detach(|| call.forward(level, executor, out, lse))?)
+        detached(py, || call.forward(level, executor, out, lse))
     })
 }
 
@@ -215,7 +216,7 @@ pub(crate) fn attention_backward<'py>(
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
         let level = level()?;
-        Ok(py.detach(|| call.backward(level, executor, saved, gradients))?)
+        detached(py, || call.backward(level, executor, saved, gradients))
     })
 }
 

@@ -5,6 +5,7 @@ mod arrays;
 mod attention;
 mod builders;
 mod curves;
+mod detached;
 mod error;
 mod fields;
 mod index_sets;
