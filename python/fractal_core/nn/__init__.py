@@ -11,7 +11,6 @@ except ImportError as error:
 
 del _torch
 
-from fractal_core.nn import _travel as _travel  # noqa: E402  (what torch.load may read)
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
