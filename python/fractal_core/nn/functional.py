@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn import _checks
+from fractal_core.nn import _checks, _travel
 from fractal_core.nn.ops import accumulation_dtype, attend
 
 __all__ = ["sparse_attention"]
@@ -111,7 +111,7 @@ def sparse_attention(
         keys = _lists(index_set, edge_bias, q_offset, (batch, kv_heads, n_queries))
     else:
         index_set, edge_bias = _set(index_set, edge_bias, q_offset, (heads, n_queries, n_keys))
-        keys = torch.from_numpy(index_set.handle)
+        keys = _travel.handle(index_set)
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fractal_core import _native
-from fractal_core.nn import _library, _threads
+from fractal_core.nn import _library, _threads, _travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ def _maybe(tensor: Tensor | None) -> NDArray[Any] | None:
 
 
 def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
-    return int(index_set) if index_set.ndim == 1 else _array(index_set.contiguous())
+    return _travel.key(index_set) if index_set.ndim == 1 else _array(index_set.contiguous())
 
 
 def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
@@ -112,6 +112,7 @@ def _attention(
         k: (B, Hkv, Nk, D), the dtype of q.
         v: (B, Hkv, Nk, Dv), the dtype of q.
         index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or
+            all of the set as `_travel.handle` writes it for programs that are saved. Or
             (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys in which -1 is a pad.
         key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
         edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.

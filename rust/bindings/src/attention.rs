@@ -34,7 +34,8 @@ impl<'py> Source<'py> {
     /// From a set's handle, or from an array.
     fn new(index_set: &Bound<'py, PyAny>) -> Result<Self> {
         if let Ok(handle) = index_set.extract::<i64>() {
-            let living = || KernelError::value("index_set", format!("handle {handle}"), "a living IndexSet");
+            let allowed = "the handle of a living IndexSet of this process; a saved program needs to be exported anew";
+            let living = || KernelError::value("index_set", format!("handle {handle}"), allowed);
             return Ok(Self::Set(lookup(handle).ok_or_else(living)?));
         }
         if index_set.is_instance_of::<PyArrayDyn<i32>>() {

@@ -10,12 +10,17 @@ use fractal_kernels::planned::PlannedSet;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 
-/// Living index sets by key. Keys are never used twice, so a stale one is an error and not somebody else's set.
+/// Living index sets by key. Keys are never used twice and start at random in each process, so that a stale one, or one
+/// that a saved program brings from elsewhere, is an error and not somebody else's set.
 static LIVING: LazyLock<RwLock<HashMap<i64, Weak<PlannedSet>>>> = LazyLock::new(RwLock::default);
-static NEXT_KEY: AtomicI64 = AtomicI64::new(1);
+static NEXT_KEY: LazyLock<AtomicI64> = LazyLock::new(|| {
+    // 62 random bits: there is room for as many keys as a process can make.
+    AtomicI64::new((RandomState::new().hash_one(std::process::id()) >> 2) as i64)
+});
 
 /// Most pairs whose rows are written out: 16 GiB.
 const MOST_LISTED: usize = 1 << 32;
