@@ -7,7 +7,7 @@ from numbers import Complex
 from typing import cast
 
 from fractal_core import _native
-from fractal_core._arguments import integer
+from fractal_core._arguments import flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 from fractal_core.patterns.protocol import PatternBase, check_span
@@ -51,4 +51,6 @@ class Julia(PatternBase):
     def index_set(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> IndexSet:
         """The keys of the last `n_queries` of `n_keys` positions; see `Pattern.index_set`."""
         span = check_span(n_queries, n_keys)
-        return IndexSet(_native.julia_set(*span, causal, self.c, self.window, self.neighbours, self.max_iter))
+        return IndexSet(
+            _native.julia_set(*span, flag("causal", causal), self.c, self.window, self.neighbours, self.max_iter)
+        )
