@@ -29,7 +29,7 @@ def test_a_row_of_a_billion_keys_is_built_without_the_others(name):
     n = 2**30 + 1
     index_set = fc.pattern(name).index_set(1, n, causal=True)
     assert index_set.n_keys == n
-    assert 0 < index_set.nnz < 10_000
+    assert 0 < index_set.nnz < 2**20
 
 
 def test_a_compiled_decode_step_is_compiled_once():

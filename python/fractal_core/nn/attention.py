@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch._C._dynamo import eval_frame as _frames
 
 from fractal_core._arguments import flag, integer, vector
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
@@ -346,3 +347,6 @@ def _keep(cache: KeyValueCache, held: _Held) -> None:
 for _untraced in (_step, _keep):
     vars(_untraced)["_torchdynamo_disable"] = True
     vars(_untraced)["_torchdynamo_disable_msg"] = "a decode step over a KeyValueCache is not traced"
+    _skip = _frames._FrameAction.SKIP  # pyright: ignore[reportPrivateUsage]
+    _never = _frames._FrameExecStrategy(_skip, _skip)  # pyright: ignore[reportPrivateUsage]
+    _frames.set_code_exec_strategy(_untraced.__code__, _never)
