@@ -7,6 +7,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from fractal_core._arguments import flag
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import _checks, _travel
@@ -96,6 +97,7 @@ def sparse_attention(
         InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, or its last dimension is not
             contiguous.
     """
+    return_lse = flag("return_lse", return_lse)
     q, k, v = _checks.tensor("q", q), _checks.tensor("k", k), _checks.tensor("v", v)
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu")
