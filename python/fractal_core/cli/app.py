@@ -146,7 +146,10 @@ def render(
     name: Annotated[
         str, typer.Argument(help="A pattern or specification, a curve, a field; none for the gallery.", metavar="NAME")
     ] = "",
-    out: Annotated[Path | None, typer.Option(help="The PNG to write; out/WHAT-NAME.png when not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write, as its ending says; out/WHAT-NAME.png when not given."),
+    ] = None,
     n: Annotated[int, typer.Option("--n", help="Queries and keys of a mask, pixels of a field.", metavar="N")] = 256,
     causal: Annotated[bool, typer.Option("--causal", help="Leave out the keys after each query.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["ACCENT", "bytes_text", "console", "facts", "print_json"]
@@ -27,12 +28,12 @@ def print_json(value: object) -> None:
 def facts(title: str, rows: dict[str, object]) -> Table:
     """A table of two columns: what, and its value."""
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0)
+        title=escape(title), title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0)
     )
     table.add_column(style=ACCENT, no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(escape(name), escape(str(value)))
     return table
 
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 from fractal_core.errors import DTypeError
@@ -29,13 +28,16 @@ __all__ = [
     "names",
     "parse",
     "register",
+    "unreadable",
 ]
 
 
-@cache
+_made: dict[str, PatternRegistry] = {}
+
+
 def _registry() -> PatternRegistry:
-    """The one registry of this process, made on first use."""
-    return installed()
+    """The one registry of this process, made on first use; threads that come at once get the same."""
+    return _made.get("") or _made.setdefault("", installed())
 
 
 def names() -> list[str]:
@@ -69,6 +71,11 @@ def parse(text: str) -> Pattern:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("text", type(text).__name__, "text")
     return parse_with(_registry().create, text)
+
+
+def unreadable() -> tuple[str, ...]:
+    """Distributions whose metadata could not be read, each with the reason; they may declare more patterns."""
+    return _registry().unreadable()
 
 
 def info(name: str) -> PatternInfo:
