@@ -16,10 +16,10 @@ CALLS = {
     "sierpinski": "fc.pattern('sierpinski').index_set(2**18)",
     "reach": "fc.pattern('random', k=64).index_set(2**17).reach(64)",
     "reach of offsets": "fc.IndexSet.from_offsets(range(0, 2**27, 2**15), 2**27).reach(2**20)",
-    "transpose": "[listed.transpose() for _ in range(1)] and [listed.transpose() for _ in range(10**6)]",
+    "transpose": "[listed.transpose() for _ in range(10**6)]",
     "union": "[listed | listed.transpose() for _ in range(10**6)]",
-    "julia": "fc.fields.julia_escape(fc.fields.grid((4000, 4000), 1.5), -0.1 + 0.65j, max_iter=10**7)",
-    "mandelbrot": "fc.fields.mandelbrot_escape(fc.fields.grid((4000, 4000), 1.5), max_iter=10**7)",
+    "julia": "fc.fields.julia_escape(fc.fields.grid((4000, 4000), [-1, 1, -1, 1]), -0.390540870218 - 0.586787907346j, max_iter=10**7)",
+    "mandelbrot": "fc.fields.mandelbrot_escape(fc.fields.grid((4000, 4000), [-2, 1, -1.5, 1.5]), max_iter=10**7)",
     "morton order": "fc.curves.morton_order((2**13, 2**14))",
     "dragon vertices": "fc.curves.dragon_vertices(2**28)",
 }
@@ -64,7 +64,7 @@ print(took)
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to itself")
 @pytest.mark.parametrize("call", CALLS)
 def test_ctrl_c_ends_a_long_call_soon(call: str) -> None:
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", PROGRAM, CALLS[call], "0.3"], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr

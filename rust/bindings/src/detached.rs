@@ -16,15 +16,13 @@ pub(crate) fn detached<R: Send>(
     let raised: Arc<Mutex<Option<PyErr>>> = Arc::default();
     let seen = raised.clone();
     let signalled = move || {
-        let Some(Err(error)) = Python::try_attach(|py| py.check_signals()) else { return false };
+        let Some(Err(error)) = Python::try_attach(Python::check_signals) else { return false };
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         true
     };
-    match py.detach(move || watched(signalled, kernel)) {
-        Ok(result) => Ok(result?),
-        Err(_) => {
-            let error = raised.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(error.unwrap_or_else(|| PyKeyboardInterrupt::new_err(())).into())
-        }
+    if let Ok(result) = py.detach(move || watched(signalled, kernel)) {
+        return Ok(result?);
     }
+    let error = raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Err(error.unwrap_or_else(|| PyKeyboardInterrupt::new_err(())).into())
 }
