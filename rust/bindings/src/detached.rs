@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Runs a kernel without the GIL. On the main thread the handlers of signals run meanwhile, as between two lines of
 /// Python; if one raises (`KeyboardInterrupt` at Ctrl-C), the kernel is left, what it had made is dropped, and the
 /// exception goes on.
+#[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
 pub(crate) fn detached<R: Send>(
     py: Python<'_>,
     kernel: impl FnOnce() -> fractal_kernels::error::Result<R> + Send,
@@ -16,7 +17,7 @@ pub(crate) fn detached<R: Send>(
     let raised: Arc<Mutex<Option<PyErr>>> = Arc::default();
     let seen = raised.clone();
     let signalled = move || {
-        let Some(Err(error)) = Python::try_attach(Python::check_signals) else { return false };
+        let Some(Err(error)) = Python::try_attach(|py| py.check_signals()) else { return false };
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         true
     };
