@@ -19,7 +19,7 @@ CALLS = {
     "transpose": "[listed.transpose() for _ in range(10**6)]",
     "union": "[listed | listed.transpose() for _ in range(10**6)]",
     # A Siegel disc: its orbits neither leave nor repeat.
-    "julia": "fc.fields.julia_escape(fc.fields.grid((4000, 4000), [-1, 1, -1, 1]), -0.3905409-0.5867879j, max_iter=10**7)",
+    "julia": "fc.fields.julia_escape(fc.fields.grid((4000, 4000), (-1, 1, -1, 1)), -0.39054-0.58679j, max_iter=10**7)",
     "mandelbrot": "fc.fields.mandelbrot_escape(fc.fields.grid((4000, 4000), [-2, 1, -1.5, 1.5]), max_iter=10**7)",
     "morton order": "fc.curves.morton_order((2**13, 2**14))",
     "dragon vertices": "fc.curves.dragon_vertices(2**28)",
