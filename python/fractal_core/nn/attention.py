@@ -256,7 +256,7 @@ class FractalAttention(nn.Module):
         return self._set_and_bias(n_queries, n_queries if n_keys is None else n_keys)[0]
 
     def _set_and_bias(self, n_queries: int, n_keys: int) -> tuple[IndexSet, Tensor | None]:
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             # There sizes are tensors; the program holds the set of this length.
             n_queries, n_keys = int(n_queries), int(n_keys)
         if not (type(n_queries) is int and type(n_keys) is int):
