@@ -39,7 +39,7 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     summary = summarise(settings)  # refuses a bad pattern before anything trains
-    show.print(f"[bold]dense[/bold] against [bold]{escape(summary.pattern)}[/bold]: {summary.outline}")
+    show.print(f"[bold]dense[/bold] against [bold]{escape(summary.pattern)}[/bold]: {escape(summary.outline)}")
     with _Display(settings, show) as display:
         outcome = run_models(settings, display.take, display.pair)
     summary.add(outcome, seconds=time.perf_counter() - began)
@@ -50,7 +50,7 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
         print_json({**summary.to_dict(), "report": str(page)})
     else:
         _show(summary, show)
-    show.print(f"\nreport   {page.resolve()}\nfigures  {results.resolve()}", style="bold", soft_wrap=True)
+    show.print(f"\nreport   {page.resolve()}\nfigures  {results.resolve()}", style="bold", soft_wrap=True, markup=False)
     if outcome.interrupted:
         done = [f"{run.title}: {len(run.steps)} steps" for run in summary.runs if run.steps]
         fail(f"interrupted; the report holds what was finished ({'; '.join(done) or 'no step yet'})", INTERRUPTED)
@@ -88,7 +88,9 @@ class _Display:
             self._move(run, event)
         elif event["event"] == "held_out":
             steps, seconds = f"{event['step']} steps", f"{event['seconds']:.1f} s"
-            self._show.print(f"{run.name}: {steps}, {seconds}, {event['bits']:.3f} bits/byte held out", soft_wrap=True)
+            self._show.print(
+                f"{run.name}: {steps}, {seconds}, {event['bits']:.3f} bits/byte held out", soft_wrap=True, markup=False
+            )
 
     def pair(self, pair: Pair) -> None:
         """Shows a pair of blocks."""
@@ -97,7 +99,7 @@ class _Display:
             return
         dense, sparse = (f"{1e3 * seconds / pair.steps:.1f}" for seconds in (pair.dense, pair.sparse))
         text = f"pair {self._pairs}, {pair.first} first: {dense} and {sparse} ms a step, {pair.ratio:.2f}×"
-        self._show.print(text, soft_wrap=True)
+        self._show.print(text, soft_wrap=True, markup=False)
 
     def _move(self, run: Run, event: Mapping[str, Any]) -> None:
         if run.name not in self._tasks:
@@ -128,7 +130,7 @@ def _show(summary: Summary, show: Console) -> None:
     for title in ("dense", "sparse", ""):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=title != "")
     for row in summary.rows():
-        table.add_row(row.what, row.dense, row.sparse, f"[dim]{escape(row.note)}[/dim]")
+        table.add_row(*map(escape, (row.what, row.dense, row.sparse)), f"[dim]{escape(row.note)}[/dim]")
     show.print()
     show.print(table)
     for run in summary.runs:
@@ -136,7 +138,7 @@ def _show(summary: Summary, show: Console) -> None:
         if written:
             show.print(f"\n[bold]{run.name}[/bold] writes on after a held-out prompt:")
             show.print(escape(written["text"]), style="dim")
-    show.print(f"\n{LIMIT}")
+    show.print(f"\n{LIMIT}", markup=False)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -11,10 +11,11 @@ The parent decides when to stop, so Ctrl-C, which a terminal sends to all, is le
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fractal_core.errors import FractalError
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+_events: list[TextIO] = []
+
+
 def _emit(event: Event) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
+    _events[-1].write(json.dumps(event) + "\n")
+    _events[-1].flush()
 
 
 def _order() -> dict[str, Any] | None:
@@ -98,6 +102,9 @@ def _work(job: dict[str, Any]) -> None:
 def main() -> None:
     """Runs the job and the orders that stdin holds; a refusal becomes a `failed` event and exit code 1."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Stdout is for events alone: what a plug-in prints, from Python or below it, goes to stderr.
+    _events.append(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)
     try:
         job = _order()
         if job is not None:
