@@ -3,9 +3,8 @@
 use super::dropout::Draw;
 use super::element::{Real, Storage};
 use super::problem::Problem;
-use std::f64::consts::LOG2_E;
 
-/// One head's coordinates, and its biases in base 2 and in the plan's order.
+/// One head's coordinates, and its biases in the plan's order.
 #[derive(Debug)]
 pub(crate) struct HeadContext<A> {
     pub(crate) batch: usize,
@@ -22,8 +21,7 @@ pub(crate) struct HeadContext<A> {
 impl<A: Real> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
         let n_keys = problem.k.shape[2];
-        let base2 = |x: A| A::from_f64(x.to_f64() * LOG2_E);
-        let bias = problem.key_bias.map(|b| b.row(batch, head, n_keys).iter().map(|&x| base2(x)).collect::<Vec<A>>());
+        let bias = problem.key_bias.map(|b| b.row(batch, head, n_keys).to_vec());
         let key_bias = match problem.key_padding {
             None => bias,
             Some(padding) => {
@@ -40,7 +38,7 @@ impl<A: Real> HeadContext<A> {
             key_bias,
             pair_bias: problem.edge_bias.map(|b| {
                 let row = head.min(b.heads - 1) * b.map.pairs();
-                b.map.edges.iter().map(|&e| base2(b.values[row + e as usize])).collect()
+                b.map.edges.iter().map(|&e| b.values[row + e as usize]).collect()
             }),
             tile_pairs: problem.edge_bias.map_or(0, |b| b.map.tile_pairs()),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
