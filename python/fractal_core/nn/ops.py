@@ -202,7 +202,7 @@ def _attention_forward_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tupl
 
 attention = _library.define("attention", _attention, _attention_fake)
 attention_forward = _library.define("attention_forward", _attention_forward, _attention_forward_fake)
-"""out and lse of `attention` for calls that need no gradient: without autograd's share of the dispatch, which would
+"""The out and lse of `attention` for calls that need no gradient: without autograd's share of the dispatch, which would
 cost a step of decoding more than its arithmetic."""
 
 
@@ -354,7 +354,7 @@ def attend(
     edge_bias: Tensor | None,
     *others: Tensor | float | None,
 ) -> tuple[Tensor, Tensor]:
-    """Out and lse of `attention`, or of `attention_forward` where nothing asks for a gradient.
+    """The out and lse of `attention`, or of `attention_forward` where nothing asks for a gradient.
 
     Raises:
         NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which the ops would drop.
