@@ -1,6 +1,8 @@
 """Index sets: every way in, every way out, algebra, views and reports, against dense masks."""
 
 import gc
+import subprocess
+import sys
 
 import fractal_core as fc
 import numpy as np
@@ -257,3 +259,12 @@ def test_index_memory_of_offsets_does_not_grow():
         short, long = (fc.pattern(spec).index_set(n, causal=True).report(1).index_bytes for n in (16384, 65536))
         assert long < 200 * keys
         assert long <= 4 * short
+
+
+def test_handles_of_two_processes_are_never_the_same() -> None:
+    program = "import fractal_core as fc; print(*(int(fc.IndexSet.from_offsets([0], 4).handle[0]) for _ in range(50)))"
+    made = [
+        set(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split())
+        for _ in range(2)
+    ]
+    assert len(made[0] | made[1]) == 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import numpy as np
 
@@ -32,6 +32,13 @@ def integer(argument: str, value: SupportsIndex, low: int, high: int) -> int:
     return number
 
 
+def flag(argument: str, value: object) -> bool:
+    """`value` as a bool: only bool and NumPy's bool are taken, since every text is true, "False" and "no" too."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise DTypeError(argument, repr(value), "a bool")
+    return bool(cast("object", value))
+
+
 def integers(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """`value` as an int64 or uint64 array (typed as the first); no copy if it is one."""
     array: npt.NDArray[Any] = np.asarray(value)
@@ -44,11 +51,17 @@ def integers(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 def vector(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """`value` as a vector of int64."""
-    array = integers(argument, value)
+    array = signed(argument, value)
     if array.ndim != 1:
         raise ShapeError(argument, array.shape, "one dimension")
+    return array
+
+
+def signed(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """`value` as an int64 array of any shape; unsigned values beyond int64 are refused, never wrapped."""
+    array = integers(argument, value)
     if array.dtype == np.uint64:
-        if array.size and array.max() > np.iinfo(np.int64).max:
+        if array.size and array.max() > INT64_MAX:
             raise InvalidArgumentError(argument, array.max(), "values that fit into int64")
         array = array.astype(np.int64)
     return array

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import integer, integers, pair, vector
+from fractal_core._arguments import flag, integer, pair, signed, vector
 from fractal_core._block_masks import native_from_block_mask
 from fractal_core.errors import DTypeError, KeyIndexError, ShapeError
 
@@ -118,10 +118,8 @@ class FrontEnds:
             ShapeError: lists that are not a matrix, or are empty.
             DTypeError: lists that hold no integers.
         """
-        array = integers("indices", indices)
+        array = signed("indices", indices)
         _matrix("indices", array)
-        if array.dtype != np.int64:
-            array = array.astype(np.int64)
         return cls(_native.IndexSet.from_padded(array, integer("n_keys", n_keys, 1, _MAX)))
 
     @classmethod
@@ -177,9 +175,7 @@ class FrontEnds:
         """
         queries = vector("cu_seqlens_q", cu_seqlens_q)
         keys = queries if cu_seqlens_k is None else vector("cu_seqlens_k", cu_seqlens_k)
-        if not isinstance(causal, (bool, np.bool_)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DTypeError("causal", repr(causal), "a bool")
-        return cls(_native.IndexSet.from_segments(queries, keys, bool(causal)))
+        return cls(_native.IndexSet.from_segments(queries, keys, flag("causal", causal)))
 
     @classmethod
     def from_blocks(

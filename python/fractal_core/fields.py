@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import UINT32_MAX, integer
+from fractal_core._arguments import UINT32_MAX, flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -95,6 +95,13 @@ def _number(argument: str, value: float) -> float:
         raise DTypeError(argument, repr(value), "a real number") from None
 
 
+def _entries(argument: str, value: Iterable[Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(value)
+    except TypeError:
+        raise DTypeError(argument, repr(value), "a sequence of numbers") from None
+
+
 def _iterations(max_iter: SupportsIndex) -> int:
     return integer("max_iter", max_iter, 1, UINT32_MAX)
 
@@ -122,10 +129,11 @@ def grid(
         ShapeError: `shape` or `extent` has the wrong length.
         DTypeError: An argument is no number.
     """
-    if len(shape) != 2:
+    two, four = _entries("shape", shape), _entries("extent", extent)
+    if len(two) != 2:
         raise ShapeError("shape", shape, "(rows, columns)")
-    rows, columns = (integer("shape", side, 1, UINT32_MAX) for side in shape)
-    sides = [_number("extent", side) for side in extent]
+    rows, columns = (integer("shape", side, 1, UINT32_MAX) for side in two)
+    sides = [_number("extent", side) for side in four]
     if len(sides) != 4:
         raise ShapeError("extent", sides, "(left, right, bottom, top)")
     if not all(map(math.isfinite, sides)):
@@ -169,7 +177,7 @@ def julia_escape(
     _on_cpu(device)
     z = _points(points)
     values = _native.julia_escape(
-        z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius), bool(smooth)
+        z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius), flag("smooth", smooth)
     )
     return values.reshape(z.shape)
 
@@ -230,7 +238,9 @@ def mandelbrot_escape(
     """
     _on_cpu(device)
     z = _points(points)
-    values = _native.mandelbrot_escape(z.reshape(-1), _iterations(max_iter), _number("radius", radius), bool(smooth))
+    values = _native.mandelbrot_escape(
+        z.reshape(-1), _iterations(max_iter), _number("radius", radius), flag("smooth", smooth)
+    )
     return values.reshape(z.shape)
 
 

@@ -15,10 +15,11 @@ from fractal_core._block_masks import to_block_mask
 from fractal_core._cost import peak_gflops, predicted_ms
 from fractal_core._front_ends import FrontEnds
 from fractal_core._reports import Reach, Report
+from fractal_core._travel import State, restore, state
 from fractal_core.errors import DTypeError, KeyIndexError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
     from torch.nn.attention.flex_attention import BlockMask
@@ -286,6 +287,17 @@ class IndexSet(FrontEnds):
         return self._native.same_rows(other._native)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    # It never changes, so a copy in this process is the set itself; a pickle holds its form, arrays and order.
+
+    def __copy__(self) -> IndexSet:
+        return self
+
+    def __deepcopy__(self, memo: object) -> IndexSet:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., IndexSet], tuple[type[IndexSet], State]]:
+        return restore, (IndexSet, state(self))
 
     def __repr__(self) -> str:
         kind = "listed"

@@ -53,6 +53,7 @@ def collect() -> dict[str, object]:
         "packages": {name: _version_of(name) for name in ("numpy", "matplotlib", "typer", "rich")},
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("FRACTAL_CORE_")},
         "patterns": {p.name: {"origin": p.origin, "target": p.target, "error": p.error} for p in known},
+        "unreadable": list(patterns.unreadable()),
     }
 
 
@@ -83,3 +84,5 @@ def run(*, as_json: bool) -> None:
     plugins = {p.name: f"{p.origin}: " + (p.error or "loaded") for p in known if p.origin != "built-in"}
     out.print()
     out.print(facts("plug-ins", dict(plugins)) if plugins else "plug-ins: none installed")
+    for what in patterns.unreadable():
+        out.print(f"not read: {what}", markup=False, soft_wrap=True)

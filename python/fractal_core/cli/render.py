@@ -1,4 +1,4 @@
-"""`fractal-core render`: a pattern's mask, a curve, a field, or all of them as PNG files."""
+"""`fractal-core render`: a pattern's mask, a curve, a field, or all of them as a picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_core import curves, fields, patterns
-from fractal_core.errors import FractalError, InvalidArgumentError
+from fractal_core.cli.failures import blamed, failure_of
+from fractal_core.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,16 +96,16 @@ def _draw_field(axes: Axes, name: str, size: int) -> None:
 def _save(figure: Figure, out: Path) -> None:
     """Writes the picture under a temporary name and renames it, so that no half-written file is left."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.png")
+    partial = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
-        figure.savefig(partial, dpi=120)
+        figure.savefig(partial, dpi=120, format=out.suffix[1:].lower())
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def render(what: str, name: str, out: Path, *, n: int, causal: bool) -> Path:
-    """Writes one PNG.
+    """Writes one picture, in the format that the ending of `out` says.
 
     Args:
         what: `pattern`, `curve`, `field` or `gallery`.
@@ -117,11 +118,14 @@ def render(what: str, name: str, out: Path, *, n: int, causal: bool) -> Path:
         The file written.
 
     Raises:
-        InvalidArgumentError: Another `what` or `name`, or n out of range.
+        InvalidArgumentError: Another `what` or `name`, n out of range, or an ending that cannot be written.
         PluginError: An unknown pattern, or a plug-in that did not load.
     """
     from matplotlib.figure import Figure
 
+    kinds = sorted(Figure().canvas.get_supported_filetypes())
+    if out.suffix[1:].lower() not in kinds:
+        raise InvalidArgumentError("out", repr(str(out)), f"a file ending in one of {', '.join(kinds)}")
     if not 1 <= n <= 8192:
         raise InvalidArgumentError("n", n, "1 to 8192")
     known: dict[str, list[str]] = {"curve": list(CURVES), "field": list(FIELDS)}
@@ -132,7 +136,8 @@ def render(what: str, name: str, out: Path, *, n: int, causal: bool) -> Path:
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
     if what == "pattern":
-        _draw_pattern(axes, name, n, causal)
+        with blamed(name):
+            _draw_pattern(axes, name, n, causal)
     elif what == "curve":
         _draw_curve(axes, name)
     elif what == "field":
@@ -147,6 +152,7 @@ def _gallery(out: Path, *, n: int, causal: bool) -> Path:
     from matplotlib.figure import Figure
 
     drawings: list[Callable[[Axes], None]] = []
+    names = [*patterns.names(), *CURVES, *FIELDS]
     for name in patterns.names():
         drawings.append(lambda axes, name=name: _draw_pattern(axes, name, n, causal))
     for name in CURVES:
@@ -163,8 +169,18 @@ def _gallery(out: Path, *, n: int, causal: bool) -> Path:
             continue
         try:
             drawings[i](axes)
-        except FractalError as error:  # a broken plug-in costs its own picture only
+        except Exception as error:  # a broken plug-in costs its own picture only
+            axes.clear()
             axes.set_axis_off()
-            axes.text(0.5, 0.5, str(error), ha="center", va="center", fontsize=7, wrap=True)
+            axes.text(
+                0.5,
+                0.5,
+                failure_of(names[i], error),
+                ha="center",
+                va="center",
+                fontsize=7,
+                wrap=True,
+                parse_math=False,
+            )
     _save(figure, out)
     return out

@@ -70,11 +70,12 @@ class KeySets:
     def get(self, n_queries: int, n_keys: int) -> tuple[IndexSet, Tensor | None]:
         """The causal set of the last `n_queries` of `n_keys` positions, and the bias of the keys."""
         full, size = n_queries == n_keys, (n_queries, n_keys)
-        if full not in self._kept or self._kept[full][0] != size:
+        kept = self._kept.get(full)  # read once: another thread may put another size in its place
+        if kept is None or kept[0] != size:
             bias = self._pattern.bias(n_keys)
             tensor = None if bias is None else torch.from_numpy(bias).float()
-            self._kept[full] = (size, self._pattern.index_set(*size, causal=True), tensor)
-        return self._kept[full][1:]
+            kept = self._kept[full] = (size, self._pattern.index_set(*size, causal=True), tensor)
+        return kept[1:]
 
 
 class Attention(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -14,10 +16,24 @@ __all__ = ["Recent"]
 
 T = TypeVar("T")
 
+# One lock for all stores: it is held for a look-up, never while a value is made, and a copy need not carry it.
+_lock = threading.Lock()
+
+
+def _unlocked() -> None:
+    """A forked child takes a new lock, since the thread that held the old one is not in it."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlocked)
+
 
 class Recent(Generic[T]):
     """The values that were asked for last. Copies and pickles are empty, since values are built again when needed.
 
+    Threads may share it: values are made outside the lock, and of two made at once for one key all get the first.
     The key must hold everything that the value is made from; a value must not carry a gradient.
 
     Args:
@@ -36,15 +52,27 @@ class Recent(Generic[T]):
 
     def clear(self) -> None:
         """Forget all."""
-        self._values.clear()
+        with _lock:
+            self._values.clear()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value of `key`, made on first use."""
-        value = self._values.get(key)
-        if value is None:
-            value = self._values[key] = make()
+        if torch.compiler.is_compiling():  # a lock would break the graph
+            value = self._values.get(key)
+            if value is None:
+                value = self._values[key] = make()
+                while len(self._values) > self._size:
+                    self._values.popitem(last=False)
+            return value
+        with _lock:
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+                return value
+        made = make()
+        with _lock:
+            value = self._values.setdefault(key, made)
+            self._values.move_to_end(key)
             while len(self._values) > self._size:
                 self._values.popitem(last=False)
-        elif not torch.compiler.is_compiling():
-            self._values.move_to_end(key)
         return value

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch._C._dynamo import eval_frame as _frames
 
-from fractal_core.errors import InvalidArgumentError, ShapeError
+from fractal_core._arguments import flag, integer, vector
+from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 from fractal_core.nn import _checks
 from fractal_core.nn._cache import Recent
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fractal_core.index_sets import IndexSet
     from fractal_core.patterns import Pattern
 
 __all__ = ["FractalAttention", "KeyValueCache"]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a cache holds: one object, so that it changes as a whole or not at all."""
+
+    length: int = 0
+    k: Tensor | None = None
+    v: Tensor | None = None
+    padding: Tensor | None = None
+
+    def tokens(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys, values and mask of the tokens that count."""
+        assert self.k is not None
+        assert self.v is not None
+        padding = None if self.padding is None else self.padding[:, : self.length]
+        return self.k[:, :, : self.length], self.v[:, :, : self.length], padding
 
 
 class KeyValueCache:
@@ -29,26 +51,63 @@ class KeyValueCache:
 
     def __init__(self, capacity: int = 256) -> None:
         self._capacity = _checks.positive("capacity", capacity)
-        self.clear()
+        self._held = _Held()
 
     def __len__(self) -> int:
-        return self._length
+        return self._held.length
 
     def clear(self) -> None:
         """Forget all tokens."""
-        self._length = 0
-        self._k: Tensor | None = None
-        self._v: Tensor | None = None
-        self._padding: Tensor | None = None
+        self._held = _Held()
 
     def truncate(self, length: int) -> None:
-        """Forget all tokens but the first `length`."""
-        if not 0 <= length <= self._length:
-            raise InvalidArgumentError("length", length, f"0 <= length <= {self._length}")
-        self._length = length
+        """Forget all tokens but the first `length`, as after a speculation that failed.
+
+        Raises:
+            InvalidArgumentError: more than there are, or below 0.
+            DTypeError: a length that is no integer.
+        """
+        held = self._held
+        self._held = _Held(integer("length", length, 0, held.length), held.k, held.v, held.padding)
+
+    def reorder(self, rows: Tensor | Sequence[int]) -> None:
+        """Take the rows of the batch anew, as beam search does: row i becomes what row `rows[i]` was.
+
+        Args:
+            rows: (B',) integers in 0 .. B - 1, in any order, each as often as wanted.
+
+        Raises:
+            KeyIndexError: a row that the cache does not have; without tokens it has none.
+            ShapeError: not one dimension, or no row.
+            DTypeError: rows that are no integers.
+        """
+        wanted = vector("rows", rows.detach().cpu().numpy() if isinstance(rows, Tensor) else rows)
+        if not wanted.size:
+            raise ShapeError("rows", tuple(wanted.shape), "at least one row")
+        held = self._held
+        batch = 0 if held.k is None else held.k.shape[0]
+        outside = wanted[(wanted < 0) | (wanted >= batch)]
+        if outside.size or held.k is None or held.v is None:
+            raise KeyIndexError("rows", outside[0], f"0 <= row < {batch}, the batch of the cache")
+        index = torch.from_numpy(wanted).to(held.k.device)
+        k, v = (held_part.narrow(2, 0, held.length).index_select(0, index) for held_part in (held.k, held.v))
+        padding = None if held.padding is None else held.padding.narrow(1, 0, held.length).index_select(0, index)
+        self._held = _Held(held.length, k, v, padding)
+
+    def repeat(self, times: int) -> None:
+        """Repeat each row of the batch `times` times in a row, as `Tensor.repeat_interleave`: the start of beams.
+
+        Raises:
+            InvalidArgumentError: below 1.
+            KeyIndexError: a cache without tokens.
+            DTypeError: a number that is no integer.
+        """
+        times = integer("times", times, 1, 2**31 - 1)
+        batch = 1 if self._held.k is None else self._held.k.shape[0]
+        self.reorder([row for row in range(batch) for _ in range(times)])
 
     def append(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Add tokens and give all of them.
+        """Add tokens and give all of them. A call that raises adds none.
 
         Args:
             k: (B, Hkv, N, D), the new keys.
@@ -58,24 +117,52 @@ class KeyValueCache:
         Returns:
             Keys (B, Hkv, T, D), values (B, Hkv, T, D) and mask (B, T) or None of all T tokens. Without gradients they
             are views of the cache.
+
+        Raises:
+            ShapeError: batch, heads or head size are not those of the tokens before, or shapes do not fit together.
+            DTypeError: keys or values are of another dtype than those before, or the mask is not bool.
+            InvalidArgumentError: a tensor is on another device than the tokens before.
         """
-        start, stop = self._length, self._length + k.shape[2]
-        if self._k is not None and self._k.shape[:2] != k.shape[:2]:
-            raise ShapeError("cache", f"batch and heads {tuple(self._k.shape[:2])}", f"{tuple(k.shape[:2])}, as in x")
-        self._k, self._v = self._joined(self._k, k, 2), self._joined(self._v, v, 2)
-        if key_padding_mask is not None or self._padding is not None:
-            if self._padding is None:
-                self._padding = torch.zeros((k.shape[0], start), dtype=torch.bool)
+        held = self._extended(k, v, key_padding_mask)
+        self._held = held
+        return held.tokens()
+
+    def _extended(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> _Held:
+        """What the cache holds with the new tokens behind. They do not count before `_held` is set to it."""
+        held = self._held
+        self._check(k, v, key_padding_mask)
+        padding = held.padding
+        if key_padding_mask is not None or padding is not None:
+            if padding is None:
+                padding = torch.zeros((k.shape[0], held.length), dtype=torch.bool, device=k.device)
             if key_padding_mask is None:
-                key_padding_mask = torch.zeros((k.shape[0], k.shape[2]), dtype=torch.bool)
-            self._padding = self._joined(self._padding, key_padding_mask, 1)
-        self._length = stop
-        padding = None if self._padding is None else self._padding[:, :stop]
-        return self._k[:, :, :stop], self._v[:, :, :stop], padding
+                key_padding_mask = torch.zeros((k.shape[0], k.shape[2]), dtype=torch.bool, device=k.device)
+            padding = self._joined(padding, key_padding_mask, 1)
+        return _Held(held.length + k.shape[2], self._joined(held.k, k, 2), self._joined(held.v, v, 2), padding)
+
+    def _check(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> None:
+        held = self._held
+        for name, new, before in (("k", k, held.k), ("v", v, held.v)):
+            if new.ndim != 4 or new.shape[:3] != k.shape[:3]:
+                raise ShapeError(name, tuple(new.shape), "(batch, key heads, length, head size), the first three of k")
+            if new.dtype != k.dtype or new.device != k.device:
+                raise DTypeError(name, f"{new.dtype} on {new.device}", f"those of k, {k.dtype} on {k.device}")
+            if before is None:
+                continue
+            if before.shape[:2] != new.shape[:2] or before.shape[3] != new.shape[3]:
+                (batch, heads, _, size), given = before.shape, f"{tuple(new.shape[:2])} and {new.shape[3]}, as in x"
+                raise ShapeError("cache", f"batch and heads {(batch, heads)}, head size {size}", given)
+            if before.dtype != new.dtype:
+                raise DTypeError("cache", before.dtype, f"{new.dtype}, as in x")
+            if before.device != new.device:
+                raise InvalidArgumentError("cache", f"device {before.device}", f"{new.device}, as x")
+        if key_padding_mask is not None:
+            _checks.boolean("key_padding_mask", key_padding_mask, (k.shape[0], k.shape[2]))
 
     def _joined(self, held: Tensor | None, new: Tensor, dim: int) -> Tensor:
         """`held` up to the length with `new` behind it: written in place where no gradient can be lost by it."""
-        start, stop = self._length, self._length + new.shape[dim]
+        start = self._held.length
+        stop = start + new.shape[dim]
         if torch.is_grad_enabled() and (new.requires_grad or (held is not None and held.requires_grad)):
             return new if held is None else torch.cat((held.narrow(dim, 0, start), new), dim)
         if held is None or held.shape[dim] < stop or held.requires_grad or held.is_inference() != new.is_inference():
@@ -102,7 +189,8 @@ class FractalAttention(nn.Module):
         dropout: share of attention weights that is dropped in training, 0 <= dropout < 1.
 
     The index sets of the lengths in use are kept, so that a pattern is built once for each length. Under
-    `torch.compile(fullgraph=True)` call `prepare(length)` first, since building one is not traced.
+    `torch.compile(fullgraph=True)` call `prepare(length)` first, since building one is not traced. A step with a cache
+    is not traced either: under `torch.compile` the graph breaks round it, rather than being compiled for each length.
 
     Raises:
         DTypeError: an argument is of another type than listed.
@@ -130,13 +218,13 @@ class FractalAttention(nn.Module):
         if num_heads % self.num_kv_heads:
             raise InvalidArgumentError("num_kv_heads", num_kv_heads, f"a divisor of num_heads = {num_heads}")
         self.head_dim = embed_dim // num_heads
-        self.causal = bool(causal)
+        self.causal = flag("causal", causal)
         self.dropout = _checks.fraction("dropout", dropout)
-        self._has_bias = bias
+        self._has_bias = flag("bias", bias)
         self._pattern = resolve(pattern)
         self._sets: Recent[tuple[IndexSet, Tensor | None]] = Recent()
-        self.qkv = nn.Linear(embed_dim, embed_dim + 2 * self.num_kv_heads * self.head_dim, bias=bias)
-        self.out = nn.Linear(embed_dim, embed_dim, bias=bias)
+        self.qkv = nn.Linear(embed_dim, embed_dim + 2 * self.num_kv_heads * self.head_dim, bias=self._has_bias)
+        self.out = nn.Linear(embed_dim, embed_dim, bias=self._has_bias)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -168,6 +256,13 @@ class FractalAttention(nn.Module):
         return self._set_and_bias(n_queries, n_queries if n_keys is None else n_keys)[0]
 
     def _set_and_bias(self, n_queries: int, n_keys: int) -> tuple[IndexSet, Tensor | None]:
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+            # There sizes are tensors; the program holds the set of this length.
+            n_queries, n_keys = int(n_queries), int(n_keys)
+        if not (type(n_queries) is int and type(n_keys) is int):
+            allowed = "a fixed length: an exported layer holds the index set of one length; export one for each length"
+            raise InvalidArgumentError("x", "a length that is symbolic", allowed)
+
         def make() -> tuple[IndexSet, Tensor | None]:
             index_set = self.pattern.index_set(n_queries, n_keys, causal=self.causal)
             return index_set, bias_of(self.pattern, n_keys)
@@ -191,7 +286,10 @@ class FractalAttention(nn.Module):
         Raises:
             ShapeError: x or the mask has another shape.
             DTypeError: the mask is not bool.
-            InvalidArgumentError: a cache with a layer that is not causal, or with a length-dependent pattern.
+            InvalidArgumentError: a cache with a layer that is not causal, or with a length-dependent pattern; export
+                with a length that is not fixed.
+
+        A call that raises leaves the cache as it was.
         """
         x = _checks.tensor("x", x)
         if x.ndim != 3 or x.shape[2] != self.embed_dim or 0 in x.shape:
@@ -201,24 +299,28 @@ class FractalAttention(nn.Module):
             _checks.boolean("key_padding_mask", key_padding_mask, (batch, length))
         if cache is not None:
             self._check_streaming()
-        past = 0 if cache is None else len(cache)
-        index_set, key_bias = self._set_and_bias(length, past + length)
+        if cache is None:
+            index_set, key_bias = self._set_and_bias(length, length)
+            attended = self._attend(*self._projected(x), index_set, key_bias, key_padding_mask)
+            return self.out(attended.transpose(1, 2).flatten(2))
+        q, k, v = self._projected(x)
+        attended, held = _step(self, cache, q, k, v, key_padding_mask)
+        out = self.out(attended.transpose(1, 2).flatten(2))
+        _keep(cache, held)
+        return out
 
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, N, D), keys and values (B, Hkv, N, D)."""
         kv_dim = self.num_kv_heads * self.head_dim
         q, k, v = self.qkv(x).split((self.embed_dim, kv_dim, kv_dim), dim=2)
         q, k, v = (t.unflatten(2, (-1, self.head_dim)).transpose(1, 2) for t in (q, k, v))
-        if cache is not None:
-            k, v, key_padding_mask = cache.append(k, v, key_padding_mask)
-        attended = sparse_attention(
-            q,
-            k,
-            v,
-            index_set,
-            bias=key_bias,
-            key_padding_mask=key_padding_mask,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.out(attended.transpose(1, 2).flatten(2))
+        return q, k, v
+
+    def _attend(  # noqa: PLR0917
+        self, q: Tensor, k: Tensor, v: Tensor, index_set: IndexSet, bias: Tensor | None, padding: Tensor | None
+    ) -> Tensor:
+        dropout_p = self.dropout if self.training else 0.0
+        return sparse_attention(q, k, v, index_set, bias=bias, key_padding_mask=padding, dropout_p=dropout_p)
 
     def _check_streaming(self) -> None:
         if not self.causal:
@@ -227,3 +329,27 @@ class FractalAttention(nn.Module):
             raise InvalidArgumentError(
                 "cache", f"the length-dependent pattern {self.pattern!r}", "a pattern that a longer sequence keeps"
             )
+
+
+def _step(  # noqa: PLR0917
+    layer: FractalAttention, cache: KeyValueCache, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None
+) -> tuple[Tensor, _Held]:
+    """Attend to the cached tokens and the new ones; what the cache is to hold comes back beside the result."""
+    held = cache._extended(k, v, padding)  # pyright: ignore[reportPrivateUsage]
+    index_set, bias = layer._set_and_bias(q.shape[2], held.length)  # pyright: ignore[reportPrivateUsage]
+    k, v, padding = held.tokens()
+    return layer._attend(q, k, v, index_set, bias, padding), held  # pyright: ignore[reportPrivateUsage]
+
+
+def _keep(cache: KeyValueCache, held: _Held) -> None:
+    cache._held = held  # pyright: ignore[reportPrivateUsage]
+
+
+# What `torch.compiler.disable` does, without its import of the compiler, which takes seconds: the length of a cache is
+# another at each step, so that a graph that saw it would be compiled again each time.
+for _untraced in (_step, _keep):
+    vars(_untraced)["_torchdynamo_disable"] = True
+    vars(_untraced)["_torchdynamo_disable_msg"] = "a decode step over a KeyValueCache is not traced"
+    _skip = _frames._FrameAction.SKIP  # pyright: ignore[reportPrivateUsage]
+    _never = _frames._FrameExecStrategy(_skip, _skip)  # pyright: ignore[reportPrivateUsage]
+    _frames.set_code_exec_strategy(_untraced.__code__, _never)

@@ -7,10 +7,12 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from fractal_core._arguments import flag
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn import _checks
-from fractal_core.nn.ops import accumulation_dtype, attend
+from fractal_core.nn import _checks, _travel
+from fractal_core.nn._functorch import attend
+from fractal_core.nn.ops import accumulation_dtype
 
 __all__ = ["sparse_attention"]
 
@@ -96,6 +98,7 @@ def sparse_attention(
         InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, or its last dimension is not
             contiguous.
     """
+    return_lse = flag("return_lse", return_lse)
     q, k, v = _checks.tensor("q", q), _checks.tensor("k", k), _checks.tensor("v", v)
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu")
@@ -111,7 +114,7 @@ def sparse_attention(
         keys = _lists(index_set, edge_bias, q_offset, (batch, kv_heads, n_queries))
     else:
         index_set, edge_bias = _set(index_set, edge_bias, q_offset, (heads, n_queries, n_keys))
-        keys = torch.from_numpy(index_set.handle)
+        keys = _travel.handle(index_set)
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None

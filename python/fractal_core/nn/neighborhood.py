@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fractal_core.errors import DTypeError, ShapeError
-from fractal_core.nn import _checks
-from fractal_core.nn.ops import attend
+from fractal_core.nn import _checks, _travel
+from fractal_core.nn._functorch import attend
 from fractal_core.patterns.neighborhood import Neighborhood
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _handle(
     is_causal: bool | tuple[bool, ...],
 ) -> Tensor:
     """The key of the box's index set for the op; sizes and rules are constants of a compiled graph."""
-    return torch.from_numpy(_index_set(Neighborhood(shape, kernel_size, stride, dilation, is_causal)).handle)
+    return _travel.handle(_index_set(Neighborhood(shape, kernel_size, stride, dilation, is_causal)))
 
 
 # What `torch.compiler.assume_constant_result` does, without its import of the compiler, which takes seconds.

@@ -16,14 +16,21 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fractal_core import _native
-from fractal_core.nn import _library, _threads
+from fractal_core.nn import _library, _threads, _travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["accumulation_dtype", "attend", "attention", "attention_backward", "attention_forward"]
+__all__ = [
+    "accumulation_dtype",
+    "attend",
+    "attention",
+    "attention_backward",
+    "attention_forward",
+    "refuse_tangents",
+]
 
 _NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 _HALVES = frozenset({torch.bfloat16, torch.float16})
@@ -58,7 +65,7 @@ def _maybe(tensor: Tensor | None) -> NDArray[Any] | None:
 
 
 def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
-    return int(index_set) if index_set.ndim == 1 else _array(index_set.contiguous())
+    return _travel.key(index_set) if index_set.ndim == 1 else _array(index_set.contiguous())
 
 
 def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
@@ -147,6 +154,7 @@ def _attention(
         k: (B, Hkv, Nk, D), the dtype of q.
         v: (B, Hkv, Nk, Dv), the dtype of q.
         index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or
+            all of the set as `_travel.handle` writes it for programs that are saved. Or
             (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys in which -1 is a pad.
         key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
         edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.
@@ -251,8 +259,8 @@ def _attention_backward(
         _array(k),
         _array(v),
         _array(out),
-        _array(lse),
-        _array(lse_rest),
+        _array(lse.contiguous()),
+        _array(lse_rest.contiguous()),
         _keys(index_set),
         _NAMES[q.dtype],
         scale,
@@ -330,6 +338,13 @@ _library.register_autograd("attention", _backward, _setup_context)
 _library.refuse_autograd("attention_backward")
 
 
+def refuse_tangents(tensors: Sequence[Tensor]) -> None:
+    """Forward-mode differentiation is an error: the ops would drop its tangents."""
+    # The level is read first, as asking each tensor costs as much as the rest of a small call.
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):  # pyright: ignore[reportPrivateUsage]
+        raise NotImplementedError("fractal_core has no forward-mode derivatives (jvp); use the gradients of backward")
+
+
 def attend(
     q: Tensor,
     k: Tensor,
@@ -345,9 +360,7 @@ def attend(
         NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which the ops would drop.
     """
     tensors = [t for t in (q, k, v, key_bias, edge_bias) if t is not None]
-    # The level is read first, as asking each tensor costs as much as the rest of a small call.
-    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):  # pyright: ignore[reportPrivateUsage]
-        raise NotImplementedError("fractal_core has no forward-mode derivatives (jvp); use the gradients of backward")
+    refuse_tangents(tensors)
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     if learns:
         return attention(q, k, v, index_set, key_bias, edge_bias, *others)[:2]

@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
-from fractal_core.errors import DTypeError
+from fractal_core.errors import DTypeError, FractalError
 from fractal_core.patterns.protocol import Pattern, PatternBase, check_span
 from fractal_core.patterns.registry import PatternInfo, PatternRegistry, installed
 from fractal_core.patterns.spec import is_plain, parse_with
@@ -29,13 +28,16 @@ __all__ = [
     "names",
     "parse",
     "register",
+    "unreadable",
 ]
 
 
-@cache
+_made: dict[str, PatternRegistry] = {}
+
+
 def _registry() -> PatternRegistry:
-    """The one registry of this process, made on first use."""
-    return installed()
+    """The one registry of this process, made on first use; threads that come at once get the same."""
+    return _made.get("") or _made.setdefault("", installed())
 
 
 def names() -> list[str]:
@@ -52,8 +54,12 @@ def create(name: str, /, **params: object) -> Pattern:
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("name", type(name).__name__, "the name of a pattern")
-    if not params and not is_plain(name) and name not in names():
-        return parse(name)
+    if not params and not is_plain(name):
+        try:
+            return parse(name)
+        except FractalError:
+            if name not in names():  # a plug-in may have any name
+                raise
     return _registry().create(name, **params)
 
 
@@ -69,6 +75,11 @@ def parse(text: str) -> Pattern:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("text", type(text).__name__, "text")
     return parse_with(_registry().create, text)
+
+
+def unreadable() -> tuple[str, ...]:
+    """Distributions whose metadata could not be read, each with the reason; they may declare more patterns."""
+    return _registry().unreadable()
 
 
 def info(name: str) -> PatternInfo:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fractal_core import _native
-from fractal_core._arguments import integer
+from fractal_core._arguments import flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.patterns.protocol import PatternBase, check_span
@@ -57,7 +57,7 @@ class Hilbert(PatternBase):
     def index_set(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> IndexSet:
         """The keys of the last `n_queries` of `n_keys` positions; see `Pattern.index_set`."""
         n_queries, n_keys = check_span(n_queries, n_keys)
-        radius = self.window // 2
+        causal, radius = flag("causal", causal), self.window // 2
         if self.shape is None:
             return IndexSet(_native.hilbert_set(n_queries, n_keys, causal, radius))
         return IndexSet(_native.hilbert_box_set(n_queries, n_keys, causal, list(self.shape), radius))

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, SupportsIndex, cast
 
-import numpy as np
-
 from fractal_core import _native
-from fractal_core._arguments import integer
+from fractal_core._arguments import flag, integer
 from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.patterns.protocol import PatternBase, check_span
@@ -80,7 +78,7 @@ class Neighborhood(PatternBase):
         native = _native.neighborhood_set(
             n_queries,
             n_keys,
-            causal,
+            flag("causal", causal),
             list(self.shape),
             kernel_size=list(cast("tuple[int, ...]", self.kernel_size)),
             stride=list(cast("tuple[int, ...]", self.stride)),
@@ -110,9 +108,8 @@ def _each(argument: str, value: int | tuple[int, ...] | list[int], axes: int) ->
 
 
 def _flags(argument: str, value: bool | Sequence[bool], axes: int) -> tuple[bool, ...]:
-    flags = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
-    if not all(isinstance(flag, (bool, np.bool_)) for flag in flags):
-        raise DTypeError(argument, repr(value), "a bool, or one for each axis")
+    each = value if isinstance(value, (tuple, list)) else (value,) * axes
+    flags = tuple(flag(argument, entry) for entry in each)
     if len(flags) != axes:
         raise ShapeError(argument, flags, f"a bool, or one for each of the {axes} axes")
-    return tuple(bool(flag) for flag in flags)
+    return flags

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fractal_core import _native
-from fractal_core._arguments import integer
+from fractal_core._arguments import flag, integer
 from fractal_core.index_sets import IndexSet
 from fractal_core.patterns.protocol import PatternBase, check_span
 
@@ -34,4 +34,4 @@ class Random(PatternBase):
 
     def index_set(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> IndexSet:
         """The keys of the last `n_queries` of `n_keys` positions; see `Pattern.index_set`."""
-        return IndexSet(_native.random_set(*check_span(n_queries, n_keys), causal, self.k, self.seed))
+        return IndexSet(_native.random_set(*check_span(n_queries, n_keys), flag("causal", causal), self.k, self.seed))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import threading
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import TYPE_CHECKING, cast
 
 from fractal_core.errors import DTypeError, InvalidArgumentError, PluginError
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
     from fractal_core.patterns.protocol import Pattern
 
 __all__ = ["BUILTIN", "GROUP", "PatternInfo", "PatternRegistry", "installed"]
+
+_lock = threading.RLock()
+"""Held while a registry changes, never while a plug-in or metadata is read."""
+
+
+def _unlocked() -> None:
+    """A forked child takes a new lock, since the thread that held the old one is not in it."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlocked)
 
 GROUP = "fractal_core.patterns"
 BUILTIN = tuple(
@@ -62,19 +76,42 @@ class PatternRegistry:
     same; `info` lists the others. Reading names imports nothing.
 
     Args:
-        declared: entry points of plug-ins. Only their metadata is read until one is asked for.
+        declared: entry points of plug-ins, or a function that finds them and says what it could not read; it is
+            called when a name that is no built-in is first asked for. Only metadata is read until one is asked for.
         builtin: entry points that no plug-in can shadow.
     """
 
-    def __init__(self, declared: Iterable[EntryPoint], builtin: Iterable[EntryPoint] = BUILTIN) -> None:
+    def __init__(
+        self,
+        declared: Iterable[EntryPoint] | Callable[[], tuple[list[EntryPoint], list[str]]],
+        builtin: Iterable[EntryPoint] = BUILTIN,
+    ) -> None:
         self._builtin = {ep.name: ep for ep in builtin}
-        self._declared: dict[str, list[EntryPoint]] = {name: [ep] for name, ep in self._builtin.items()}
-        for ep in sorted(declared, key=_place):
-            known = self._declared.setdefault(ep.name, [])
-            if ep not in known:
-                known.append(ep)
+        self._find = declared if callable(declared) else lambda: (list(declared), list[str]())
+        self._scanned: tuple[dict[str, list[EntryPoint]], tuple[str, ...]] | None = None
         self._factories: dict[str, Callable[..., Pattern]] = {}
         self._registered: set[str] = set()
+
+    def _scan(self) -> tuple[dict[str, list[EntryPoint]], tuple[str, ...]]:
+        """Declarations by name, found on first use, and what could not be read."""
+        if self._scanned is None:
+            found, unreadable = self._find()
+            declared = {name: [ep] for name, ep in self._builtin.items()}
+            for ep in sorted(found, key=_place):
+                known = declared.setdefault(ep.name, [])
+                if ep not in known:
+                    known.append(ep)
+            with _lock:
+                self._scanned = self._scanned or (declared, tuple(unreadable))
+        return self._scanned
+
+    @property
+    def _declared(self) -> dict[str, list[EntryPoint]]:
+        return self._scan()[0]
+
+    def unreadable(self) -> tuple[str, ...]:
+        """Distributions whose metadata could not be read, each with the reason; they may declare more patterns."""
+        return self._scan()[1]
 
     def names(self) -> list[str]:
         """All names, sorted; nothing is imported."""
@@ -91,10 +128,14 @@ class PatternRegistry:
             raise DTypeError("name", repr(name), "a text that is not empty")
         if not callable(factory):
             raise DTypeError("factory", type(factory).__name__, "a callable that makes a pattern")
-        if name in self.names():
+        self._scan()
+        with _lock:
+            taken = name in self.names()
+            if not taken:
+                self._factories[name] = factory
+                self._registered.add(name)
+        if taken:
             raise PluginError(f"pattern {name!r} is already registered ({self._origin(name)})")
-        self._factories[name] = factory
-        self._registered.add(name)
 
     def create(self, name: str, /, **params: object) -> Pattern:
         """The pattern of a name.
@@ -138,8 +179,10 @@ class PatternRegistry:
         return PatternInfo(name, origin, target, summary, _parameters(factory) or {}, shadowed=shadowed)
 
     def _require(self, name: str) -> None:
-        if name not in self._declared and name not in self._registered:
-            raise PluginError(f"unknown pattern {name!r}; known: {', '.join(self.names())}")
+        if name in self._builtin or name in self._registered or name in self._declared:
+            return
+        unread = "".join(f"; not read: {what}" for what in self.unreadable())
+        raise PluginError(f"unknown pattern {name!r}; known: {', '.join(self.names())}{unread}")
 
     def _origin(self, name: str) -> str:
         if name in self._registered:
@@ -149,15 +192,17 @@ class PatternRegistry:
     def _load(self, name: str) -> Callable[..., Pattern]:
         self._require(name)
         if name not in self._factories:
-            ep = self._declared[name][0]
+            ep = self._builtin.get(name) or self._declared[name][0]
             where = f"pattern {name!r} of {self._origin(name)} ({ep.value})"
             try:
+                if ep.pattern.match(ep.value) is None:
+                    raise ValueError(f"{ep.value!r} is no module:object")
                 factory = ep.load()
             except (Exception, SystemExit) as error:
                 raise PluginError(f"{where} did not load: {type(error).__name__}: {error}") from error
             if not callable(factory):
                 raise PluginError(f"{where} did not load: it is a {type(factory).__name__}, not a factory of patterns")
-            self._factories[name] = cast("Callable[..., Pattern]", factory)
+            return self._factories.setdefault(name, cast("Callable[..., Pattern]", factory))
         return self._factories[name]
 
 
@@ -170,7 +215,28 @@ def installed() -> PatternRegistry:
     setting = os.environ.get("FRACTAL_CORE_PLUGINS", "1")
     if setting not in {"0", "1"}:
         raise InvalidArgumentError("FRACTAL_CORE_PLUGINS", repr(setting), "0 (built-ins only) or 1")
-    return PatternRegistry(entry_points(group=GROUP) if setting == "1" else ())
+    return PatternRegistry(_discovered if setting == "1" else ())
+
+
+def _discovered() -> tuple[list[EntryPoint], list[str]]:
+    """Entry points of all distributions, each read alone; of two with one name the first on the path counts."""
+    found: list[EntryPoint] = []
+    unreadable: list[str] = []
+    seen: set[str] = set()
+    for dist in distributions():
+        try:
+            points = [ep for ep in dist.entry_points if ep.group == GROUP]
+            if not points:
+                continue
+            name = str(dist.name)
+            if name not in seen:
+                found += [ep for ep in points if ep.name]
+            seen.add(name)
+        except Exception as error:  # anything may be wrong with somebody else's files
+            where = getattr(dist, "_path", None)
+            what = "a distribution" if where is None else where.name
+            unreadable.append(f"{what} ({type(error).__name__}: {error})")
+    return found, unreadable
 
 
 def _distribution(ep: EntryPoint) -> str:

@@ -1,8 +1,9 @@
 //! Sparse attention over NumPy arrays, read in place with any strides.
 
 use crate::arrays::{Boundary, flat, shape_of, typed, values, view, writable};
+use crate::detached::detached;
 use crate::error::Result;
-use crate::index_sets::lookup;
+use crate::index_sets::living;
 use crate::simd::level;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
@@ -35,8 +36,7 @@ impl<'py> Source<'py> {
     /// From a set's handle, or from an array.
     fn new(index_set: &Bound<'py, PyAny>) -> Result<Self> {
         if let Ok(handle) = index_set.extract::<i64>() {
-            let living = || KernelError::value("index_set", format!("handle {handle}"), "a living IndexSet");
-            return Ok(Self::Set(lookup(handle).ok_or_else(living)?));
+            return Ok(Self::Set(living(handle)?));
         }
         if index_set.is_instance_of::<PyArrayDyn<i32>>() {
             return Ok(Self::Lists32(typed(index_set, "index_set")?));
@@ -162,7 +162,7 @@ pub(crate) fn attention_forward<'py>(
             rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
         };
         let level = level()?;
-        Ok(py.detach(|| call.forward(level, executor, out, logs))?)
+        detached(py, || call.forward(level, executor, out, logs))
     })
 }
 
@@ -227,7 +227,7 @@ pub(crate) fn attention_backward<'py>(
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
         let level = level()?;
-        Ok(py.detach(|| call.backward(level, executor, saved, gradients))?)
+        detached(py, || call.backward(level, executor, saved, gradients))
     })
 }
 

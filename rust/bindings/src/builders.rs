@@ -1,5 +1,6 @@
 //! Builders of index sets: each returns the keys of the last `n_queries` of `n_keys` positions.
 
+use crate::detached::detached;
 use crate::error::Result;
 use crate::index_sets::PyIndexSet;
 use crate::threads::default_executor;
@@ -34,14 +35,14 @@ pub(crate) fn random_set(
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::random(span, k, seed, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::random(span, k, seed, &*executor))?))
 }
 
 #[pyfunction]
 pub(crate) fn sierpinski_set(py: Python<'_>, n_queries: usize, n_keys: usize, causal: bool) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::sierpinski(span, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::sierpinski(span, &*executor))?))
 }
 
 #[pyfunction]
@@ -54,7 +55,7 @@ pub(crate) fn cantor_samples_set(
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::cantor_samples(span, depth, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::cantor_samples(span, depth, &*executor))?))
 }
 
 #[pyfunction]
@@ -67,7 +68,7 @@ pub(crate) fn hilbert_set(
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::hilbert(span, radius, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::hilbert(span, radius, &*executor))?))
 }
 
 #[pyfunction]
@@ -81,7 +82,7 @@ pub(crate) fn hilbert_box_set(
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::hilbert_box(span, &shape, radius, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::hilbert_box(span, &shape, radius, &*executor))?))
 }
 
 /// One entry an axis in each list.
@@ -104,7 +105,7 @@ pub(crate) fn neighborhood_set(
         .map(|((((len, kernel), stride), dilation), causal)| Axis { len, kernel, stride, dilation, causal })
         .collect();
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::neighborhood(span, &axes, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::neighborhood(span, &axes, &*executor))?))
 }
 
 #[pyfunction]
@@ -117,7 +118,7 @@ pub(crate) fn dragon_set(
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::dragon(span, radius, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::dragon(span, radius, &*executor))?))
 }
 
 #[pyfunction]
@@ -133,5 +134,5 @@ pub(crate) fn julia_set(
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
     let executor = default_executor()?;
-    Ok(PyIndexSet::new(py.detach(|| builders::julia(span, c, window, neighbours, max_iter, &*executor))?))
+    Ok(PyIndexSet::new(detached(py, || builders::julia(span, c, window, neighbours, max_iter, &*executor))?))
 }

@@ -1,6 +1,7 @@
 //! Curves and integer sets as NumPy arrays.
 
 use crate::arrays::{span, typed, values, writable};
+use crate::detached::detached;
 use crate::error::Result;
 use crate::simd::level;
 use crate::threads::default_executor;
@@ -66,7 +67,7 @@ macro_rules! codec {
                     let coords = rows_in_place(&coords, "coords")?;
                     let mut out = writable::<To>(&out, "out", &[coords.len()])?;
                     let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
-                    Ok(py.detach(|| $curve::encode(level, coords, order, out, &*executor))?)
+                    detached(py, || $curve::encode(level, coords, order, out, &*executor))
                 })
             )
         }
@@ -89,7 +90,7 @@ macro_rules! codec {
                     let index = rows_in_place(&index, "index")?;
                     let mut out = writable::<To>(&out, "out", &[index.len(), ndim])?;
                     let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
-                    Ok(py.detach(|| $curve::decode(level, index, ndim, order, out, &*executor))?)
+                    detached(py, || $curve::decode(level, index, ndim, order, out, &*executor))
                 })
             )
         }
@@ -103,35 +104,35 @@ codec!(morton_encode, morton_decode, morton);
 #[pyfunction]
 pub(crate) fn hilbert_order(py: Python<'_>, shape: Vec<usize>) -> Result<Bound<'_, PyArray1<i64>>> {
     let executor = default_executor()?;
-    Ok(py.detach(|| boxes::order_on(&shape, &*executor))?.into_pyarray(py))
+    Ok(detached(py, || boxes::order_on(&shape, &*executor))?.into_pyarray(py))
 }
 
 /// Raster offsets of a box's cells in Morton order.
 #[pyfunction]
 pub(crate) fn morton_order(py: Python<'_>, shape: Vec<usize>) -> Result<Bound<'_, PyArray1<i64>>> {
-    Ok(py.detach(|| morton::order(&shape))?.into_pyarray(py))
+    Ok(detached(py, || morton::order(&shape))?.into_pyarray(py))
 }
 
 /// The first n turns of the dragon curve, +1 left and -1 right.
 #[pyfunction]
 pub(crate) fn dragon_turns(py: Python<'_>, n: usize) -> Result<Bound<'_, PyArray1<i8>>> {
-    Ok(py.detach(|| dragon::turns(n))?.into_pyarray(py))
+    Ok(detached(py, || dragon::turns(n))?.into_pyarray(py))
 }
 
 /// The first n lattice vertices of the dragon curve, (n, 2).
 #[pyfunction]
 pub(crate) fn dragon_vertices(py: Python<'_>, n: usize) -> Result<Bound<'_, PyArray2<i64>>> {
-    rows(py, py.detach(|| dragon::vertices(n))?, 2)
+    rows(py, detached(py, || dragon::vertices(n))?, 2)
 }
 
 /// Left ends of the intervals of the Cantor construction.
 #[pyfunction]
 pub(crate) fn cantor_points(py: Python<'_>, depth: u32) -> Result<Bound<'_, PyArray1<f64>>> {
-    Ok(py.detach(|| cantor::points(depth))?.into_pyarray(py))
+    Ok(detached(py, || cantor::points(depth))?.into_pyarray(py))
 }
 
 /// Integers below n with all digits in a set.
 #[pyfunction]
 pub(crate) fn digit_offsets(py: Python<'_>, n: i64, base: i64, digits: Vec<i64>) -> Result<Bound<'_, PyArray1<i64>>> {
-    Ok(py.detach(|| cantor::digit_offsets(n, base, &digits))?.into_pyarray(py))
+    Ok(detached(py, || cantor::digit_offsets(n, base, &digits))?.into_pyarray(py))
 }

@@ -1,5 +1,6 @@
 //! Escape fields as NumPy arrays.
 
+use crate::detached::detached;
 use crate::error::Result;
 use crate::threads::{default_executor, executor as executor_named};
 use fractal_kernels::julia::{self, Escape};
@@ -39,7 +40,7 @@ where
     Complex<T>: Element,
 {
     let view = points.as_array();
-    Ok(py.detach(|| kernel(&elements(&view)))?.into_pyarray(py).into_any())
+    Ok(detached(py, || kernel(&elements(&view)))?.into_pyarray(py).into_any())
 }
 
 fn pull<'py, T: Real + Element, G: Send>(
@@ -52,7 +53,7 @@ where
     Complex<T>: Element,
 {
     let (grad, view) = (grad.as_array(), points.as_array());
-    Ok(py.detach(|| kernel(&elements(&grad), &elements(&view)))?)
+    detached(py, || kernel(&elements(&grad), &elements(&view)))
 }
 
 /// `$body` with `$points` bound to the array of either width.
@@ -80,7 +81,7 @@ pub(crate) fn grid(
     columns: usize,
     extent: [f64; 4],
 ) -> Result<Bound<'_, PyArray2<Complex64>>> {
-    crate::curves::rows(py, py.detach(|| julia::grid(rows, columns, extent))?, columns)
+    crate::curves::rows(py, detached(py, || julia::grid(rows, columns, extent))?, columns)
 }
 
 /// Escape field of the Julia set of c.

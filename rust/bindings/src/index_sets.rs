@@ -1,5 +1,6 @@
 //! Index sets as Python objects.
 
+use crate::detached::detached;
 use crate::error::Result;
 use crate::threads::default_executor;
 use fractal_kernels::KernelError;
@@ -9,19 +10,39 @@ use fractal_kernels::planned::PlannedSet;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 
-/// Living index sets by key. Keys are never used twice, so a stale one is an error and not somebody else's set.
+/// Living index sets by key. Keys are random numbers, also in a forked child, so that a stale one, or one that a saved
+/// program brings from elsewhere, is an error and not somebody else's set.
 static LIVING: LazyLock<RwLock<HashMap<i64, Weak<PlannedSet>>>> = LazyLock::new(RwLock::default);
-static NEXT_KEY: AtomicI64 = AtomicI64::new(1);
+static DRAWN: AtomicI64 = AtomicI64::new(0);
+static DICE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// 62 random bits that no set of this process, of its parent or of its children had before.
+fn fresh_key() -> i64 {
+    (DICE.hash_one((std::process::id(), DRAWN.fetch_add(1, Ordering::Relaxed))) >> 2) as i64
+}
 
 /// Most pairs whose rows are written out: 16 GiB.
 const MOST_LISTED: usize = 1 << 32;
 
 /// The index set of a key.
-pub(crate) fn lookup(key: i64) -> Option<Arc<PlannedSet>> {
+fn lookup(key: i64) -> Option<Arc<PlannedSet>> {
     LIVING.read().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade)
+}
+
+/// The set of a handle, or the error of a handle that names none.
+pub(crate) fn living(key: i64) -> Result<Arc<PlannedSet>> {
+    let allowed = "the handle of a living IndexSet of this process; a saved program needs to be exported anew";
+    Ok(lookup(key).ok_or_else(|| KernelError::value("index_set", format!("handle {key}"), allowed))?)
+}
+
+/// How many (query, key) pairs the set of a handle has.
+#[pyfunction]
+pub(crate) fn edges_of(key: i64) -> Result<usize> {
+    Ok(living(key)?.set().nnz())
 }
 
 /// Which keys each query attends to.
@@ -36,7 +57,7 @@ pub(crate) struct PyIndexSet {
 impl PyIndexSet {
     pub(crate) fn new(set: IndexSet) -> Self {
         let planned = Arc::new(PlannedSet::new(set));
-        let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
+        let key = fresh_key();
         LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&planned));
         Self { planned, key, shown: AtomicI64::new(key) }
     }
@@ -75,7 +96,7 @@ impl PyIndexSet {
         n_keys: usize,
     ) -> Result<Self> {
         let (indptr, indices) = (indptr.as_array(), indices.as_array());
-        Ok(Self::new(py.detach(|| IndexSet::from_csr(indptr.to_vec(), indices.to_vec(), n_keys))?))
+        Ok(Self::new(detached(py, || IndexSet::from_csr(indptr.to_vec(), indices.to_vec(), n_keys))?))
     }
 
     #[staticmethod]
@@ -93,7 +114,7 @@ impl PyIndexSet {
         let mask = mask.as_array();
         let (n_queries, n_keys) = mask.dim();
         let executor = default_executor()?;
-        Ok(Self::new(py.detach(|| IndexSet::from_mask(n_queries, n_keys, &*executor, |q, k| mask[[q, k]]))?))
+        Ok(Self::new(detached(py, || IndexSet::from_mask(n_queries, n_keys, &*executor, |q, k| mask[[q, k]]))?))
     }
 
     #[staticmethod]
@@ -102,7 +123,7 @@ impl PyIndexSet {
         let (n_queries, width) = lists.dim();
         let executor = default_executor()?;
         let set =
-            py.detach(|| IndexSet::from_padded(n_queries, width, n_keys, &*executor, |q, slot| lists[[q, slot]]))?;
+            detached(py, || IndexSet::from_padded(n_queries, width, n_keys, &*executor, |q, slot| lists[[q, slot]]))?;
         Ok(Self::new(set))
     }
 
@@ -116,7 +137,7 @@ impl PyIndexSet {
     ) -> Result<Self> {
         let [indptr, starts, lengths] = [&indptr, &starts, &lengths].map(|array| array.as_array().to_vec());
         let executor = default_executor()?;
-        Ok(Self::new(py.detach(|| IndexSet::from_runs(&indptr, &starts, &lengths, n_keys, &*executor))?))
+        Ok(Self::new(detached(py, || IndexSet::from_runs(&indptr, &starts, &lengths, n_keys, &*executor))?))
     }
 
     #[staticmethod]
@@ -128,7 +149,7 @@ impl PyIndexSet {
     ) -> Result<Self> {
         let [queries, keys] = [&queries, &keys].map(|array| array.as_array().to_vec());
         let executor = default_executor()?;
-        Ok(Self::new(py.detach(|| IndexSet::from_segments(&queries, &keys, causal, &*executor))?))
+        Ok(Self::new(detached(py, || IndexSet::from_segments(&queries, &keys, causal, &*executor))?))
     }
 
     /// Blocks as CSR; `partial` has a table of pairs for each block that is not full, in their order.
@@ -149,7 +170,7 @@ impl PyIndexSet {
         let allowed = |number: usize, query: usize, key: usize| partial[[number, query, key]];
         let [n_queries, n_keys] = shape;
         let executor = default_executor()?;
-        let set = py.detach(|| IndexSet::from_blocks(&blocks, n_queries, n_keys, &*executor, allowed))?;
+        let set = detached(py, || IndexSet::from_blocks(&blocks, n_queries, n_keys, &*executor, allowed))?;
         Ok(Self::new(set))
     }
 
@@ -222,76 +243,76 @@ impl PyIndexSet {
 
     fn to_mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
         let executor = default_executor()?;
-        let mask = py.detach(|| self.set().to_mask(&*executor));
+        let mask = detached(py, || Ok(self.set().to_mask(&*executor)))?;
         mask.into_pyarray(py).reshape([self.set().n_queries(), self.set().n_keys()])
     }
 
     fn to_padded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
         let executor = default_executor()?;
-        let (lists, width) = py.detach(|| self.set().to_padded(&*executor));
+        let (lists, width) = detached(py, || Ok(self.set().to_padded(&*executor)))?;
         lists.into_pyarray(py).reshape([self.set().n_queries(), width])
     }
 
     fn union(&self, py: Python<'_>, other: &Self) -> Result<Self> {
         let executor = default_executor()?;
-        Ok(Self::new(py.detach(|| self.set().union(other.set(), &*executor))?))
+        Ok(Self::new(detached(py, || self.set().union(other.set(), &*executor))?))
     }
 
     fn intersection(&self, py: Python<'_>, other: &Self) -> Result<Self> {
         let executor = default_executor()?;
-        Ok(Self::new(py.detach(|| self.set().intersection(other.set(), &*executor))?))
+        Ok(Self::new(detached(py, || self.set().intersection(other.set(), &*executor))?))
     }
 
     #[pyo3(signature = (q_offset=None))]
     fn causal(&self, py: Python<'_>, q_offset: Option<i64>) -> Result<Self> {
         let executor = default_executor()?;
-        Ok(Self::new(py.detach(|| self.set().causal(q_offset, &*executor))?))
+        Ok(Self::new(detached(py, || self.set().causal(q_offset, &*executor))?))
     }
 
-    fn is_causal(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.set().is_causal())
+    fn is_causal(&self, py: Python<'_>) -> Result<bool> {
+        detached(py, || Ok(self.set().is_causal()))
     }
 
-    fn same_rows(&self, py: Python<'_>, other: &Self) -> bool {
-        py.detach(|| self.set().same_rows(other.set()))
+    fn same_rows(&self, py: Python<'_>, other: &Self) -> Result<bool> {
+        detached(py, || Ok(self.set().same_rows(other.set())))
     }
 
     /// Blocks that hold pairs, as CSR, and which of them are full.
     fn occupied<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<BlockArrays<'py>> {
         let executor = default_executor()?;
-        let found = py.detach(|| self.set().occupied(block_size, &*executor))?;
+        let found = detached(py, || self.set().occupied(block_size, &*executor))?;
         Ok((found.indptr.into_pyarray(py), found.columns.into_pyarray(py), found.full.into_pyarray(py)))
     }
 
-    fn transpose(&self, py: Python<'_>) -> Self {
-        Self::new(py.detach(|| self.set().transpose()))
+    fn transpose(&self, py: Python<'_>) -> Result<Self> {
+        Ok(Self::new(detached(py, || Ok(self.set().transpose()))?))
     }
 
     fn rows(&self, py: Python<'_>, start: usize, stop: usize) -> Result<Self> {
-        Ok(Self::new(py.detach(|| self.set().rows(start, stop))?))
+        Ok(Self::new(detached(py, || self.set().rows(start, stop))?))
     }
 
     fn prefix(&self, py: Python<'_>, n_queries: usize, n_keys: usize) -> Result<Self> {
         let executor = default_executor()?;
-        Ok(Self::new(py.detach(|| self.set().prefix(n_queries, n_keys, &*executor))?))
+        Ok(Self::new(detached(py, || self.set().prefix(n_queries, n_keys, &*executor))?))
     }
 
     /// Fewest and most keys of a query.
-    fn degrees(&self, py: Python<'_>) -> (usize, usize) {
-        py.detach(|| self.set().degrees())
+    fn degrees(&self, py: Python<'_>) -> Result<(usize, usize)> {
+        detached(py, || Ok(self.set().degrees()))
     }
 
     /// (causal, layers or None, share of the pairs after each layer), or None where it takes more than `most_words`.
     fn reach<'py>(&self, py: Python<'py>, layers: usize, most_words: u64) -> Result<Option<Reached<'py>>> {
         let executor = default_executor()?;
-        let reach = py.detach(|| self.set().reach(layers, most_words, &*executor))?;
+        let reach = detached(py, || self.set().reach(layers, most_words, &*executor))?;
         Ok(reach.map(|r| (r.causal, r.layers, r.shares.into_pyarray(py))))
     }
 
     /// What the plan will do, counted: tiles, their pairs and computed lanes, row pairs, bytes.
     fn plan_report(&self, py: Python<'_>) -> Result<HashMap<&'static str, usize>> {
         let executor = default_executor()?;
-        let report = py.detach(|| self.planned.plan(&*executor).map(Plan::report))?;
+        let report = detached(py, || self.planned.plan(&*executor).map(Plan::report))?;
         Ok(HashMap::from([
             ("tiles", report.tiles),
             ("tile_edges", report.tile_edges),
@@ -303,7 +324,7 @@ impl PyIndexSet {
 
     fn with_order(&self, py: Python<'_>, order: PyReadonlyArray1<'_, u32>) -> Result<Self> {
         let order = order.as_array();
-        Ok(Self::new(py.detach(|| self.set().with_order(order.to_vec()))?))
+        Ok(Self::new(detached(py, || self.set().with_order(order.to_vec()))?))
     }
 }
 
@@ -317,7 +338,7 @@ impl PyIndexSet {
                 let given = format!("{} pairs", self.set().nnz());
                 return Err(KernelError::value("index_set", given, "at most 2^32 pairs to be listed").into());
             }
-            Form::Offsets { .. } | Form::Runs { .. } => py.detach(|| self.planned.listed(&*executor)),
+            Form::Offsets { .. } | Form::Runs { .. } => detached(py, || Ok(self.planned.listed(&*executor)))?,
         };
         Ok(match listed.form() {
             Form::Csr { indptr, indices } => (indptr, indices),

@@ -1,5 +1,6 @@
 //! The peak loop; whoever calls it holds the watch.
 
+use crate::detached::detached;
 use crate::error::Result;
 use crate::{simd, threads};
 use fractal_kernels::peak;
@@ -14,6 +15,6 @@ pub(crate) fn fma_chains(py: Python<'_>, steps: u32, tasks: u32, executor: &str,
     let level = simd::level()?;
     let work = peak::multiply_adds(level, steps, tasks);
     let executor = threads::executor(executor, threads, work as usize)?;
-    py.detach(|| black_box(peak::fma_chains(level, steps, tasks, &*executor)));
+    detached(py, || Ok(black_box(peak::fma_chains(level, steps, tasks, &*executor))))?;
     Ok(2 * work)
 }

@@ -102,11 +102,9 @@ pub(crate) fn thread_info(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
 
 #[cfg(unix)]
 mod openmp {
-    use fractal_kernels::executor::{Executor, Serial};
+    use fractal_kernels::executor::{Executor, Serial, Team};
     use std::ffi::{CString, c_uint, c_void};
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::sync::OnceLock;
 
     /// `void GOMP_parallel(void (*fn)(void *), void *data, unsigned num_threads, unsigned flags)`
     type GompParallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
@@ -150,31 +148,16 @@ mod openmp {
         }
     }
 
-    /// What a team shares: the tasks, the next one, and the first panic.
-    struct Team<'a> {
-        task: &'a (dyn Fn(usize) + Sync),
-        tasks: usize,
-        next: AtomicUsize,
-        panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
+    extern "C" fn member(data: *mut c_void) {
+        // SAFETY: `data` is the `Shared` on the stack of `run`, which outlives the parallel region.
+        let shared = unsafe { &*data.cast_const().cast::<Shared<'_>>() };
+        // Panics are kept by the team, so none crosses the C frame.
+        shared.team.work(std::thread::current().id() == shared.caller);
     }
 
-    extern "C" fn member(data: *mut c_void) {
-        // SAFETY: `data` is the `Team` on the stack of `run`, which outlives the parallel region.
-        let team = unsafe { &*data.cast_const().cast::<Team<'_>>() };
-        // A panic must not cross the C frame: it is kept, and raised again by the caller.
-        let caught = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let i = team.next.fetch_add(1, Ordering::Relaxed);
-                if i >= team.tasks {
-                    return;
-                }
-                (team.task)(i);
-            }
-        }));
-        if let Err(panic) = caught {
-            team.next.store(team.tasks, Ordering::Relaxed);
-            team.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
-        }
+    struct Shared<'a> {
+        team: Team<'a>,
+        caller: std::thread::ThreadId,
     }
 
     impl Executor for OpenMp {
@@ -183,14 +166,12 @@ mod openmp {
             if threads <= 1 {
                 return Serial.run(tasks, task);
             }
-            let team = Team { task, tasks, next: AtomicUsize::new(0), panic: Mutex::new(None) };
-            // SAFETY: `member` only reads the team, which lives until GOMP_parallel has joined every thread.
+            let shared = Shared { team: Team::new(tasks, task), caller: std::thread::current().id() };
+            // SAFETY: `member` only reads what is shared, which lives until GOMP_parallel has joined every thread.
             unsafe {
-                (self.parallel)(member, (&raw const team).cast::<c_void>().cast_mut(), threads as c_uint, 0);
+                (self.parallel)(member, (&raw const shared).cast::<c_void>().cast_mut(), threads as c_uint, 0);
             }
-            if let Some(panic) = team.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                resume_unwind(panic);
-            }
+            shared.team.finish();
         }
 
         fn threads(&self) -> usize {

@@ -5,6 +5,7 @@
 //! `b - 1` summands.
 
 use crate::error::{KernelError, Result};
+use crate::interrupt;
 
 /// `2**depth` points of 8 bytes: half a gigabyte.
 const MAX_DEPTH: u32 = 26;
@@ -46,6 +47,7 @@ pub fn digit_offsets(n: i64, base: i64, digits: &[i64]) -> Result<Vec<i64>> {
     while !generation.is_empty() {
         let end = out.len();
         for parent in generation {
+            interrupt::check_each(parent, 1 << 12);
             let Some(shifted) = out[parent].checked_mul(base).filter(|&s| s < n) else { break };
             out.extend(sorted.iter().map_while(|d| shifted.checked_add(*d).filter(|&x| x < n)));
         }

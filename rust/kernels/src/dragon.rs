@@ -6,6 +6,7 @@
 //! is `2**(k / 2)` from its start.
 
 use crate::error::{KernelError, Result};
+use crate::interrupt;
 
 /// Coordinates stay exact and memory stays sane up to here.
 const MAX_POINTS: usize = 1 << 32;
@@ -31,7 +32,35 @@ pub fn heading(k: u64) -> u32 {
 /// The first `n` turns, `k = 1 ..= n`.
 pub fn turns(n: usize) -> Result<Vec<i8>> {
     check(n)?;
-    Ok((1..=n as u64).map(turn).collect())
+    let turns = (1..=n as u64).map(|k| {
+        interrupt::check_each(k as usize, 1 << 16);
+        turn(k)
+    });
+    Ok(turns.collect())
+}
+
+/// The lattice step of a heading.
+pub fn unit(heading: u32) -> (i64, i64) {
+    match heading & 3 {
+        0 => (1, 0),
+        1 => (0, 1),
+        2 => (-1, 0),
+        _ => (0, -1),
+    }
+}
+
+/// Vertex `k` alone, in as many steps as `k` has bits: vertex `2p` is `(1 + i)` times vertex `p`.
+pub fn vertex(k: u64) -> (i64, i64) {
+    let (mut x, mut y) = (0, 0);
+    for bit in (0..u64::BITS - k.leading_zeros()).rev() {
+        (x, y) = (x - y, x + y);
+        let prefix = k >> bit;
+        if prefix & 1 == 1 {
+            let (dx, dy) = unit(heading(prefix - 1));
+            (x, y) = (x + dx, y + dy);
+        }
+    }
+    (x, y)
 }
 
 /// The first `n` lattice vertices, shape (n, 2) as (x, y), from the origin with the first step along +x.
@@ -40,13 +69,10 @@ pub fn vertices(n: usize) -> Result<Vec<i64>> {
     let (mut x, mut y) = (0, 0);
     let mut out = Vec::with_capacity(2 * n);
     for k in 0..n as u64 {
+        interrupt::check_each(k as usize, 1 << 16);
         out.extend([x, y]);
-        match heading(k) {
-            0 => x += 1,
-            1 => y += 1,
-            2 => x -= 1,
-            _ => y -= 1,
-        }
+        let (dx, dy) = unit(heading(k));
+        (x, y) = (x + dx, y + dy);
     }
     Ok(out)
 }

@@ -112,7 +112,11 @@ pub fn grid(rows: usize, columns: usize, [left, right, bottom, top]: [f64; 4]) -
         first * (1.0 - t) + last * t
     };
     let cell = |o: usize| Complex { re: at(o % columns, columns, left, right), im: at(o / columns, rows, top, bottom) };
-    Ok((0..rows * columns).map(cell).collect())
+    let cells = (0..rows * columns).map(|o| {
+        crate::interrupt::check_each(o, 1 << 16);
+        cell(o)
+    });
+    Ok(cells.collect())
 }
 
 /// Field of the Julia set of `c` at `points`.

@@ -16,6 +16,7 @@ pub mod gradient;
 pub mod hilbert;
 pub mod hilbert_order;
 pub mod index_set;
+pub mod interrupt;
 pub mod julia;
 pub mod lanes;
 pub mod lattice;

@@ -44,6 +44,7 @@ pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
     let mut point = vec![0; shape.len()];
     let mut coded: Vec<(u64, i64)> = Vec::with_capacity(cells);
     for offset in 0..cells {
+        crate::interrupt::check_each(offset, 1 << 16);
         let mut rest = offset;
         for (x, side) in point.iter_mut().zip(shape).rev() {
             *x = (rest % side) as u64;

@@ -106,6 +106,7 @@ pub(crate) fn escape<'a, S: Simd, T: Real>(
     }
     round.age = round.steps;
     while round.age < max_iter && scratch.len > 0 {
+        crate::interrupt::check();
         round.steps = if for_good { steps(round.age) } else { 1 };
         if mandelbrot {
             scratch.go_on::<S, true>(simd, parameter, round);

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
-from fractal_core._arguments import integer
+from fractal_core._arguments import flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError
 
 __all__ = ["FractalConfig"]
@@ -64,8 +64,7 @@ class FractalConfig:
         _within("dragon_smoothing", self.dragon_smoothing, 0.0, 1.0)
         _within("julia_escape_radius", self.julia_escape_radius, 0.999e-3, 1e3)
         for name in ("use_cuda_kernels", "cache_fractals"):
-            if not isinstance(getattr(self, name), bool):
-                raise DTypeError(name, repr(getattr(self, name)), "a bool")
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         if self.use_cuda_kernels:
             raise InvalidArgumentError("use_cuda_kernels", True, "False: the kernels of this package run on the CPU")
         c = cast("object", self.julia_c)

@@ -2,6 +2,7 @@
 
 use crate::error::{KernelError, Result};
 use crate::index_set::{Form, IndexSet};
+use crate::interrupt;
 use crate::plan::{Cursor, Plan, TILE, TileKeys};
 
 /// For each pair of a plan, its place in row order.
@@ -30,6 +31,7 @@ impl EdgeMap {
         let mut edges = Vec::with_capacity(set.nnz());
         let mut block = TileKeys::default();
         for tile in 0..plan.tiles() {
+            interrupt::check();
             let mut cursor = Cursor::default();
             while plan.tile_block(tile, &mut cursor, 256, &mut block) {
                 for (&key, &mask) in block.keys.iter().zip(&block.masks) {
@@ -41,6 +43,7 @@ impl EdgeMap {
         }
         let mut buffer = Vec::new();
         for tile in 0..plan.tiles() {
+            interrupt::check();
             for lane in 0..plan.lanes(tile) {
                 let query = plan.query(tile, lane);
                 edges.extend(plan.row_keys(tile, lane, &mut buffer).0.iter().map(|&key| edge(query, key)));

@@ -5,11 +5,19 @@ use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::index_set::IndexSet;
 use num_complex::Complex64;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 /// The real root of x³ = x + 1; its powers make the plane's most even Kronecker sequence (M. Roberts' R₂).
 const PLASTIC: f64 = 1.324_717_957_244_746;
 /// Half the side of the square of the plane that the positions fill.
 const EXTENT: f64 = 1.5;
+/// Queries are few where there are this many keys to each: then the levels are kept for the next call.
+const FEW: usize = 256;
+/// Positions whose levels are kept at most, 8 bytes each; longer sequences have them worked out at every call.
+const KEPT: usize = 1 << 24;
+/// Tables that a thread keeps.
+const TABLES_KEPT: usize = 2;
 /// Positions that one task handles.
 const PIECE: usize = 1024;
 
@@ -31,6 +39,17 @@ pub fn julia(
     if max_iter == 0 {
         return Err(KernelError::value("max_iter", max_iter, "at least 1"));
     }
+    if span.n_queries().saturating_mul(FEW) <= span.n_keys() && span.n_keys() <= KEPT {
+        return with_levels((c, max_iter), span.n_keys(), executor, |kept| {
+            IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
+                let position = span.position(query);
+                let alike = &kept.members[&kept.levels[position]];
+                let rank = alike.partition_point(|&key| (key as usize) < position);
+                let near = rank.saturating_sub(neighbours)..rank.saturating_add(neighbours + 1).min(alike.len());
+                row(span, position, window, alike[near].iter(), keys);
+            })
+        });
+    }
     let mut levels = vec![0u32; span.n_keys()];
     for_each_chunk(executor, &mut levels, PIECE, |task, piece| {
         for (i, level) in piece.iter_mut().enumerate() {
@@ -44,24 +63,86 @@ pub fn julia(
     members.iter().enumerate().for_each(|(r, &position)| rank[position as usize] = r);
     IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
         let position = span.position(query);
-        let start = keys.len();
-        let last = position.saturating_add(window + 1).min(span.end(position));
-        keys.extend((position.saturating_sub(window)..last).map(|key| key as i32));
         let near = rank[position].saturating_sub(neighbours)..(rank[position] + neighbours + 1).min(members.len());
         let alike = members[near].iter().filter(|&&key| levels[key as usize] == levels[position]);
-        keys.extend(alike.filter(|&&key| (key as usize) < span.end(position)).map(|&key| key as i32));
-        keys[start..].sort_unstable();
-        let mut previous = -1;
-        let mut kept = start;
-        for read in start..keys.len() {
-            if keys[read] != previous {
-                previous = keys[read];
-                keys[kept] = previous;
-                kept += 1;
-            }
-        }
-        keys.truncate(kept);
+        row(span, position, window, alike, keys);
     })
+}
+
+/// The window of a position and the keys of its level, each once and in order.
+fn row<'a>(span: Span, position: usize, window: usize, alike: impl Iterator<Item = &'a u32>, keys: &mut Vec<i32>) {
+    let start = keys.len();
+    let last = position.saturating_add(window + 1).min(span.end(position));
+    keys.extend((position.saturating_sub(window)..last).map(|key| key as i32));
+    keys.extend(alike.filter(|&&key| (key as usize) < span.end(position)).map(|&key| key as i32));
+    keys[start..].sort_unstable();
+    let mut previous = -1;
+    let mut kept = start;
+    for read in start..keys.len() {
+        if keys[read] != previous {
+            previous = keys[read];
+            keys[kept] = previous;
+            kept += 1;
+        }
+    }
+    keys.truncate(kept);
+}
+
+/// Levels of the first positions, kept between decode steps, since a position's nearest like may be anywhere before it.
+#[derive(Default)]
+struct Levels {
+    levels: Vec<u32>,
+    members: HashMap<u32, Vec<u32>>,
+}
+
+impl Levels {
+    /// Works out what is missing of the first `n` levels: one of them in a decode step. Gives how many that were.
+    fn grow_by(&mut self, n: usize, c: Complex64, max_iter: u32, executor: &dyn Executor) -> usize {
+        let known = self.levels.len();
+        if n <= known {
+            return 0;
+        }
+        self.levels.resize(n, 0);
+        for_each_chunk(executor, &mut self.levels[known..], PIECE, |task, piece| {
+            for (i, level) in piece.iter_mut().enumerate() {
+                *level = escape_level(place(known + task * PIECE + i), c, max_iter);
+            }
+        });
+        for (position, &level) in self.levels.iter().enumerate().skip(known) {
+            self.members.entry(level).or_default().push(position as u32);
+        }
+        n - known
+    }
+}
+
+type Kept = Vec<((u64, u64, u32), Levels)>;
+
+thread_local! {
+    /// The tables that this thread used last, latest last: no lock, and nothing a forked child could find locked.
+    static TABLES: RefCell<Kept> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `work` with the table of a parameter, grown to `n` positions. An unwinding call loses the table, no more.
+fn with_levels<T>(
+    (c, max_iter): (Complex64, u32),
+    n: usize,
+    executor: &dyn Executor,
+    work: impl FnOnce(&Levels) -> T,
+) -> T {
+    let key = (c.re.to_bits(), c.im.to_bits(), max_iter);
+    let mut kept = TABLES.take();
+    let mut table = match kept.iter().position(|(of, _)| *of == key) {
+        Some(at) => kept.remove(at).1,
+        None => Levels::default(),
+    };
+    table.grow_by(n, c, max_iter, executor);
+    let made = work(&table);
+    kept.push((key, table));
+    if kept.len() > TABLES_KEPT {
+        kept.remove(0);
+    }
+    TABLES.set(kept);
+    made
 }
 
 /// Where a position stands in the plane.
@@ -79,4 +160,31 @@ fn escape_level(mut z: Complex64, c: Complex64, max_iter: u32) -> u32 {
         z = z * z + c;
     }
     max_iter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::Serial;
+
+    #[test]
+    fn a_step_works_out_one_level() {
+        let c = Complex64::new(-0.7, 0.27);
+        let mut table = Levels::default();
+        assert_eq!(table.grow_by(5000, c, 64, &Serial), 5000);
+        assert_eq!(table.grow_by(5001, c, 64, &Serial), 1);
+        assert_eq!(table.grow_by(4000, c, 64, &Serial), 0);
+    }
+
+    #[test]
+    fn few_queries_have_the_rows_of_all() {
+        let c = Complex64::new(-0.7, 0.27);
+        for (n, causal) in [(700, true), (2000, false), (900, true)] {
+            let all = julia(Span::new(n, n, causal).unwrap(), c, 3, 5, 64, &Serial).unwrap();
+            let few = julia(Span::new(2, n, causal).unwrap(), c, 3, 5, 64, &Serial).unwrap();
+            for query in 0..2 {
+                assert!(few.row(query).eq(all.row(n - 2 + query)));
+            }
+        }
+    }
 }

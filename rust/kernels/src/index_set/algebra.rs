@@ -4,6 +4,7 @@
 use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::interrupt;
 use std::sync::Arc;
 
 impl IndexSet {
@@ -96,8 +97,9 @@ impl IndexSet {
             }
             Form::Csr { .. } | Form::Runs { .. } => {
                 let mut indptr = vec![0i64; self.n_keys + 1];
-                for key in (0..self.n_queries).flat_map(|query| self.row(query)) {
-                    indptr[key as usize + 1] += 1;
+                for query in 0..self.n_queries {
+                    interrupt::check_each(query, 16);
+                    self.row(query).for_each(|key| indptr[key as usize + 1] += 1);
                 }
                 for key in 0..self.n_keys {
                     indptr[key + 1] += indptr[key];
@@ -105,6 +107,7 @@ impl IndexSet {
                 let mut next = indptr.clone();
                 let mut queries = vec![0i32; self.nnz()];
                 for query in 0..self.n_queries {
+                    interrupt::check_each(query, 16);
                     for key in self.row(query) {
                         let slot = &mut next[key as usize];
                         queries[*slot as usize] = query as i32;

@@ -3,6 +3,7 @@
 use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
+use crate::interrupt;
 use std::borrow::Cow;
 
 /// Rows that one task handles.
@@ -49,6 +50,7 @@ impl IndexSet {
         entry: impl Fn(usize, usize) -> i64 + Sync,
     ) -> Result<Self> {
         for query in 0..n_queries {
+            interrupt::check_each(query, 16);
             if let Some(bad) = (0..width).map(|slot| entry(query, slot)).find(|&j| j < -1 || j >= n_keys as i64) {
                 return Err(KernelError::index(
                     "indices",
@@ -71,6 +73,7 @@ impl IndexSet {
             keys.truncate(write);
         })?;
         for query in 0..n_queries {
+            interrupt::check_each(query, 16);
             let given = (0..width).filter(|&slot| entry(query, slot) >= 0).count();
             if given != set.row(query).len() {
                 return Err(KernelError::value(
@@ -92,6 +95,7 @@ impl IndexSet {
                 indptr.push(0);
                 let mut end = 0;
                 for query in 0..self.n_queries {
+                    interrupt::check_each(query, 1 << 12);
                     end += self.row(query).len() as i64;
                     indptr.push(end);
                 }
@@ -136,6 +140,7 @@ impl IndexSet {
         }
         for_each_chunk(executor, &mut mask, ROWS * self.n_keys, |block, piece| {
             for (r, row) in piece.chunks_mut(self.n_keys).enumerate() {
+                interrupt::check_each(r, 16);
                 self.row(block * ROWS + r).for_each(|key| row[key as usize] = true);
             }
         });
@@ -149,6 +154,7 @@ impl IndexSet {
         if width > 0 {
             for_each_chunk(executor, &mut lists, ROWS * width, |block, piece| {
                 for (r, list) in piece.chunks_mut(width).enumerate() {
+                    interrupt::check_each(r, 16);
                     for (slot, key) in list.iter_mut().zip(self.row(block * ROWS + r)) {
                         *slot = key as i32;
                     }
@@ -169,6 +175,7 @@ pub(super) fn rows_in_parallel<T: Copy + Send>(
     for_each_chunk(executor, &mut pieces, 1, |block, piece| {
         let (ends, entries) = &mut piece[0];
         for query in block * ROWS..((block + 1) * ROWS).min(n_queries) {
+            interrupt::check_each(query, 4);
             row(query, entries);
             ends.push(entries.len() as i64);
         }
@@ -177,6 +184,7 @@ pub(super) fn rows_in_parallel<T: Copy + Send>(
     let mut whole = Vec::with_capacity(pieces.iter().map(|p| p.1.len()).sum());
     indptr.push(0);
     for (ends, entries) in pieces {
+        interrupt::check();
         let base = whole.len() as i64;
         indptr.extend(ends.iter().map(|e| base + e));
         whole.extend_from_slice(&entries);

@@ -48,12 +48,17 @@ pub struct IndexSet {
     order: Option<Arc<Vec<u32>>>,
 }
 
+/// The first of a list's entries in words, for a refusal.
+fn first_entry(entry: Option<&i64>) -> String {
+    entry.map_or_else(|| "no entries".to_owned(), |first| format!("a first entry of {first}"))
+}
+
 impl IndexSet {
     /// From row starts and sorted unique key indices; checks all of them.
     pub fn from_csr(indptr: Vec<i64>, indices: Vec<i32>, n_keys: usize) -> Result<Self> {
         check_n_keys(n_keys)?;
         if indptr.first() != Some(&0) {
-            return Err(KernelError::value("indptr", format!("{:?}", indptr.first()), "a first entry of 0"));
+            return Err(KernelError::value("indptr", first_entry(indptr.first()), "a first entry of 0"));
         }
         if indptr.windows(2).any(|w| w[1] < w[0]) {
             return Err(KernelError::value("indptr", "a decreasing entry", "non-decreasing row starts"));

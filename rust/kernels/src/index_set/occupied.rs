@@ -4,6 +4,7 @@ use super::convert::rows_in_parallel;
 use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::interrupt;
 
 /// Blocks that hold pairs, row of blocks after row of blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ impl IndexSet {
         let (indptr, blocks) = rows_in_parallel(self.n_queries.div_ceil(queries), executor, |row, out| {
             let mut pairs = vec![0; self.n_keys.div_ceil(keys)];
             for query in row * queries..((row + 1) * queries).min(self.n_queries) {
+                interrupt::check_each(query, 16);
                 if let Form::Runs { .. } = &self.form {
                     for &run in self.runs(query) {
                         let [first, end] = run.map(|key| key as usize);

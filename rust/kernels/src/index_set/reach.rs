@@ -5,6 +5,7 @@
 use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
+use crate::interrupt;
 
 /// Words of 64 keys that one block of columns holds: 1 KiB a row.
 const WORDS: usize = 128;
@@ -79,6 +80,7 @@ impl IndexSet {
                 for_each_chunk(executor, &mut rows, 1, |task, piece| {
                     let (bits, counts) = &mut piece[0];
                     for (r, (row, count)) in bits.chunks_mut(words).zip(counts.iter_mut()).enumerate() {
+                        interrupt::check();
                         let query = task * ROWS + r;
                         if *count == all(query) {
                             continue;
@@ -145,6 +147,7 @@ fn sums(steps: &[i64], size: usize, start: usize, layers: usize, weight: impl Fn
     while history.len() < layers {
         let mut next = reached.clone();
         for &step in steps {
+            interrupt::check();
             or_shifted(&mut next, &reached, step);
         }
         if !size.is_multiple_of(64) {
@@ -155,6 +158,7 @@ fn sums(steps: &[i64], size: usize, start: usize, layers: usize, weight: impl Fn
             break;
         }
         reached = next;
+        interrupt::check();
         history.push((0..size).filter(|&place| reached[place / 64] >> (place % 64) & 1 == 1).map(&weight).sum());
     }
     history

@@ -58,7 +58,7 @@ impl Blocks<'_> {
 /// Row starts that begin at 0 and do not decrease.
 fn check_starts(argument: &'static str, starts: &[i64]) -> Result<()> {
     if starts.first() != Some(&0) {
-        return Err(KernelError::value(argument, format!("{:?}", starts.first()), "a first entry of 0"));
+        return Err(KernelError::value(argument, super::first_entry(starts.first()), "a first entry of 0"));
     }
     if let Some([before, after, ..]) = starts.windows(2).find(|w| w[1] < w[0]) {
         return Err(KernelError::value(argument, format!("{after} after {before}"), "entries that do not decrease"));

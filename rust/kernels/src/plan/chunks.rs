@@ -1,6 +1,7 @@
 //! How the backward pass cuts a plan: chunks of queries, the keys each owns, and the foreign keys it also touches.
 
 use super::{Cursor, Plan, TILE, TileKeys};
+use crate::interrupt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ impl Chunks {
         for chunk in 0..count {
             let mut foreign = Vec::new();
             for tile in chunk * tiles..((chunk + 1) * tiles).min(plan.tiles()) {
+                interrupt::check();
                 let mut cursor = Cursor::default();
                 while plan.tile_block(tile, &mut cursor, 256, &mut block) {
                     for &key in &block.keys {

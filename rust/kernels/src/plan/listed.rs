@@ -3,6 +3,7 @@
 use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::interrupt;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -52,12 +53,14 @@ impl Listed {
             let mut planner = planner();
             let mut plan = Self::default();
             for at in part * CHUNK..((part + 1) * CHUNK).min(tiles) {
+                interrupt::check();
                 tile(&mut planner, at * TILE..((at + 1) * TILE).min(n_queries), &mut plan);
             }
             *parts[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = plan;
         });
         let mut whole = Self { tile_ptr: vec![0], row_ptr: vec![0], ..Self::default() };
         for part in parts {
+            interrupt::check();
             let part = part.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
             let (entries, pairs) = (whole.keys.len(), whole.row_keys.len());
             whole.tile_ptr.extend(part.tile_ptr.iter().map(|p| p + entries));

@@ -13,6 +13,7 @@ mod transposed;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::{Form, IndexSet};
+use crate::interrupt;
 pub(crate) use chunks::Chunks;
 use listed::Listed;
 use shifted::Shifted;
@@ -357,6 +358,7 @@ impl Plan {
         let mut starts = vec![0];
         let mut block = TileKeys::default();
         for tile in 0..self.tiles() {
+            interrupt::check();
             let mut cursor = Cursor::default();
             let mut count = *starts.last().unwrap_or(&0);
             while self.tile_block(tile, &mut cursor, 256, &mut block) {
@@ -372,6 +374,7 @@ impl Plan {
         let mut report = PlanReport { tiles: self.tiles(), ..PlanReport::default() };
         let (mut block, mut buffer) = (TileKeys::default(), Vec::new());
         for tile in 0..self.tiles() {
+            interrupt::check();
             let mut cursor = Cursor::default();
             while self.tile_block(tile, &mut cursor, 256, &mut block) {
                 report.tile_edges += block.masks.iter().map(|m| m.count_ones() as usize).sum::<usize>();

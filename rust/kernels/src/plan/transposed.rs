@@ -3,6 +3,7 @@
 use super::TILE;
 use super::listed::Listed;
 use super::shifted::Shifted;
+use crate::interrupt;
 
 /// Which (query, pair number) each key's row pairs are.
 #[derive(Debug)]
@@ -24,7 +25,8 @@ impl Transposed {
     pub(crate) fn listed(plan: &Listed, n_keys: usize, order: Option<&[u32]>) -> Self {
         let (row_ptr, row_keys) = plan.rows();
         let mut key_ptr = vec![0; n_keys + 1];
-        for &key in row_keys {
+        for (at, &key) in row_keys.iter().enumerate() {
+            interrupt::check_each(at, 1 << 16);
             key_ptr[key as usize + 1] += 1;
         }
         for j in 0..n_keys {
@@ -33,6 +35,7 @@ impl Transposed {
         let mut next = key_ptr.clone();
         let mut pairs = vec![[0; 2]; row_keys.len()];
         for position in 0..row_ptr.len() - 1 {
+            interrupt::check_each(position, 256);
             let query = order.map_or(position as u32, |o| o[position]);
             for pair in row_ptr[position]..row_ptr[position + 1] {
                 let slot = &mut next[row_keys[pair] as usize];

@@ -8,6 +8,7 @@ use crate::attention::micro::add_rows;
 use crate::attention::problem::Problem;
 use crate::attention::rows::Panel;
 use crate::attention::scratch::LaneKeys;
+use crate::interrupt;
 use crate::plan::{Chunks, TILE, Transposed};
 use fearless_simd::{Simd, prelude::*};
 
@@ -33,6 +34,7 @@ pub(super) fn sweep_keys<S: Simd, T: Storage>(
     let mut lanes = LaneKeys::default();
     let places = &chunks.own[owner];
     for first in places.clone().step_by(TILE) {
+        interrupt::check();
         lanes.fill_transposed(transposed, (first..(first + TILE).min(places.end)).map(|place| chunks.key(place)));
         for (g, head) in heads.iter().enumerate() {
             queries.select(head.batch, head.query_head);

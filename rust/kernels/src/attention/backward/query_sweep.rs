@@ -8,6 +8,7 @@ use crate::attention::micro::{dot, transpose};
 use crate::attention::problem::Problem;
 use crate::attention::rows::{Panel, Rows};
 use crate::attention::scratch::{Aligned, KEY_BLOCK, LaneKeys, padded};
+use crate::interrupt;
 use crate::plan::{Chunks, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
@@ -146,6 +147,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         self.keys.select(heads[0].batch, heads[0].key_head);
         self.values.select(heads[0].batch, heads[0].key_head);
         for tile in task.tiles.clone() {
+            interrupt::check();
             if self.plan.has_rows() {
                 self.lanes.fill(self.plan, tile, true);
             }

@@ -13,6 +13,7 @@ use super::rows::{Panel, TaskRows, deal};
 use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::interrupt;
 use crate::plan::{Plan, TILE, TileKeys};
 use decode::decode;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
@@ -202,6 +203,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
     fn run<S: Simd>(&mut self, simd: S, tiles: Range<usize>, outputs: &mut [Outputs<'_, T>]) {
         let first = tiles.start;
         for tile in tiles {
+            interrupt::check();
             for head in &mut self.heads {
                 head.softmax.clear();
             }

@@ -1,0 +1,29 @@
+//! Kernels run without the GIL, and stop when Python has a signal to handle.
+
+use crate::error::Result;
+use fractal_kernels::interrupt::watched;
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Runs a kernel without the GIL. On the main thread the handlers of signals run meanwhile, as between two lines of
+/// Python; if one raises (`KeyboardInterrupt` at Ctrl-C), the kernel is left, what it had made is dropped, and the
+/// exception goes on.
+#[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
+pub(crate) fn detached<R: Send>(
+    py: Python<'_>,
+    kernel: impl FnOnce() -> fractal_kernels::error::Result<R> + Send,
+) -> Result<R> {
+    let raised: Arc<Mutex<Option<PyErr>>> = Arc::default();
+    let seen = raised.clone();
+    let signalled = move || {
+        let Some(Err(error)) = Python::try_attach(|py| py.check_signals()) else { return false };
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        true
+    };
+    if let Ok(result) = py.detach(move || watched(signalled, kernel)) {
+        return Ok(result?);
+    }
+    let error = raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Err(error.unwrap_or_else(|| PyKeyboardInterrupt::new_err(())).into())
+}
