@@ -3,6 +3,7 @@
 use super::dropout::Draw;
 use super::element::{Real, Storage};
 use super::problem::Problem;
+use crate::memory::{self, OrLeave};
 use std::f64::consts::LOG2_E;
 
 /// One head's coordinates, and its biases in base 2 and in the plan's order.
@@ -23,11 +24,12 @@ impl<A: Real> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
         let n_keys = problem.k.shape[2];
         let base2 = |x: A| A::from_f64(x.to_f64() * LOG2_E);
-        let bias = problem.key_bias.map(|b| b.row(batch, head, n_keys).iter().map(|&x| base2(x)).collect::<Vec<A>>());
+        let scaled = |row: &[A]| memory::collected("bias", row.iter().map(|&x| base2(x))).or_leave();
+        let bias = problem.key_bias.map(|b| scaled(b.row(batch, head, n_keys)));
         let key_bias = match problem.key_padding {
             None => bias,
             Some(padding) => {
-                let mut bias = bias.unwrap_or_else(|| vec![A::default(); n_keys]);
+                let mut bias = bias.unwrap_or_else(|| memory::zeros("key_padding_mask", n_keys).or_leave());
                 let hidden = bias.iter_mut().zip(&padding[batch * n_keys..]).filter(|(_, hidden)| **hidden);
                 hidden.for_each(|(x, _)| *x = A::NEG_INFINITY);
                 Some(bias)
@@ -40,7 +42,8 @@ impl<A: Real> HeadContext<A> {
             key_bias,
             pair_bias: problem.edge_bias.map(|b| {
                 let row = head.min(b.heads - 1) * b.map.pairs();
-                b.map.edges.iter().map(|&e| base2(b.values[row + e as usize])).collect()
+                let values = b.map.edges.iter().map(|&e| base2(b.values[row + e as usize]));
+                memory::collected("edge_bias", values).or_leave()
             }),
             tile_pairs: problem.edge_bias.map_or(0, |b| b.map.tile_pairs()),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),

@@ -13,6 +13,7 @@ use crate::attention::problem::Problem;
 use crate::attention::rows::Panel;
 use crate::attention::scratch::{Aligned, hide_rest, padded};
 use crate::executor::Executor;
+use crate::memory::{self, OrLeave};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use std::f64::consts::LOG2_E;
 use std::ops::Range;
@@ -30,7 +31,7 @@ pub(super) fn decode<T: Storage>(
     lse: &mut [T::Acc],
 ) {
     let (group, width, kv_heads) = (problem.group(), problem.widths().1, problem.heads().2);
-    let mut tasks = Vec::with_capacity(lse.len());
+    let mut tasks = memory::with_capacity("q, k, v", lse.len()).or_leave();
     for (pair, (out, lse)) in pairs.zip(out.chunks_exact_mut(group * width).zip(lse.chunks_exact_mut(group))) {
         for (part, (out, lse)) in out.chunks_mut(HEADS * width).zip(lse.chunks_mut(HEADS)).enumerate() {
             let head = pair % kv_heads * group + part * HEADS;
