@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fractal_core import _native
+from fractal_core.errors import OutOfMemoryError
 from fractal_core.nn import _library, _threads, _travel
 
 if TYPE_CHECKING:
@@ -63,8 +64,14 @@ def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
 
 def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
     """A tensor to be written, in huge pages if it is large (docs/decisions/0008-who-owns-memory.md)."""
-    block = _native.huge_block(math.prod(shape) * like.itemsize)
-    return like.new_empty(shape) if block is None else torch.from_numpy(block).view(like.dtype).view(shape)
+    size = math.prod(shape) * like.itemsize
+    block = _native.huge_block(size)
+    if block is not None:
+        return torch.from_numpy(block).view(like.dtype).view(shape)
+    try:
+        return like.new_empty(shape)
+    except RuntimeError:  # torch's word for it
+        raise OutOfMemoryError("q, k, v", f"a size that takes {size} bytes", "what memory has room for") from None
 
 
 def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh) -> tuple[Tensor, Tensor]:

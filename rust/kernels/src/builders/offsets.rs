@@ -10,7 +10,7 @@ use crate::memory;
 /// Keys at most `radius` positions away.
 pub fn window(span: Span, radius: usize) -> Result<IndexSet> {
     let radius = radius.min(span.n_keys() - 1) as i64;
-    symmetric(span, memory::collected("radius", 0..=radius)?)
+    symmetric(span, &memory::collected("radius", 0..=radius)?)
 }
 
 /// Keys whose distance from the query has only `digits` in base `base`.
@@ -20,7 +20,7 @@ pub fn cantor(span: Span, base: i64, digits: &[i64]) -> Result<IndexSet> {
     if !digits.contains(&0) {
         return Err(KernelError::value("digits", format!("{digits:?}"), "digits with 0, the query's own key"));
     }
-    symmetric(span, digit_offsets(span.n_keys() as i64, base, digits)?)
+    symmetric(span, &digit_offsets(span.n_keys() as i64, base, digits)?)
 }
 
 /// Keys at the Cantor points of the whole sequence, the same for every query, and the query's own.
@@ -52,10 +52,10 @@ pub fn sample_positions(n: usize, depth: u32) -> Result<Vec<i32>> {
 }
 
 /// The given distances looking back and, unless the span is causal, ahead. `distances` increase from 0.
-fn symmetric(span: Span, distances: Vec<i64>) -> Result<IndexSet> {
+fn symmetric(span: Span, distances: &[i64]) -> Result<IndexSet> {
     let ahead = if span.causal() { &[][..] } else { &distances[1.min(distances.len())..] };
     let mut offsets = memory::with_capacity("n_keys", ahead.len() + distances.len())?;
     offsets.extend(ahead.iter().rev().map(|d| -d));
-    offsets.extend_from_slice(&distances);
+    offsets.extend_from_slice(distances);
     IndexSet::from_offsets(offsets, span.n_queries(), span.n_keys(), (span.n_keys() - span.n_queries()) as i64)
 }

@@ -198,8 +198,11 @@ impl IndexSet {
     }
 }
 
+/// Row starts and entries.
+type Sliced<T> = (Arc<Vec<i64>>, Arc<Vec<T>>);
+
 /// Rows `start..stop` of row starts and their entries.
-fn slice<T: Copy>(indptr: &[i64], entries: &[T], start: usize, stop: usize) -> Result<(Arc<Vec<i64>>, Arc<Vec<T>>)> {
+fn slice<T: Copy>(indptr: &[i64], entries: &[T], start: usize, stop: usize) -> Result<Sliced<T>> {
     let base = indptr[start];
     let entries = memory::copied("rows", &entries[base as usize..indptr[stop] as usize])?;
     let starts = memory::collected("rows", indptr[start..=stop].iter().map(|p| p - base))?;

@@ -7,6 +7,9 @@ use crate::interrupt;
 use crate::memory::{self, Entries};
 use std::borrow::Cow;
 
+/// Row starts and key indices.
+pub type Csr<'a> = (Cow<'a, [i64]>, Cow<'a, [i32]>);
+
 /// Rows that one task handles.
 const ROWS: usize = 256;
 
@@ -88,7 +91,7 @@ impl IndexSet {
     }
 
     /// Row starts and key indices; borrowed where the set already holds them.
-    pub fn to_csr(&self, executor: &dyn Executor) -> Result<(Cow<'_, [i64]>, Cow<'_, [i32]>)> {
+    pub fn to_csr(&self, executor: &dyn Executor) -> Result<Csr<'_>> {
         match &self.form {
             Form::Csr { indptr, indices } => Ok((Cow::Borrowed(indptr), Cow::Borrowed(indices))),
             Form::Offsets { .. } | Form::Runs { .. } => {
@@ -189,7 +192,9 @@ pub(super) fn rows_in_parallel<T: Copy + Send>(
     for (entries, ends) in pieces {
         interrupt::check();
         let base = whole.len() as i64;
-        ends.iter_mut().for_each(|end| *end += base);
+        for end in ends {
+            *end += base;
+        }
         whole.extend_from_slice(&entries);
     }
     Ok((indptr, whole))

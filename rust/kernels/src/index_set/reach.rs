@@ -61,7 +61,8 @@ impl IndexSet {
             None => self.composed(layers, causal, executor)?,
         };
         let full = counts.iter().position(|&c| c == total).map(|l| l + 1);
-        Ok(Some(Reach { causal, layers: full, shares: counts.iter().map(|&c| c as f64 / total as f64).collect() }))
+        let shares = memory::collected("layers", counts.iter().map(|&c| c as f64 / total as f64))?;
+        Ok(Some(Reach { causal, layers: full, shares }))
     }
 
     /// Pairs connected after each layer, by composing rows as bits, a block of columns at a time.

@@ -65,7 +65,9 @@ impl Shifted {
             lane_ptr[lane + 1] = lane_ptr[lane] + lanes[lane].len();
         }
         let mut lane_offsets = memory::with_capacity(SIZE, lane_ptr[TILE])?;
-        lanes.iter().for_each(|lane| lane_offsets.extend_from_slice(lane));
+        for lane in &lanes {
+            lane_offsets.extend_from_slice(lane);
+        }
         let mut by_offset = memory::collected(SIZE, 0..lane_offsets.len())?;
         // Lanes stay in order; a stable sort would take memory of its own.
         by_offset.sort_unstable_by_key(|&at| (lane_offsets[at], at));

@@ -357,27 +357,24 @@ impl<T: Storage> Wave<'_, '_, T> {
         let chunks = self.of_all_pairs(heads).flat_map(|_| 0..count);
         let pairs = cut(row_pairs, chunks.map(|c| pair_range(c).len())).map(Some);
         let mut pairs = memory::collected("index_set", pairs).or_leave();
-        own.into_iter()
-            .zip(halos)
-            .enumerate()
-            .map(|(i, (own, halo))| {
-                let (pair, chunk) = (i / count, i % count);
-                let of_chunk = || heads.clone().map(|head| (pair * self.group + head) * count + chunk);
-                let held = || (pair * heads.len()..(pair + 1) * heads.len()).map(|head| head * count + chunk);
-                Mutex::new(QueryTask {
-                    chunk,
-                    tiles: self.tiles(chunk),
-                    first: heads.start == 0,
-                    dq: of_chunk().filter_map(|at| written.dq[at].take()).collect(),
-                    own,
-                    halo,
-                    row_pairs: held().filter_map(|at| pairs[at].take()).collect(),
-                    first_pair: pair_range(chunk).start,
-                    tile_pairs: of_chunk().filter_map(|at| written.tile_pairs[at].take()).collect(),
-                    first_tile_pair: self.tile_pairs(chunk).start,
-                })
+        let tasks = own.into_iter().zip(halos).enumerate().map(|(i, (own, halo))| {
+            let (pair, chunk) = (i / count, i % count);
+            let of_chunk = || heads.clone().map(|head| (pair * self.group + head) * count + chunk);
+            let held = || (pair * heads.len()..(pair + 1) * heads.len()).map(|head| head * count + chunk);
+            Mutex::new(QueryTask {
+                chunk,
+                tiles: self.tiles(chunk),
+                first: heads.start == 0,
+                dq: of_chunk().filter_map(|at| written.dq[at].take()).collect(),
+                own,
+                halo,
+                row_pairs: held().filter_map(|at| pairs[at].take()).collect(),
+                first_pair: pair_range(chunk).start,
+                tile_pairs: of_chunk().filter_map(|at| written.tile_pairs[at].take()).collect(),
+                first_tile_pair: self.tile_pairs(chunk).start,
             })
-            .collect()
+        });
+        memory::collected("q, k, v", tasks).or_leave()
     }
 }
 

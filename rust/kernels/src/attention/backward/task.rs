@@ -33,13 +33,13 @@ impl<'a, A: Real> KeyGradients<'a, A> {
         let group = bias.len() / k.len().max(1);
         let mut bias = memory::collected("bias", bias.into_iter().map(Some)).or_leave();
         let rows = k.into_iter().zip(v).enumerate();
-        rows.map(|(i, (k, v))| {
+        let tasks = rows.map(|(i, (k, v))| {
             let (first, chunk) = (i / chunks * group, i % chunks);
             let heads = first + heads.start.min(group)..first + heads.end.min(group);
             let bias = heads.filter_map(|head| bias[head * chunks + chunk].take()).collect();
             Self { k, v, bias }
-        })
-        .collect()
+        });
+        memory::collected("q, k, v", tasks).or_leave()
     }
 
     /// Sets dk and dv to 0.
