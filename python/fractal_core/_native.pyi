@@ -16,6 +16,7 @@ __all__ = [
     "dragon_set",
     "dragon_turns",
     "dragon_vertices",
+    "edges_of",
     "fma_chains",
     "grid",
     "hilbert_box_set",
@@ -214,3 +215,4 @@ def julia_soft_escape_vjp(
     executor: str = "rayon",
     threads: int = 1,
 ) -> tuple[NDArray[np.complexfloating], complex, float, float]: ...
+def edges_of(key: int) -> int: ...

@@ -11,6 +11,7 @@ except ImportError as error:
 
 del _torch
 
+from fractal_core.nn import _flops  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
@@ -23,6 +24,8 @@ from fractal_core.nn.tutorial import (  # noqa: E402
     NumericalStability,
     UnifiedFractalAttention,
 )
+
+_flops.announce()
 
 __all__ = [
     "CantorSetAttention",

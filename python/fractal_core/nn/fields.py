@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from fractal_core import _native
-from fractal_core.nn import _library, _threads
+from fractal_core.nn import _functorch, _library, _threads
+from fractal_core.nn.ops import refuse_tangents
 
-__all__ = ["julia_soft_escape", "julia_soft_escape_backward"]
+__all__ = ["julia_soft_escape", "julia_soft_escape_backward", "soft_escape"]
 
 
 def _flat(tensor: Tensor) -> Any:  # noqa: ANN401
@@ -104,3 +106,55 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN
 
 _library.register_autograd("julia_soft_escape", _backward, _setup_context)
 _library.refuse_autograd("julia_soft_escape_backward")
+
+
+class _Backward(Function):
+    """The backward op under `torch.func`; the gradients by the numbers are sums, so each slice has its own call."""
+
+    @staticmethod
+    def forward(*args: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        return julia_soft_escape_backward(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:  # noqa: ANN401
+        raise RuntimeError("fractal_core::julia_soft_escape has no second derivatives")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:  # noqa: ANN401
+        return _functorch.each(_Backward.apply, info.batch_size, in_dims, args)
+
+
+class _Escape(Function):
+    """The op under `torch.func`."""
+
+    @staticmethod
+    def forward(*args: Any) -> Tensor:  # noqa: ANN401
+        return julia_soft_escape(*args)
+
+    setup_context = staticmethod(_setup_context)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # noqa: ANN401
+        return (*_Backward.apply(grad_outputs[0], *ctx.saved_tensors, ctx.max_iter), None)  # pyright: ignore[reportGeneralTypeIssues]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:  # noqa: ANN401
+        if any(dim is not None for dim in in_dims[1:]):
+            (field,), (dim,) = _functorch.each(lambda *a: (_Escape.apply(*a),), info.batch_size, in_dims, args)
+            return field, dim
+        return _Escape.apply(*args), in_dims[0]
+
+
+def soft_escape(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_iter: int) -> Tensor:
+    """`julia_soft_escape`, also for tensors that a transform of `torch.func` wraps.
+
+    Raises:
+        NotImplementedError: forward-mode differentiation (`jvp`).
+    """
+    refuse_tangents((points, c, radius, smoothness))
+    op = _Escape.apply if _functorch.is_active() else julia_soft_escape
+    return op(points, c, radius, smoothness, max_iter)  # pyright: ignore[reportReturnType]

@@ -11,7 +11,8 @@ from fractal_core._arguments import flag
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import _checks, _travel
-from fractal_core.nn.ops import accumulation_dtype, attend
+from fractal_core.nn._functorch import attend
+from fractal_core.nn.ops import accumulation_dtype
 
 __all__ = ["sparse_attention"]
 

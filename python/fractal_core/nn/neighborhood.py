@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.nn import _checks, _travel
-from fractal_core.nn.ops import attend
+from fractal_core.nn._functorch import attend
 from fractal_core.patterns.neighborhood import Neighborhood
 
 if TYPE_CHECKING:

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["accumulation_dtype", "attend", "attention", "attention_backward", "attention_forward"]
+__all__ = [
+    "accumulation_dtype",
+    "attend",
+    "attention",
+    "attention_backward",
+    "attention_forward",
+    "refuse_tangents",
+]
 
 _NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 _HALVES = frozenset({torch.bfloat16, torch.float16})
@@ -214,7 +221,7 @@ def _attention_backward(
         _array(k),
         _array(v),
         _array(out),
-        _array(lse),
+        _array(lse.contiguous()),
         _keys(index_set),
         _NAMES[q.dtype],
         scale,
@@ -289,6 +296,13 @@ _library.register_autograd("attention", _backward, _setup_context)
 _library.refuse_autograd("attention_backward")
 
 
+def refuse_tangents(tensors: Sequence[Tensor]) -> None:
+    """Forward-mode differentiation is an error: the ops would drop its tangents."""
+    # The level is read first, as asking each tensor costs as much as the rest of a small call.
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):  # pyright: ignore[reportPrivateUsage]
+        raise NotImplementedError("fractal_core has no forward-mode derivatives (jvp); use the gradients of backward")
+
+
 def attend(
     q: Tensor,
     k: Tensor,
@@ -304,9 +318,7 @@ def attend(
         NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which the ops would drop.
     """
     tensors = [t for t in (q, k, v, key_bias, edge_bias) if t is not None]
-    # The level is read first, as asking each tensor costs as much as the rest of a small call.
-    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):  # pyright: ignore[reportPrivateUsage]
-        raise NotImplementedError("fractal_core has no forward-mode derivatives (jvp); use the gradients of backward")
+    refuse_tangents(tensors)
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     op = attention if learns else attention_forward
     return op(q, k, v, index_set, key_bias, edge_bias, *others)

@@ -3,7 +3,7 @@
 use crate::arrays::{Boundary, flat, shape_of, typed, values, view, writable};
 use crate::detached::detached;
 use crate::error::Result;
-use crate::index_sets::lookup;
+use crate::index_sets::living;
 use crate::simd::level;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, Problem, Saved};
@@ -34,9 +34,7 @@ impl<'py> Source<'py> {
     /// From a set's handle, or from an array.
     fn new(index_set: &Bound<'py, PyAny>) -> Result<Self> {
         if let Ok(handle) = index_set.extract::<i64>() {
-            let allowed = "the handle of a living IndexSet of this process; a saved program needs to be exported anew";
-            let living = || KernelError::value("index_set", format!("handle {handle}"), allowed);
-            return Ok(Self::Set(lookup(handle).ok_or_else(living)?));
+            return Ok(Self::Set(living(handle)?));
         }
         if index_set.is_instance_of::<PyArrayDyn<i32>>() {
             return Ok(Self::Lists32(typed(index_set, "index_set")?));

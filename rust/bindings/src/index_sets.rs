@@ -27,8 +27,20 @@ static NEXT_KEY: LazyLock<AtomicI64> = LazyLock::new(|| {
 const MOST_LISTED: usize = 1 << 32;
 
 /// The index set of a key.
-pub(crate) fn lookup(key: i64) -> Option<Arc<PlannedSet>> {
+fn lookup(key: i64) -> Option<Arc<PlannedSet>> {
     LIVING.read().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade)
+}
+
+/// The set of a handle, or the error of a handle that names none.
+pub(crate) fn living(key: i64) -> Result<Arc<PlannedSet>> {
+    let allowed = "the handle of a living IndexSet of this process; a saved program needs to be exported anew";
+    Ok(lookup(key).ok_or_else(|| KernelError::value("index_set", format!("handle {key}"), allowed))?)
+}
+
+/// How many (query, key) pairs the set of a handle has.
+#[pyfunction]
+pub(crate) fn edges_of(key: i64) -> Result<usize> {
+    Ok(living(key)?.set().nnz())
 }
 
 /// Which keys each query attends to.

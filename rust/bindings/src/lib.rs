@@ -39,7 +39,7 @@ mod _native {
         julia_soft_escape_vjp, mandelbrot_escape,
     };
     #[pymodule_export]
-    use crate::index_sets::PyIndexSet;
+    use crate::index_sets::{PyIndexSet, edges_of};
     #[pymodule_export]
     use crate::memory::huge_block;
     #[pymodule_export]

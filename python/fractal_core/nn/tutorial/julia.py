@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn._cache import Recent
-from fractal_core.nn.fields import julia_soft_escape
+from fractal_core.nn.fields import soft_escape
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.tutorial._edges import check_config, check_qkv
 
@@ -84,7 +84,7 @@ class JuliaSetAttention(nn.Module):
         steps = self.config.julia_iterations
         # the field is a function of its four numbers: their gradients are cut where it hands them over
         c, radius, smoothness = _cut(c), _cut(radius.clamp(1e-3, 1e3)), _cut(smoothness.clamp(1e-3, 1e3))
-        field = julia_soft_escape(points, torch.view_as_complex(c), radius, smoothness, steps)
+        field = soft_escape(points, torch.view_as_complex(c), radius, smoothness, steps)
         return self.escape_scale * (field / steps)
 
 
