@@ -46,7 +46,7 @@ where
     Complex<T>: Element,
 {
     let view = points.as_array();
-    Ok(detached(py, || kernel(&*elements("points", &view)?))?.into_pyarray(py).into_any())
+    Ok(detached(py, || kernel(&elements("points", &view)?))?.into_pyarray(py).into_any())
 }
 
 fn pull<'py, T: Real + Element, G: Send>(
@@ -59,7 +59,7 @@ where
     Complex<T>: Element,
 {
     let (grad, view) = (grad.as_array(), points.as_array());
-    detached(py, || kernel(&*elements("grad", &grad)?, &*elements("points", &view)?))
+    detached(py, || kernel(&elements("grad", &grad)?, &elements("points", &view)?))
 }
 
 /// `$body` with `$points` bound to the array of either width.

@@ -5,6 +5,7 @@ use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::memory::{self, Entries, OrLeave, caught};
 use fractal_kernels::{ErrorKind, KernelError, dragon, interrupt};
+use std::time::Duration;
 
 const HUGE: usize = 1 << 56;
 
@@ -27,7 +28,12 @@ fn every_way_to_ask_refuses_what_is_not_there() {
     refused(memory::extend("n", &mut Vec::new(), 0..HUGE as u64), "n", bytes);
     refused(memory::zeros::<u64>("n", usize::MAX), "n", 8 * usize::MAX as u128);
     refused(memory::product::<u64>("n", &[HUGE, HUGE]), "n", 8 * (HUGE as u128 * HUGE as u128));
-    refused(caught(|| Ok(Entries::new("n").extend(0..HUGE as u64))), "n", bytes);
+    let grown = || {
+        let mut entries = Entries::new("n");
+        entries.extend(0..HUGE as u64);
+        Ok(entries)
+    };
+    refused(caught(grown), "n", bytes);
 }
 
 #[test]
@@ -61,10 +67,11 @@ fn a_task_that_finds_no_memory_ends_the_call_and_not_the_pool() {
 
 #[test]
 fn other_panics_are_not_refusals() {
-    let stopped = interrupt::watched(
-        || true,
-        || caught(|| Ok(Serial.run(2, &|_| std::thread::sleep(std::time::Duration::from_millis(60))))),
-    );
+    let call = || {
+        Serial.run(2, &|_| std::thread::sleep(Duration::from_millis(60)));
+        Ok(())
+    };
+    let stopped = interrupt::watched(|| true, || caught(call));
     assert_eq!(stopped.unwrap_err(), interrupt::Interrupted);
 }
 

@@ -101,6 +101,7 @@ impl IndexSet {
             }
             Form::Csr { .. } | Form::Runs { .. } => {
                 let mut indptr = memory::zeros::<i64>("index_set", self.n_keys + 1)?;
+                let mut queries = memory::zeros::<i32>("index_set", self.nnz())?;
                 for query in 0..self.n_queries {
                     interrupt::check_each(query, 16);
                     self.row(query).for_each(|key| indptr[key as usize + 1] += 1);
@@ -109,7 +110,6 @@ impl IndexSet {
                     indptr[key + 1] += indptr[key];
                 }
                 let mut next = memory::copied("index_set", &indptr)?;
-                let mut queries = memory::zeros::<i32>("index_set", self.nnz())?;
                 for query in 0..self.n_queries {
                     interrupt::check_each(query, 16);
                     for key in self.row(query) {

@@ -138,8 +138,7 @@ pub(super) fn run_pairs<T: Storage>(
     let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * together);
     for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
-        let contexts = problem.contexts(first..(first + wave_pairs).min(pairs.end));
-        let contexts = memory::collected("bias", contexts).or_leave();
+        let contexts = problem.contexts(first..(first + wave_pairs).min(pairs.end)).or_leave();
         let run =
             Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, level, executor };
         let biases = run.run(q, k, v, &mut row_pairs);

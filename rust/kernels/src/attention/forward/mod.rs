@@ -81,7 +81,7 @@ pub(super) fn run_pairs<T: Storage>(
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
         return decode(problem, &plan.keys(0).or_leave(), pairs, level, executor, out, lse);
     }
-    let contexts: Vec<HeadContext<T::Acc>> = memory::collected("bias", problem.contexts(pairs)).or_leave();
+    let contexts = problem.contexts(pairs).or_leave();
     let group = problem.group();
     let parts = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(plan, out, problem.widths().1, TASK_TILES);
