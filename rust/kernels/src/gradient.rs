@@ -3,6 +3,7 @@
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
+use crate::memory;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
@@ -57,7 +58,8 @@ pub(crate) fn vjp<T: Real>(
     }
     let level = Level::new();
     let parameter = [T::from_f64(c.re), T::from_f64(c.im)];
-    let sums: Vec<Mutex<Complex<f64>>> = (0..points.len().div_ceil(PIECE)).map(|_| Mutex::default()).collect();
+    let pieces = 0..points.len().div_ceil(PIECE);
+    let sums: Vec<Mutex<Complex<f64>>> = memory::collected("points", pieces.map(|_| Mutex::default()))?;
     let points = map_pieces(points, executor, |task, piece, out| {
         let mut lanes = Tangents::new();
         dispatch!(level, simd => escape_with_tangents(simd, piece, parameter, max_iter, radius, &mut lanes));
@@ -83,7 +85,7 @@ pub(crate) fn vjp<T: Real>(
             sum += gradient(lanes.parameter.each_ref(), MOST_ADDED);
         }
         *sums[task].lock().unwrap_or_else(PoisonError::into_inner) = sum;
-    });
+    })?;
     // Pieces are cut by the number of points alone and added in their order.
     let c = sums.into_iter().map(|sum| sum.into_inner().unwrap_or_else(PoisonError::into_inner)).sum();
     Ok(Gradients { points, c })

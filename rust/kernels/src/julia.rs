@@ -15,6 +15,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
 use crate::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_range, for_each_piece};
+use crate::memory;
 use crate::orbit::{Exits, Family, Scratch, escape};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
@@ -116,7 +117,7 @@ pub fn grid(rows: usize, columns: usize, [left, right, bottom, top]: [f64; 4]) -
         crate::interrupt::check_each(o, 1 << 16);
         cell(o)
     });
-    Ok(cells.collect())
+    memory::collected("shape", cells)
 }
 
 /// Field of the Julia set of `c` at `points`.
@@ -179,7 +180,7 @@ fn field<T: Real>(
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
     rule.check()?;
-    let mut values = vec![T::default(); points.len()];
+    let mut values = memory::zeros::<T>("points", points.len())?;
     for_each_piece(points, &mut values, executor, Scratch::new, |_, points, values, scratch| {
         dispatch!(level, simd => {
             for exits in escape(simd, points, family, rule.max_iter, rule.radius, scratch) {

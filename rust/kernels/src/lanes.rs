@@ -5,6 +5,8 @@
 
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
+use crate::memory;
+use bytemuck::Zeroable;
 use fearless_simd::{Simd, SimdFloatElement, prelude::*};
 use num_complex::Complex;
 
@@ -16,7 +18,7 @@ pub(crate) const MOST_LANES: usize = 16;
 
 /// `f32` or `f64`.
 pub trait Real:
-    SimdFloatElement + Default + PartialOrd + Send + Sync + num_like::Arithmetic + std::fmt::Display + 'static
+    SimdFloatElement + Default + Zeroable + PartialOrd + Send + Sync + num_like::Arithmetic + std::fmt::Display + 'static
 {
     /// One native vector.
     type V<S: Simd>: SimdFloat<S, Element = Self>;
@@ -241,14 +243,14 @@ pub(crate) fn for_each_piece<T: Real, O: Send, X>(
 }
 
 /// `out[i] = f(i-th point)`, a piece at a time.
-pub(crate) fn map_pieces<T: Real, O: Default + Clone + Send>(
+pub(crate) fn map_pieces<T: Real, O: Zeroable + Send>(
     points: &[Complex<T>],
     executor: &dyn Executor,
     f: impl Fn(usize, &Piece<T>, &mut [O]) + Sync,
-) -> Vec<O> {
-    let mut out = vec![O::default(); points.len()];
+) -> Result<Vec<O>> {
+    let mut out = memory::zeros::<O>("points", points.len())?;
     for_each_chunk(executor, &mut out, PIECE, |task, out| f(task, &Piece::of(points, task), out));
-    out
+    Ok(out)
 }
 
 /// What the largest gradients are held within before they are added up, so that no sum over 2**40 points overflows.

@@ -27,6 +27,7 @@ use crate::batch::Batch;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::lanes::{C, MOST_ADDED, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece, held};
+use crate::memory;
 use fearless_simd::{Level, Simd, SimdMask, dispatch, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
@@ -109,7 +110,7 @@ pub fn soft_julia_at<T: Real>(
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
     soft.check()?;
-    let mut values = vec![T::default(); points.len()];
+    let mut values = memory::zeros::<T>("points", points.len())?;
     for_each_piece(points, &mut values, executor, Batch::new, |_, points, values, batch| {
         dispatch!(level, simd => survive(simd, points, soft, batch, values));
         for (value, _) in values.iter_mut().zip(points).filter(|(_, p)| is_nan(p)) {
@@ -145,8 +146,9 @@ pub fn soft_julia_vjp_at<T: Real>(
     if grad.len() != points.len() {
         return Err(KernelError::shape("grad", grad.len(), format!("{} values, one a point", points.len())));
     }
-    let sums: Vec<Mutex<[f64; 4]>> = (0..points.len().div_ceil(PIECE)).map(|_| Mutex::default()).collect();
-    let mut by_point = vec![Complex::default(); points.len()];
+    let pieces = 0..points.len().div_ceil(PIECE);
+    let sums: Vec<Mutex<[f64; 4]>> = memory::collected("points", pieces.map(|_| Mutex::default()))?;
+    let mut by_point = memory::zeros::<Complex<T>>("points", points.len())?;
     let scratch = || (Batch::new(), [[T::default(); 6]; PIECE]);
     for_each_piece(points, &mut by_point, executor, scratch, |piece, points, by_point, (batch, tangents)| {
         dispatch!(level, simd => differentiate(simd, points, soft, batch, tangents));
