@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import UINT32_MAX, flag, integer
+from fractal_core._arguments import UINT32_MAX, complex_number, flag, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -86,20 +86,6 @@ def _cotangent(grad: npt.ArrayLike, points: npt.NDArray[np.complexfloating]) -> 
     return array.astype(points.real.dtype, copy=False).reshape(-1)
 
 
-def _parameter(c: complex) -> complex:
-    try:
-        return complex(c)
-    except (TypeError, ValueError):
-        raise DTypeError("c", repr(c), "a complex number") from None
-
-
-def _number(argument: str, value: float) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DTypeError(argument, repr(value), "a real number") from None
-
-
 def _entries(argument: str, value: Iterable[Any]) -> tuple[Any, ...]:
     try:
         return tuple(value)
@@ -138,7 +124,7 @@ def grid(
     if len(two) != 2:
         raise ShapeError("shape", shape, "(rows, columns)")
     rows, columns = (integer("shape", side, 1, UINT32_MAX) for side in two)
-    sides = [_number("extent", side) for side in four]
+    sides = [real("extent", side) for side in four]
     if len(sides) != 4:
         raise ShapeError("extent", sides, "(left, right, bottom, top)")
     if not all(map(math.isfinite, sides)):
@@ -182,7 +168,7 @@ def julia_escape(
     _on_cpu(device)
     z = _points(points)
     values = _native.julia_escape(
-        z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius), flag("smooth", smooth)
+        z.reshape(-1), complex_number("c", c), _iterations(max_iter), real("radius", radius), flag("smooth", smooth)
     )
     return values.reshape(z.shape)
 
@@ -212,7 +198,7 @@ def julia_escape_vjp(
     """
     z = _points(points)
     by_points, by_c = _native.julia_escape_vjp(
-        _cotangent(grad, z), z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius)
+        _cotangent(grad, z), z.reshape(-1), complex_number("c", c), _iterations(max_iter), real("radius", radius)
     )
     return EscapeGradients(by_points.reshape(z.shape), by_c)
 
@@ -244,7 +230,7 @@ def mandelbrot_escape(
     _on_cpu(device)
     z = _points(points)
     values = _native.mandelbrot_escape(
-        z.reshape(-1), _iterations(max_iter), _number("radius", radius), flag("smooth", smooth)
+        z.reshape(-1), _iterations(max_iter), real("radius", radius), flag("smooth", smooth)
     )
     return values.reshape(z.shape)
 
@@ -285,10 +271,10 @@ def julia_soft_escape(
     z = _points(points)
     values = _native.julia_soft_escape(
         z.reshape(-1),
-        _parameter(c),
+        complex_number("c", c),
         _iterations(max_iter),
-        _number("radius", radius),
-        _number("smoothness", smoothness),
+        real("radius", radius),
+        real("smoothness", smoothness),
     )
     return values.reshape(z.shape)
 
@@ -331,10 +317,10 @@ def julia_soft_escape_vjp(
     by_points, by_c, by_radius, by_smoothness = _native.julia_soft_escape_vjp(
         _cotangent(grad, z),
         z.reshape(-1),
-        _parameter(c),
+        complex_number("c", c),
         _iterations(max_iter),
-        _number("radius", radius),
-        _number("smoothness", smoothness),
+        real("radius", radius),
+        real("smoothness", smoothness),
     )
     return SoftEscapeGradients(by_points.reshape(z.shape), by_c, by_radius, by_smoothness)
 
@@ -364,7 +350,7 @@ def julia_potential(
     """
     _on_cpu(device)
     z = _points(points)
-    return _native.julia_potential(z.reshape(-1), _parameter(c), _iterations(max_iter)).reshape(z.shape)
+    return _native.julia_potential(z.reshape(-1), complex_number("c", c), _iterations(max_iter)).reshape(z.shape)
 
 
 def julia_potential_vjp(
@@ -388,6 +374,6 @@ def julia_potential_vjp(
     """
     z = _points(points)
     by_points, by_c = _native.julia_potential_vjp(
-        _cotangent(grad, z), z.reshape(-1), _parameter(c), _iterations(max_iter)
+        _cotangent(grad, z), z.reshape(-1), complex_number("c", c), _iterations(max_iter)
     )
     return EscapeGradients(by_points.reshape(z.shape), by_c)
