@@ -33,6 +33,7 @@ impl<'a, A: Real> LogSums<'a, A> {
 }
 
 /// `lse + rest` is the logarithm of a row's sum.
+#[derive(Clone, Copy)]
 pub(super) struct LogSum<A> {
     pub(super) lse: A,
     pub(super) rest: A,
