@@ -7,6 +7,7 @@ __all__ = [
     "FractalError",
     "InvalidArgumentError",
     "KeyIndexError",
+    "OutOfMemoryError",
     "PluginError",
     "ShapeError",
 ]
@@ -43,6 +44,10 @@ class DTypeError(_ArgumentError, TypeError):
 
 class KeyIndexError(InvalidArgumentError, IndexError):
     """An index that points outside of its array."""
+
+
+class OutOfMemoryError(_ArgumentError, MemoryError):
+    """A size that takes more memory than the system has; nothing was made, and the process goes on."""
 
 
 class PluginError(FractalError, LookupError):

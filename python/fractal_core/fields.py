@@ -7,6 +7,11 @@ ones as complex64.
 A vector-Jacobian product (`*_vjp`) takes `grad`, the gradient of a scalar by the field, and gives its gradients by the
 field's arguments; of a complex argument, `d/dre + i d/dim`, as torch has it. Fields are bias fields and research tools:
 they cost `n * max_iter` steps and say nothing about which keys to attend to.
+
+Points at infinity give the limit, and gradient 0: smooth count -inf, whole count 0 (Mandelbrot: 1), soft count 0,
+potential inf. Points with a NaN part give NaN, and gradient NaN; so does then the gradient by `c`, which is a sum over
+points. Points whose `grad` is 0 have gradient 0 and add nothing to it, NaN or not. No point changes what another gives.
+Gradients of finite points and `grad` are finite: what outgrows the dtype is held at its largest number.
 """
 
 from __future__ import annotations
@@ -165,8 +170,8 @@ def julia_escape(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, at most `max_iter`; below 0 only for points outside of `radius**2`. NaN points
-        give NaN.
+        Shape (...), float32 or float64, at most `max_iter`; below 0 only for points outside of `radius**2`, and -inf
+        at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
@@ -187,8 +192,8 @@ def julia_escape_vjp(
 ) -> EscapeGradients:
     """Gradients of `sum(grad * julia_escape(points, c, max_iter, radius))` by the points and by `c`.
 
-    The derivative recurrence `dz -> 2 z dz + 1` stops where the orbit escapes. Points that do not escape
-    have gradient 0.
+    The derivative recurrence `dz -> 2 z dz + 1` stops where the orbit escapes, however late; it is scaled on its way,
+    so that it does not overflow before the gradient does. Points that do not escape have gradient 0.
 
     Args:
         grad: Shape (...) of the points, real.
@@ -230,7 +235,7 @@ def mandelbrot_escape(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, at most `max_iter`. NaN points give NaN.
+        Shape (...), float32 or float64, at most `max_iter`; -inf at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
@@ -270,7 +275,7 @@ def julia_soft_escape(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, in 0 .. max_iter. NaN points give NaN.
+        Shape (...), float32 or float64, in 0 .. max_iter, 0 at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
@@ -299,8 +304,11 @@ def julia_soft_escape_vjp(
 ) -> SoftEscapeGradients:
     """Gradients of `sum(grad * julia_soft_escape(points, c, max_iter, radius, smoothness))`.
 
-    The derivatives are carried along with the orbit, so memory does not depend on `max_iter`. Near the Julia set they
-    grow like 2**k and more; the tangents `dz_k` are held within 1e100 (1e24 for complex64), so gradients stay finite.
+    The derivatives are carried along with the orbit, so memory does not depend on `max_iter`. Near the Julia set `dz_k`
+    grows like 2**k and more while the survival falls: their product is carried. It is held within the largest number of
+    the dtype divided by `8 * max(1, smoothness * max_iter**2, radius + 40 / smoothness)` (24 for complex64), so
+    gradients stay finite. Where an orbit has ended for certain, as at far points, its gradient is exactly 0. At
+    `z_k = 0` the modulus has no derivative, and 0 is taken, also where an iterate is too small for the dtype.
 
     Args:
         grad: Shape (...) of the points, real.
@@ -346,7 +354,7 @@ def julia_potential(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, 0 or more. NaN points give NaN.
+        Shape (...), float32 or float64, 0 or more, inf at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.

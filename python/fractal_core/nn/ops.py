@@ -9,19 +9,23 @@ A second derivative is not registered.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from fractal_core import _native
+from fractal_core.errors import OutOfMemoryError
 from fractal_core.nn import _library, _threads, _travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+Made = TypeVar("Made")
 
 __all__ = [
     "accumulation_dtype",
@@ -72,6 +76,17 @@ def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
     """A tensor to be written, in huge pages if it is large (docs/decisions/0008-who-owns-memory.md)."""
     block = _native.huge_block(math.prod(shape) * like.itemsize)
     return like.new_empty(shape) if block is None else torch.from_numpy(block).view(like.dtype).view(shape)
+
+
+def _with_room(make: Callable[..., Made], *like: Tensor | None) -> Made:
+    """Tensors that `make` makes, or our word for what torch calls a RuntimeError."""
+    try:
+        return make(*like)
+    except RuntimeError as error:
+        size = re.search(r"allocate (\d+) bytes", str(error))
+        if size is None:
+            raise
+        raise OutOfMemoryError("q, k, v", f"a size that takes {size[1]} bytes", "what memory has room for") from None
 
 
 def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh) -> tuple[Tensor, Tensor]:
@@ -154,8 +169,8 @@ def _attention(
         k: (B, Hkv, Nk, D), the dtype of q.
         v: (B, Hkv, Nk, Dv), the dtype of q.
         index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or
-            all of the set as `_travel.handle` writes it for programs that are saved. Or
-            (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys in which -1 is a pad.
+            all of the set as `_travel.handle` writes it for programs that are saved. Or (B|1, Hkv|1, Nq, K) int32 or
+            int64, lists of keys in which -1 is a pad.
         key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
         edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.
         key_padding_mask: (B, Nk) bool, True where a key is to be ignored, or None.
@@ -168,8 +183,8 @@ def _attention(
         dtype, -inf where a query has no key; and what rounding took from it, which the backward pass needs: beside a
         maximum of -1e9, float32 keeps nothing of the sum. All are fresh and contiguous; lse_rest has no gradient.
     """
-    out, lse = _outputs(q, v)
-    rest = torch.empty_like(lse)
+    out, lse = _with_room(_outputs, q, v)
+    rest = _with_room(torch.empty_like, lse)
     _run(out, lse, rest, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
     return out, lse, rest
 
@@ -186,7 +201,7 @@ def _attention_forward(
     scale: float,
     dropout_p: float,
 ) -> tuple[Tensor, Tensor]:
-    out, lse = _outputs(q, v)
+    out, lse = _with_room(_outputs, q, v)
     _run(out, lse, None, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
     return out, lse
 
@@ -246,7 +261,7 @@ def _attention_backward(
         (dq, dk, dv, dkey_bias, dedge_bias), each in the shape and dtype of its input; a bias that was not given has a
         gradient of shape (0,).
     """
-    dq, dk, dv, dkey_bias, dedge_bias = grads = _gradients(q, k, v, key_bias, edge_bias)
+    dq, dk, dv, dkey_bias, dedge_bias = grads = _with_room(_gradients, q, k, v, key_bias, edge_bias)
     _native.attention_backward(
         _bits(dq),
         _bits(dk),

@@ -123,8 +123,8 @@ macro_rules! with_storage {
     };
 }
 
-/// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp, and `lse_rest` (B, H, Nq), what
-/// rounding took from lse, if it is there.
+/// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp, and if it is there `lse_rest`
+/// (B, H, Nq), what rounding took from lse.
 #[pyfunction]
 #[pyo3(signature = (out, lse, q, k, v, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1, lse_rest=None))]
 pub(crate) fn attention_forward<'py>(

@@ -2,13 +2,14 @@
 
 use crate::error::Result;
 use fractal_kernels::interrupt::watched;
+use fractal_kernels::memory::caught;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Runs a kernel without the GIL. On the main thread the handlers of signals run meanwhile, as between two lines of
 /// Python; if one raises (`KeyboardInterrupt` at Ctrl-C), the kernel is left, what it had made is dropped, and the
-/// exception goes on.
+/// exception goes on. A kernel that finds no memory is left in the same way.
 #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
 pub(crate) fn detached<R: Send>(
     py: Python<'_>,
@@ -21,7 +22,7 @@ pub(crate) fn detached<R: Send>(
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         true
     };
-    if let Ok(result) = py.detach(move || watched(signalled, kernel)) {
+    if let Ok(result) = py.detach(move || watched(signalled, || caught(kernel))) {
         return Ok(result?);
     }
     let error = raised.lock().unwrap_or_else(PoisonError::into_inner).take();

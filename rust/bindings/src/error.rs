@@ -8,6 +8,7 @@ mod python {
     pyo3::import_exception!(fractal_core.errors, ShapeError);
     pyo3::import_exception!(fractal_core.errors, DTypeError);
     pyo3::import_exception!(fractal_core.errors, KeyIndexError);
+    pyo3::import_exception!(fractal_core.errors, OutOfMemoryError);
 }
 
 /// A kernel's refusal; lets bindings use `?` despite the orphan rule.
@@ -21,6 +22,7 @@ impl From<KernelError> for NativeError {
             ErrorKind::Shape => python::ShapeError::new_err(args),
             ErrorKind::Dtype => python::DTypeError::new_err(args),
             ErrorKind::Index => python::KeyIndexError::new_err(args),
+            ErrorKind::Memory => python::OutOfMemoryError::new_err(args),
         })
     }
 }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::threads::{default_executor, executor as executor_named};
 use fractal_kernels::julia::{self, Escape};
 use fractal_kernels::lanes::Real;
-use fractal_kernels::{KernelError, gradient::Gradients, potential, soft_julia};
+use fractal_kernels::{KernelError, gradient::Gradients, memory, potential, soft_julia};
 use num_complex::{Complex, Complex64};
 use numpy::ndarray::{ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray2, PyReadonlyArray1};
@@ -27,8 +27,14 @@ pub(crate) enum Values<'py> {
 }
 
 /// The elements in C order, in place where they lie so.
-fn elements<'a, T: Element + Clone, D: Dimension>(view: &'a ArrayView<'_, T, D>) -> Cow<'a, [T]> {
-    view.as_slice().map_or_else(|| Cow::Owned(view.iter().cloned().collect()), Cow::Borrowed)
+fn elements<'a, T: Element + Clone, D: Dimension>(
+    argument: &'static str,
+    view: &'a ArrayView<'_, T, D>,
+) -> fractal_kernels::error::Result<Cow<'a, [T]>> {
+    match view.as_slice() {
+        Some(elements) => Ok(Cow::Borrowed(elements)),
+        None => Ok(Cow::Owned(memory::collected(argument, view.iter().cloned())?)),
+    }
 }
 
 fn map<'py, T: Real + Element>(
@@ -40,7 +46,7 @@ where
     Complex<T>: Element,
 {
     let view = points.as_array();
-    Ok(detached(py, || kernel(&elements(&view)))?.into_pyarray(py).into_any())
+    Ok(detached(py, || kernel(&elements("points", &view)?))?.into_pyarray(py).into_any())
 }
 
 fn pull<'py, T: Real + Element, G: Send>(
@@ -53,7 +59,7 @@ where
     Complex<T>: Element,
 {
     let (grad, view) = (grad.as_array(), points.as_array());
-    detached(py, || kernel(&elements(&grad), &elements(&view)))
+    detached(py, || kernel(&elements("grad", &grad)?, &elements("points", &view)?))
 }
 
 /// `$body` with `$points` bound to the array of either width.

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::threads::default_executor;
 use fractal_kernels::KernelError;
 use fractal_kernels::index_set::{Blocks, Form, IndexSet};
+use fractal_kernels::memory;
 use fractal_kernels::plan::Plan;
 use fractal_kernels::planned::PlannedSet;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
@@ -76,6 +77,14 @@ fn view<'py, T: numpy::Element>(owner: &Bound<'py, PyIndexSet>, data: &[T]) -> B
     array
 }
 
+/// A copy of an array.
+fn copied<T: numpy::Element + Copy>(argument: &'static str, array: &PyReadonlyArray1<'_, T>) -> Result<Vec<T>> {
+    Ok(match array.as_slice() {
+        Ok(values) => memory::copied(argument, values)?,
+        Err(_) => memory::collected(argument, array.as_array().iter().copied())?,
+    })
+}
+
 impl Drop for PyIndexSet {
     fn drop(&mut self) {
         LIVING.write().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
@@ -95,8 +104,8 @@ impl PyIndexSet {
         indices: PyReadonlyArray1<'_, i32>,
         n_keys: usize,
     ) -> Result<Self> {
-        let (indptr, indices) = (indptr.as_array(), indices.as_array());
-        Ok(Self::new(detached(py, || IndexSet::from_csr(indptr.to_vec(), indices.to_vec(), n_keys))?))
+        let (indptr, indices) = (copied("indptr", &indptr)?, copied("indices", &indices)?);
+        Ok(Self::new(detached(py, || IndexSet::from_csr(indptr, indices, n_keys))?))
     }
 
     #[staticmethod]
@@ -106,7 +115,7 @@ impl PyIndexSet {
         n_keys: usize,
         q_offset: i64,
     ) -> Result<Self> {
-        Ok(Self::new(IndexSet::from_offsets(offsets.as_array().to_vec(), n_queries, n_keys, q_offset)?))
+        Ok(Self::new(IndexSet::from_offsets(copied("offsets", &offsets)?, n_queries, n_keys, q_offset)?))
     }
 
     #[staticmethod]
@@ -135,7 +144,8 @@ impl PyIndexSet {
         lengths: PyReadonlyArray1<'_, i64>,
         n_keys: usize,
     ) -> Result<Self> {
-        let [indptr, starts, lengths] = [&indptr, &starts, &lengths].map(|array| array.as_array().to_vec());
+        let (indptr, starts) = (copied("indptr", &indptr)?, copied("starts", &starts)?);
+        let lengths = copied("lengths", &lengths)?;
         let executor = default_executor()?;
         Ok(Self::new(detached(py, || IndexSet::from_runs(&indptr, &starts, &lengths, n_keys, &*executor))?))
     }
@@ -147,7 +157,7 @@ impl PyIndexSet {
         keys: PyReadonlyArray1<'_, i64>,
         causal: bool,
     ) -> Result<Self> {
-        let [queries, keys] = [&queries, &keys].map(|array| array.as_array().to_vec());
+        let (queries, keys) = (copied("cu_seqlens_q", &queries)?, copied("cu_seqlens_k", &keys)?);
         let executor = default_executor()?;
         Ok(Self::new(detached(py, || IndexSet::from_segments(&queries, &keys, causal, &*executor))?))
     }
@@ -163,8 +173,8 @@ impl PyIndexSet {
         partial: PyReadonlyArray3<'_, bool>,
         shape: [usize; 2],
     ) -> Result<Self> {
-        let (indptr, columns, full) =
-            (indptr.as_array().to_vec(), columns.as_array().to_vec(), full.as_array().to_vec());
+        let (indptr, columns) = (copied("indptr", &indptr)?, copied("columns", &columns)?);
+        let full = copied("full", &full)?;
         let blocks = Blocks { size: block_size, indptr: &indptr, columns: &columns, full: &full };
         let partial = partial.as_array();
         let allowed = |number: usize, query: usize, key: usize| partial[[number, query, key]];
@@ -243,13 +253,13 @@ impl PyIndexSet {
 
     fn to_mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
         let executor = default_executor()?;
-        let mask = detached(py, || Ok(self.set().to_mask(&*executor)))?;
+        let mask = detached(py, || self.set().to_mask(&*executor))?;
         mask.into_pyarray(py).reshape([self.set().n_queries(), self.set().n_keys()])
     }
 
     fn to_padded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
         let executor = default_executor()?;
-        let (lists, width) = detached(py, || Ok(self.set().to_padded(&*executor)))?;
+        let (lists, width) = detached(py, || self.set().to_padded(&*executor))?;
         lists.into_pyarray(py).reshape([self.set().n_queries(), width])
     }
 
@@ -285,7 +295,7 @@ impl PyIndexSet {
     }
 
     fn transpose(&self, py: Python<'_>) -> Result<Self> {
-        Ok(Self::new(detached(py, || Ok(self.set().transpose()))?))
+        Ok(Self::new(detached(py, || self.set().transpose())?))
     }
 
     fn rows(&self, py: Python<'_>, start: usize, stop: usize) -> Result<Self> {
@@ -323,8 +333,8 @@ impl PyIndexSet {
     }
 
     fn with_order(&self, py: Python<'_>, order: PyReadonlyArray1<'_, u32>) -> Result<Self> {
-        let order = order.as_array();
-        Ok(Self::new(detached(py, || self.set().with_order(order.to_vec()))?))
+        let order = copied("order", &order)?;
+        Ok(Self::new(detached(py, || self.set().with_order(order))?))
     }
 }
 
@@ -338,7 +348,7 @@ impl PyIndexSet {
                 let given = format!("{} pairs", self.set().nnz());
                 return Err(KernelError::value("index_set", given, "at most 2^32 pairs to be listed").into());
             }
-            Form::Offsets { .. } | Form::Runs { .. } => detached(py, || Ok(self.planned.listed(&*executor)))?,
+            Form::Offsets { .. } | Form::Runs { .. } => detached(py, || self.planned.listed(&*executor))?,
         };
         Ok(match listed.form() {
             Form::Csr { indptr, indices } => (indptr, indices),

@@ -18,7 +18,7 @@ pub(crate) struct HugePages;
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if large(layout) {
-            return map(layout.size());
+            return mapped(layout.size());
         }
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
@@ -26,7 +26,7 @@ unsafe impl GlobalAlloc for HugePages {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if large(layout) {
-            return map(layout.size());
+            return mapped(layout.size());
         }
         // SAFETY: the caller's promise.
         unsafe { System.alloc_zeroed(layout) }
@@ -87,6 +87,21 @@ static KEPT: Mutex<Vec<Mapping>> = Mutex::new(Vec::new());
 /// Bytes that are kept.
 const KEPT_BYTES: usize = 256 << 20;
 
+/// [`map`], with the memory of the mappings that nobody uses if there is no other.
+fn mapped(size: usize) -> *mut u8 {
+    let memory = map(size);
+    if !memory.is_null() {
+        return memory;
+    }
+    // Whoever holds the lock may be the one that asks.
+    let Ok(mut kept) = KEPT.try_lock() else { return memory };
+    if kept.is_empty() {
+        return memory;
+    }
+    kept.clear();
+    map(size)
+}
+
 /// Memory of an array that something else will fill.
 #[pyclass(frozen)]
 struct Block(Option<Mapping>);
@@ -103,7 +118,7 @@ impl Block {
         {
             return Some(Self(Some(kept.remove(at))));
         }
-        let memory = map(size);
+        let memory = mapped(size);
         (!memory.is_null()).then_some(Self(Some(Mapping { memory, size })))
     }
 }

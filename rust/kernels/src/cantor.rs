@@ -6,6 +6,7 @@
 
 use crate::error::{KernelError, Result};
 use crate::interrupt;
+use crate::memory;
 
 /// `2**depth` points of 8 bytes: half a gigabyte.
 const MAX_DEPTH: u32 = 26;
@@ -23,7 +24,31 @@ pub fn numerators(depth: u32) -> Result<Vec<i64>> {
 /// Each is a [`numerators`] member over `3**depth`, rounded once.
 pub fn points(depth: u32) -> Result<Vec<f64>> {
     let scale = 3_f64.powi(depth.min(MAX_DEPTH) as i32);
-    Ok(numerators(depth)?.into_iter().map(|p| p as f64 / scale).collect())
+    memory::collected("depth", numerators(depth)?.into_iter().map(|p| p as f64 / scale))
+}
+
+/// How many members [`digit_offsets`] has; `digits` increase.
+fn count(n: i64, base: i64, digits: &[i64]) -> usize {
+    let choices = digits.len() as i64;
+    let (mut place, mut shorter) = (1, 0);
+    // The place of the highest digit of n, and the members with fewer digits, of which 0 as a digit makes none of its own.
+    let mut lead = 1;
+    while n / base >= lead {
+        lead *= base;
+        place *= choices;
+        shorter += if digits[0] == 0 { 0 } else { place };
+    }
+    let (mut rest, mut members) = (n, shorter);
+    while lead > 0 {
+        let digit = rest / lead;
+        let below = digits.partition_point(|&d| d < digit);
+        members += below as i64 * place;
+        if digits.get(below) != Some(&digit) {
+            break;
+        }
+        (rest, lead, place) = (rest % lead, lead / base, place / choices);
+    }
+    members as usize
 }
 
 /// Integers in `0 .. n` whose base-`base` digits (without leading zeros) are all in `digits`, ascending.
@@ -34,7 +59,7 @@ pub fn digit_offsets(n: i64, base: i64, digits: &[i64]) -> Result<Vec<i64>> {
     if base < 2 {
         return Err(KernelError::value("base", base, "2 or more"));
     }
-    let mut sorted = digits.to_vec();
+    let mut sorted = memory::copied("digits", digits)?;
     sorted.sort_unstable();
     if sorted.is_empty() || sorted[0] < 0 || sorted[sorted.len() - 1] >= base || sorted.windows(2).any(|w| w[0] == w[1])
     {
@@ -42,7 +67,8 @@ pub fn digit_offsets(n: i64, base: i64, digits: &[i64]) -> Result<Vec<i64>> {
         return Err(KernelError::value("digits", format!("{digits:?}"), allowed));
     }
     // One digit longer at a time: each generation is ascending and above the one before.
-    let mut out: Vec<i64> = sorted.iter().copied().filter(|&d| d < n).collect();
+    let mut out = memory::with_capacity("n", count(n, base, &sorted))?;
+    out.extend(sorted.iter().copied().filter(|&d| d < n));
     let mut generation = usize::from(sorted[0] == 0)..out.len();
     while !generation.is_empty() {
         let end = out.len();
@@ -54,4 +80,22 @@ pub fn digit_offsets(n: i64, base: i64, digits: &[i64]) -> Result<Vec<i64>> {
         generation = end..out.len();
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_counted_before_they_are_listed() {
+        for (base, digits) in [(2, &[0, 1][..]), (3, &[0, 2]), (3, &[1, 2]), (5, &[2]), (7, &[0]), (10, &[0, 3, 9])] {
+            for n in (0..400).chain([i64::from(u16::MAX), 59049, 100_000]) {
+                assert_eq!(
+                    count(n, base, digits),
+                    digit_offsets(n, base, digits).unwrap().len(),
+                    "{n} {base} {digits:?}"
+                );
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 use crate::error::{KernelError, Result};
 use crate::interrupt;
+use crate::memory;
 
 /// Coordinates stay exact and memory stays sane up to here.
 const MAX_POINTS: usize = 1 << 32;
@@ -36,7 +37,7 @@ pub fn turns(n: usize) -> Result<Vec<i8>> {
         interrupt::check_each(k as usize, 1 << 16);
         turn(k)
     });
-    Ok(turns.collect())
+    memory::collected("n", turns)
 }
 
 /// The lattice step of a heading.
@@ -67,7 +68,7 @@ pub fn vertex(k: u64) -> (i64, i64) {
 pub fn vertices(n: usize) -> Result<Vec<i64>> {
     check(n)?;
     let (mut x, mut y) = (0, 0);
-    let mut out = Vec::with_capacity(2 * n);
+    let mut out = memory::with_capacity("n", 2 * n)?;
     for k in 0..n as u64 {
         interrupt::check_each(k as usize, 1 << 16);
         out.extend([x, y]);

@@ -11,6 +11,8 @@ pub enum ErrorKind {
     Dtype,
     /// An index that points outside of its array.
     Index,
+    /// Memory that the system does not have.
+    Memory,
 }
 
 /// A refused call. The message always has the same three parts.
@@ -51,6 +53,11 @@ impl KernelError {
     /// An index outside of its array.
     pub fn index(argument: &'static str, given: impl ToString, allowed: impl ToString) -> Self {
         Self::new(ErrorKind::Index, argument, given, allowed)
+    }
+
+    /// A size that takes more memory than the system has.
+    pub fn memory(argument: &'static str, bytes: u128) -> Self {
+        Self::new(ErrorKind::Memory, argument, format!("a size that takes {bytes} bytes"), "what memory has room for")
     }
 }
 

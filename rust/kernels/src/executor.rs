@@ -131,9 +131,13 @@ pub fn for_each_chunk<T: Send>(
     piece: usize,
     task: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let slots: Vec<_> = out.chunks_mut(piece.max(1)).map(Mutex::new).collect();
-    executor.run(slots.len(), &|i| {
-        let mut slot = slots[i].lock().unwrap_or_else(PoisonError::into_inner);
-        task(i, &mut slot);
+    let pieces = out.chunks_mut(piece.max(1)).enumerate();
+    // Whoever is free takes the next piece: a list of them would be memory whose size the caller decides.
+    let (count, rest) = (pieces.len(), Mutex::new(pieces));
+    executor.run(count, &|_| {
+        let next = rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some((i, piece)) = next {
+            task(i, piece);
+        }
     });
 }

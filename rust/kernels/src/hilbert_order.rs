@@ -20,6 +20,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::{Executor, Serial, for_each_chunk};
 use crate::hilbert::decode_point;
 use crate::lattice::check_cells;
+use crate::memory::{self, OrLeave};
 use std::sync::{Mutex, PoisonError};
 
 /// One direction of a box: its raster stride with sign, and its length in cells.
@@ -64,7 +65,7 @@ pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
         return Ok(Vec::new());
     }
     if shape[0].is_power_of_two() && shape.iter().all(|&s| s == shape[0]) {
-        return Ok(codec_order(shape[0], shape.len(), cells, executor));
+        return codec_order(shape[0], shape.len(), cells, executor);
     }
     let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>() as i64;
     let mut legs = [Leg { stride: 0, len: 1 }; 3];
@@ -73,15 +74,15 @@ pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
     }
     // Stable: of equal legs the earlier axis leads.
     legs.sort_by_key(|leg| -leg.len);
-    Ok(walk_order(legs, cells, executor))
+    walk_order(legs, cells, executor)
 }
 
 /// The walk, cut into boxes of at most [`PIECE`] cells, which are walked on their own.
-fn walk_order(legs: [Leg; 3], cells: usize, executor: &dyn Executor) -> Vec<i64> {
+fn walk_order(legs: [Leg; 3], cells: usize, executor: &dyn Executor) -> Result<Vec<i64>> {
+    let mut out = memory::zeros::<i64>("shape", cells)?;
     let mut boxes = Boxes(Vec::new());
     start(&mut boxes, legs);
-    let mut out = vec![0; cells];
-    let (mut rest, mut tasks) = (&mut out[..], Vec::with_capacity(boxes.0.len()));
+    let (mut rest, mut tasks) = (&mut out[..], memory::with_capacity("shape", boxes.0.len())?);
     for part in boxes.0 {
         let (cells, after) = rest.split_at_mut(part.cells());
         tasks.push(Mutex::new((part, cells)));
@@ -93,7 +94,7 @@ fn walk_order(legs: [Leg; 3], cells: usize, executor: &dyn Executor) -> Vec<i64>
         walk(&mut Cells(cells.iter_mut()), *at, *a, *b, *c);
     });
     drop(tasks);
-    out
+    Ok(out)
 }
 
 /// Cells of a box that one task walks.
@@ -129,7 +130,7 @@ impl Visitor for Boxes {
     fn takes(&mut self, part: &Part) -> bool {
         let small = part.cells() <= PIECE || part.is_row();
         if small {
-            self.0.push(Part { ..*part });
+            memory::push("shape", &mut self.0, Part { ..*part }).or_leave();
         }
         small
     }
@@ -151,7 +152,8 @@ impl Visitor for Cells<'_> {
 }
 
 /// The codec's curve, written block by block: the blocks of one size are one path in a few orientations.
-fn codec_order(side: usize, ndim: usize, cells: usize, executor: &dyn Executor) -> Vec<i64> {
+fn codec_order(side: usize, ndim: usize, cells: usize, executor: &dyn Executor) -> Result<Vec<i64>> {
+    let mut out = memory::zeros::<i64>("shape", cells)?;
     let order = side.trailing_zeros();
     // 1024 or 512 cells.
     let low = order.min(if ndim == 2 { 5 } else { 3 });
@@ -163,7 +165,7 @@ fn codec_order(side: usize, ndim: usize, cells: usize, executor: &dyn Executor) 
         point
     };
     // A block's corner, and the order in which its own halves, quarters or octants come.
-    let mut blocks = vec![(0, 0); cells / block];
+    let mut blocks = memory::zeros::<(i64, u32)>("shape", cells / block)?;
     for_each_chunk(executor, &mut blocks, 256, |task, blocks| {
         for (i, entry) in blocks.iter_mut().enumerate() {
             let first = (task * 256 + i) * block;
@@ -183,7 +185,6 @@ fn codec_order(side: usize, ndim: usize, cells: usize, executor: &dyn Executor) 
             paths.push((orientation, path));
         }
     }
-    let mut out = vec![0; cells];
     let blocks_per_task = 32;
     for_each_chunk(executor, &mut out, blocks_per_task * block, |task, out| {
         for (out, (corner, orientation)) in out.chunks_exact_mut(block).zip(&blocks[task * blocks_per_task..]) {
@@ -191,7 +192,7 @@ fn codec_order(side: usize, ndim: usize, cells: usize, executor: &dyn Executor) 
             out.iter_mut().zip(path).for_each(|(out, step)| *out = corner + step);
         }
     });
-    out
+    Ok(out)
 }
 
 /// Chooses the leading leg of the whole box; `legs` descend in length.

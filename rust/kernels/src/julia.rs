@@ -15,6 +15,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
 use crate::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_range, for_each_piece};
+use crate::memory;
 use crate::orbit::{Exits, Family, Scratch, escape};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
@@ -95,10 +96,10 @@ impl Escape {
     }
 }
 
-/// `log|re + i im|`, also where the square of the modulus overflows.
+/// `log|re + i im|`, also where the square of the modulus overflows; NaN where a part is NaN.
 pub(crate) fn log_modulus(re: f64, im: f64) -> f64 {
     let square = re * re + im * im;
-    if square.is_finite() { 0.5 * square.ln() } else { re.hypot(im).ln() }
+    if square.is_infinite() { (0.5 * re).hypot(0.5 * im).ln() + std::f64::consts::LN_2 } else { 0.5 * square.ln() }
 }
 
 /// Points of a regular grid: rows from the top, columns from the left, the outermost ones on the given sides.
@@ -116,7 +117,7 @@ pub fn grid(rows: usize, columns: usize, [left, right, bottom, top]: [f64; 4]) -
         crate::interrupt::check_each(o, 1 << 16);
         cell(o)
     });
-    Ok(cells.collect())
+    memory::collected("shape", cells)
 }
 
 /// Field of the Julia set of `c` at `points`.
@@ -167,7 +168,7 @@ pub fn julia_vjp<T: Real>(
     check_parameter(c)?;
     escape.check()?;
     vjp(grad, points, c, escape.max_iter, escape.radius, executor, |exit| {
-        -exit.k.exp2() / (std::f64::consts::LN_2 * log_modulus(exit.z.re, exit.z.im))
+        (-1.0 / (std::f64::consts::LN_2 * log_modulus(exit.z.re, exit.z.im)), 0.0)
     })
 }
 
@@ -179,7 +180,7 @@ fn field<T: Real>(
     executor: &dyn Executor,
 ) -> Result<Vec<T>> {
     rule.check()?;
-    let mut values = vec![T::default(); points.len()];
+    let mut values = memory::zeros::<T>("points", points.len())?;
     for_each_piece(points, &mut values, executor, Scratch::new, |_, points, values, scratch| {
         dispatch!(level, simd => {
             for exits in escape(simd, points, family, rule.max_iter, rule.radius, scratch) {

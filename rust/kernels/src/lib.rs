@@ -20,6 +20,7 @@ pub mod interrupt;
 pub mod julia;
 pub mod lanes;
 pub mod lattice;
+pub mod memory;
 pub mod morton;
 mod orbit;
 pub mod peak;

@@ -7,6 +7,7 @@ use crate::blocks;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::lattice::{Curve, Integer, Rows, check_cells, check_size};
+use crate::memory;
 use fearless_simd::Level;
 
 /// Codes of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
@@ -42,7 +43,7 @@ pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
     check_size(shape.len(), (longest - 1).checked_ilog2().map_or(0, |b| b + 1))
         .map_err(|_| KernelError::value("shape", format!("{shape:?}"), "ndim * bits of the longest axis <= 64"))?;
     let mut point = vec![0; shape.len()];
-    let mut coded: Vec<(u64, i64)> = Vec::with_capacity(cells);
+    let mut coded: Vec<(u64, i64)> = memory::with_capacity("shape", cells)?;
     for offset in 0..cells {
         crate::interrupt::check_each(offset, 1 << 16);
         let mut rest = offset;
@@ -53,7 +54,7 @@ pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
         coded.push((interleave(&point), offset as i64));
     }
     coded.sort_unstable();
-    Ok(coded.into_iter().map(|(_, offset)| offset).collect())
+    memory::collected("shape", coded.into_iter().map(|(_, offset)| offset))
 }
 
 /// The code of one point.

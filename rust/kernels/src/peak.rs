@@ -5,7 +5,9 @@
 //! a fused instruction multiply, then add: their peak is counted the same way. At the scalar level it bounds nothing,
 //! since a compiler may vectorise a kernel and not this loop.
 
+use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
+use crate::memory;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 
 /// Independent chains.
@@ -23,12 +25,12 @@ pub fn multiply_adds(level: Level, steps: usize, tasks: usize) -> u64 {
 /// Runs `steps` of `x ← x · 0.75 + 0.25` in every lane of twelve vectors, once for each task.
 ///
 /// Chain `c` of task `t` begins at `c + t` in all lanes. Gives one number a task: the sum over chains and lanes.
-pub fn fma_chains(level: Level, steps: usize, tasks: usize, executor: &dyn Executor) -> Vec<f32> {
-    let mut sums = vec![0.0; tasks];
+pub fn fma_chains(level: Level, steps: usize, tasks: usize, executor: &dyn Executor) -> Result<Vec<f32>> {
+    let mut sums = memory::zeros::<f32>("tasks", tasks)?;
     for_each_chunk(executor, &mut sums, 1, |task, sum| {
         sum[0] = dispatch!(level, simd => chains(simd, std::hint::black_box(STEP), steps, task));
     });
-    sums
+    Ok(sums)
 }
 
 #[inline(always)]

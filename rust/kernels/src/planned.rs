@@ -44,10 +44,10 @@ impl PlannedSet {
     }
 
     /// The set with its rows written out.
-    pub fn listed(&self, executor: &dyn Executor) -> &IndexSet {
+    pub fn listed(&self, executor: &dyn Executor) -> Result<&IndexSet> {
         match self.set.form() {
-            Form::Csr { .. } => &self.set,
-            Form::Offsets { .. } | Form::Runs { .. } => self.listed.get_or_init(|| self.set.listed(executor)),
+            Form::Csr { .. } => Ok(&self.set),
+            Form::Offsets { .. } | Form::Runs { .. } => get_or_try(&self.listed, || self.set.listed(executor)),
         }
     }
 
@@ -58,7 +58,7 @@ impl PlannedSet {
 
     /// A plan of the written-out rows, and the way from its pairs to row order: what a bias per pair needs.
     pub fn edge_plan(&self, executor: &dyn Executor) -> Result<(&Plan, &EdgeMap)> {
-        let listed = self.listed(executor);
+        let listed = self.listed(executor)?;
         let plan = match self.set.form() {
             Form::Csr { .. } => self.plan(executor)?,
             Form::Offsets { .. } | Form::Runs { .. } => get_or_try(&self.listed_plan, || Plan::new(listed, executor))?,

@@ -10,6 +10,7 @@ use crate::executor::Executor;
 use crate::gradient::{Gradients, vjp};
 use crate::julia::log_modulus;
 use crate::lanes::{Real, check_iterations, check_parameter, for_each_piece};
+use crate::memory;
 use crate::orbit::{Family, Scratch, escape};
 use fearless_simd::{Level, dispatch};
 use num_complex::Complex;
@@ -40,7 +41,7 @@ pub fn potential_at<T: Real>(
     check_parameter(c)?;
     check_iterations(max_iter)?;
     let family = Family::Julia(T::from_f64(c.re), T::from_f64(c.im));
-    let mut values = vec![T::default(); points.len()];
+    let mut values = memory::zeros::<T>("points", points.len())?;
     for_each_piece(points, &mut values, executor, Scratch::new, |_, points, out, scratch| {
         let both = dispatch!(level, simd => escape(simd, points, family, max_iter, bail::<T>(c), scratch));
         for exits in both {
@@ -65,5 +66,5 @@ pub fn potential_vjp<T: Real>(
 ) -> Result<Gradients<T>> {
     check_parameter(c)?;
     check_iterations(max_iter)?;
-    vjp(grad, points, c, max_iter, bail::<T>(c), executor, |_| 1.0)
+    vjp(grad, points, c, max_iter, bail::<T>(c), executor, |exit| (1.0, -exit.k))
 }

@@ -46,11 +46,11 @@ proptest! {
         let set = listed(&mask);
         prop_assert_eq!(&mask_of(&set), &mask);
         prop_assert_eq!(set.nnz(), mask.iter().flatten().filter(|&&m| m).count());
-        prop_assert_eq!(set.to_mask(&Rayon(&pool())), mask.concat());
-        let (indptr, indices) = set.to_csr(&Serial);
+        prop_assert_eq!(set.to_mask(&Rayon(&pool())).unwrap(), mask.concat());
+        let (indptr, indices) = set.to_csr(&Serial).unwrap();
         let again = IndexSet::from_csr(indptr.into_owned(), indices.into_owned(), set.n_keys()).unwrap();
         prop_assert_eq!(&mask_of(&again), &mask);
-        let (lists, width) = set.to_padded(&Serial);
+        let (lists, width) = set.to_padded(&Serial).unwrap();
         let backwards = |query: usize, slot: usize| i64::from(lists[query * width + width - 1 - slot]);
         let again = IndexSet::from_padded(set.n_queries(), width, set.n_keys(), &Serial, backwards).unwrap();
         prop_assert_eq!(&mask_of(&again), &mask);
@@ -65,7 +65,7 @@ proptest! {
         prop_assert_eq!(mask_of(&a.union(&b, &Serial).unwrap()), mask(rows, columns, |i, j| one[i][j] || two[i][j]));
         let both = mask(rows, columns, |i, j| one[i][j] && two[i][j]);
         prop_assert_eq!(mask_of(&a.intersection(&b, &Serial).unwrap()), both);
-        prop_assert_eq!(mask_of(&a.transpose()), transposed(&one, columns));
+        prop_assert_eq!(mask_of(&a.transpose().unwrap()), transposed(&one, columns));
         let past = mask(rows, columns, |i, j| one[i][j] && j as i64 <= i as i64 + from);
         prop_assert_eq!(mask_of(&a.causal(Some(from), &Serial).unwrap()), past);
         prop_assert_eq!(mask_of(&a.rows(rows / 3, rows).unwrap()), one[rows / 3..].to_vec());
@@ -84,20 +84,20 @@ proptest! {
         prop_assert_eq!(&mask_of(&set), &one);
         prop_assert_eq!(set.nnz(), one.iter().flatten().filter(|&&m| m).count());
         prop_assert_eq!(set.is_causal(), (0..rows).all(|i| (0..columns).all(|j| !one[i][j] || j as i64 <= i as i64 + q_offset)));
-        prop_assert_eq!(mask_of(&set.listed(&Serial)), one.clone());
+        prop_assert_eq!(mask_of(&set.listed(&Serial).unwrap()), one.clone());
         let past = mask(rows, columns, |i, j| one[i][j] && j as i64 <= i as i64 + from);
         for (derived, expected) in [
             (set.union(&other, &Serial).unwrap(), mask(rows, columns, |i, j| one[i][j] || two[i][j])),
             (set.intersection(&other, &Serial).unwrap(), mask(rows, columns, |i, j| one[i][j] && two[i][j])),
             (set.causal(Some(from), &Serial).unwrap(), past),
-            (set.transpose(), transposed(&one, columns)),
+            (set.transpose().unwrap(), transposed(&one, columns)),
             (set.rows(rows / 2, rows).unwrap(), one[rows / 2..].to_vec()),
         ] {
             prop_assert_eq!(mask_of(&derived), expected);
             let stays = matches!(derived.form(), Form::Offsets { .. });
             prop_assert!(stays);
         }
-        let mixed = set.union(&other.listed(&Serial), &Serial).unwrap();
+        let mixed = set.union(&other.listed(&Serial).unwrap(), &Serial).unwrap();
         prop_assert_eq!(mask_of(&mixed), mask(rows, columns, |i, j| one[i][j] || two[i][j]));
     }
 
@@ -120,7 +120,7 @@ proptest! {
         let expected = reach(&mask_of(&set), got.causal, 30);
         prop_assert_eq!(&got.shares[..], &expected[..got.shares.len()]);
         prop_assert_eq!(got.shares.last(), expected.last());
-        prop_assert_eq!(got.causal, set.listed(&Serial).is_causal());
+        prop_assert_eq!(got.causal, set.listed(&Serial).unwrap().is_causal());
     }
 
     #[test]
@@ -210,7 +210,7 @@ proptest! {
 fn many_blocks_of_rows_and_columns() {
     let n = 8192 + 70;
     let set = builders::cantor(Span::new(n, n, true).unwrap(), 5, &[0, 1]).unwrap();
-    let rows = set.listed(&Rayon(&pool()));
+    let rows = set.listed(&Rayon(&pool())).unwrap();
     let by_distance = set.reach(64, 0, &Serial).unwrap().unwrap();
     assert_eq!(rows.reach(64, u64::MAX, &Rayon(&pool())).unwrap(), Some(by_distance.clone()));
     assert_eq!(by_distance.layers, Some(4));

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 /// The set of a mask as runs, given key by key.
 fn as_runs(mask: &Mask) -> IndexSet {
     let rows = listed(mask);
-    let (indptr, starts) = rows.to_csr(&Serial);
+    let (indptr, starts) = rows.to_csr(&Serial).unwrap();
     let starts: Vec<i64> = starts.iter().map(|&key| i64::from(key)).collect();
     IndexSet::from_runs(&indptr, &starts, &vec![1; starts.len()], mask[0].len(), &Serial).unwrap()
 }
@@ -33,8 +33,8 @@ proptest! {
         prop_assert_eq!(set.nnz(), listed(&one).nnz());
         prop_assert_eq!(set.degrees(), listed(&one).degrees());
         prop_assert_eq!(set.is_causal(), listed(&one).is_causal());
-        prop_assert_eq!(set.to_mask(&Serial), one.concat());
-        prop_assert_eq!(set.to_padded(&Serial), listed(&one).to_padded(&Serial));
+        prop_assert_eq!(set.to_mask(&Serial).unwrap(), one.concat());
+        prop_assert_eq!(set.to_padded(&Serial).unwrap(), listed(&one).to_padded(&Serial).unwrap());
         prop_assert!(set.same_rows(&listed(&one)) && listed(&one).same_rows(&set) && set.same_rows(&as_runs(&one)));
         prop_assert_eq!(set.same_rows(&other), one == two);
         let Form::Runs { indptr, runs } = set.form() else { panic!("runs") };
@@ -49,8 +49,8 @@ proptest! {
             (set.causal(Some(from), &Serial).unwrap(), past, true),
             (set.rows(rows / 3, rows).unwrap(), one[rows / 3..].to_vec(), true),
             (set.prefix(short.len(), short[0].len(), &Serial).unwrap(), short, true),
-            (set.transpose(), transposed(&one, columns), false),
-            (set.listed(&Serial), one.clone(), false),
+            (set.transpose().unwrap(), transposed(&one, columns), false),
+            (set.listed(&Serial).unwrap(), one.clone(), false),
             (set.union(&listed(&two), &Serial).unwrap(), mask(rows, columns, |i, j| one[i][j] || two[i][j]), false),
         ] {
             prop_assert_eq!(mask_of(&derived), expected);
@@ -86,7 +86,7 @@ proptest! {
         let (rows, columns) = (pattern.len() * size.0, pattern[0].len() * size.1);
         let (rows, columns) = (rows - cut.0.min(size.0 - 1), columns - cut.1.min(size.1 - 1));
         let rows_of_blocks = listed(&pattern);
-        let (indptr, kept) = rows_of_blocks.to_csr(&Serial);
+        let (indptr, kept) = rows_of_blocks.to_csr(&Serial).unwrap();
         let kept: Vec<i64> = kept.iter().map(|&c| i64::from(c)).collect();
         let row_of = |number: usize| indptr.partition_point(|&start| start as usize <= number) - 1;
         let full: Vec<bool> = (0..kept.len()).map(|n| !partial[row_of(n)][kept[n] as usize]).collect();

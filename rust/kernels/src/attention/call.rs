@@ -9,6 +9,7 @@ use super::problem::{EdgeBias, Problem};
 use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::memory;
 use crate::plan::Plan;
 use crate::planned::PlannedSet;
 use fearless_simd::Level;
@@ -58,7 +59,7 @@ impl<'a, T: Storage> Call<'a, T> {
     ) -> Result<()> {
         match self.keys {
             Keys::Set(set) if set.set().n_queries() == 1 && self.edge_bias.is_none() => {
-                let keys: Vec<u32> = set.set().row(0).collect();
+                let keys = memory::collected("index_set", set.set().row(0))?;
                 forward_one(&self.problem, &keys, set.set().n_keys(), level, executor, out, logs)
             }
             Keys::Set(set) => {

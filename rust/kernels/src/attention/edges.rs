@@ -3,6 +3,7 @@
 use crate::error::{KernelError, Result};
 use crate::index_set::{Form, IndexSet};
 use crate::interrupt;
+use crate::memory;
 use crate::plan::{Cursor, Plan, TILE, TileKeys};
 
 /// For each pair of a plan, its place in row order.
@@ -28,7 +29,7 @@ impl EdgeMap {
             let (first, last) = (indptr[query] as usize, indptr[query + 1] as usize);
             (first + indices[first..last].partition_point(|&j| (j as u32) < key)) as u32
         };
-        let mut edges = Vec::with_capacity(set.nnz());
+        let mut edges = memory::with_capacity("edge_bias", set.nnz())?;
         let mut block = TileKeys::default();
         for tile in 0..plan.tiles() {
             interrupt::check();
@@ -49,7 +50,7 @@ impl EdgeMap {
                 edges.extend(plan.row_keys(tile, lane, &mut buffer).0.iter().map(|&key| edge(query, key)));
             }
         }
-        Ok(Self { tile_starts: plan.tile_pair_starts(), edges })
+        Ok(Self { tile_starts: plan.tile_pair_starts()?, edges })
     }
 
     /// Number of pairs.

@@ -1,12 +1,13 @@
 //! Element types: what is stored, what is computed in, and the vectors of it.
 
 use super::kept::Kept;
+use bytemuck::Zeroable;
 use fearless_simd::{Simd, f32x16, f64x8, prelude::*};
 use half::slice::HalfFloatSliceExt;
 use std::f32::consts::{LN_2, LOG2_E};
 
 /// A type that attention is computed in: `f32` or `f64`.
-pub trait Real: SimdFloatElement + Storage<Acc = Self> + PartialOrd
+pub trait Real: SimdFloatElement + Storage<Acc = Self> + PartialOrd + Zeroable
 where
     Self: std::ops::Add<Output = Self> + std::ops::Sub<Output = Self> + std::ops::Mul<Output = Self>,
     Self: std::ops::AddAssign + std::ops::MulAssign,

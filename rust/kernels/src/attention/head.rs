@@ -2,7 +2,8 @@
 
 use super::dropout::Draw;
 use super::element::{Real, Storage};
-use super::problem::Problem;
+use super::problem::{KeyBias, Problem};
+use crate::memory::{self, OrLeave};
 
 /// One head's coordinates, and its biases in the plan's order.
 #[derive(Debug)]
@@ -21,11 +22,12 @@ pub(crate) struct HeadContext<A> {
 impl<A: Real> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
         let n_keys = problem.k.shape[2];
-        let bias = problem.key_bias.map(|b| b.row(batch, head, n_keys).to_vec());
+        let row = |b: KeyBias<'_, A>| memory::collected("bias", b.row(batch, head, n_keys).iter().copied()).or_leave();
+        let bias = problem.key_bias.map(row);
         let key_bias = match problem.key_padding {
             None => bias,
             Some(padding) => {
-                let mut bias = bias.unwrap_or_else(|| vec![A::default(); n_keys]);
+                let mut bias = bias.unwrap_or_else(|| memory::zeros("key_padding_mask", n_keys).or_leave());
                 let hidden = bias.iter_mut().zip(&padding[batch * n_keys..]).filter(|(_, hidden)| **hidden);
                 hidden.for_each(|(x, _)| *x = A::NEG_INFINITY);
                 Some(bias)
@@ -38,7 +40,8 @@ impl<A: Real> HeadContext<A> {
             key_bias,
             pair_bias: problem.edge_bias.map(|b| {
                 let row = head.min(b.heads - 1) * b.map.pairs();
-                b.map.edges.iter().map(|&e| b.values[row + e as usize]).collect()
+                let values = b.map.edges.iter().map(|&e| b.values[row + e as usize]);
+                memory::collected("edge_bias", values).or_leave()
             }),
             tile_pairs: problem.edge_bias.map_or(0, |b| b.map.tile_pairs()),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),

@@ -1,5 +1,7 @@
 //! Large buffers that one call leaves for the next.
 
+use crate::memory::{self, OrLeave};
+use bytemuck::Zeroable;
 use std::sync::Mutex;
 
 /// Bytes of the largest buffer that is kept.
@@ -9,7 +11,7 @@ const MOST: usize = 32 << 20;
 #[derive(Debug)]
 pub struct Kept<T>(Mutex<Vec<T>>);
 
-impl<T: Copy + Default> Kept<T> {
+impl<T: Copy + Zeroable> Kept<T> {
     pub(crate) const fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
@@ -18,7 +20,7 @@ impl<T: Copy + Default> Kept<T> {
     pub(crate) fn take(&self, n: usize) -> Vec<T> {
         // Nobody waits: a child process may have been forked off a thread that held the lock.
         let kept = self.0.try_lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
-        if kept.len() < n { vec![T::default(); n] } else { kept }
+        if kept.len() < n { memory::zeros("index_set", n).or_leave() } else { kept }
     }
 
     /// Keeps a buffer, if it is larger than the one that is kept and not too large.

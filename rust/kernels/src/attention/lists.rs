@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::memory;
 use crate::plan::Plan;
 use fearless_simd::Level;
 use std::ops::Range;
@@ -75,15 +76,15 @@ impl KeyLists<'_> {
         // One set for all, one a batch, or one a pair.
         let sets = if h > 1 { pairs } else { b };
         let step = pairs / sets;
-        (0..sets)
-            .map(|set| {
-                let first = set * step;
-                let kv_heads = problem.k.shape[1];
-                let list = (first / kv_heads).min(b - 1) * h + (first % kv_heads).min(h - 1);
-                let part = list * n * width..(list + 1) * n * width;
-                Ok((first..first + step, self.values.plan(part, n, problem.k.shape[2], executor)?))
-            })
-            .collect()
+        let mut plans = memory::with_capacity("index_set", sets)?;
+        for set in 0..sets {
+            let first = set * step;
+            let kv_heads = problem.k.shape[1];
+            let list = (first / kv_heads).min(b - 1) * h + (first % kv_heads).min(h - 1);
+            let part = list * n * width..(list + 1) * n * width;
+            plans.push((first..first + step, self.values.plan(part, n, problem.k.shape[2], executor)?));
+        }
+        Ok(plans)
     }
 }
 

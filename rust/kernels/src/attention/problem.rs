@@ -4,6 +4,7 @@ use super::edges::EdgeMap;
 use super::element::{Real, Storage};
 use super::head::HeadContext;
 use crate::error::{KernelError, Result};
+use crate::memory;
 use crate::plan::Plan;
 use std::ops::Range;
 
@@ -137,9 +138,18 @@ impl<T: Storage> Problem<'_, T> {
     }
 
     /// What the query heads of some pairs need, head after head.
-    pub(crate) fn contexts(&self, pairs: Range<usize>) -> impl Iterator<Item = HeadContext<T::Acc>> {
-        let heads = self.heads().1;
-        self.query_heads(&pairs).map(move |i| HeadContext::new(self, i / heads, i % heads))
+    pub(crate) fn contexts(&self, pairs: Range<usize>) -> Result<Vec<HeadContext<T::Acc>>> {
+        let (heads, of_pairs) = (self.heads().1, self.query_heads(&pairs));
+        let room = |name, values: usize| memory::room::<T::Acc>(name, of_pairs.len().saturating_mul(values) as u64);
+        match (self.key_bias.is_some(), self.key_padding.is_some()) {
+            (true, _) => room("bias", self.k.shape[2])?,
+            (_, true) => room("key_padding_mask", self.k.shape[2])?,
+            _ => {}
+        }
+        if let Some(bias) = &self.edge_bias {
+            room("edge_bias", bias.map.pairs())?;
+        }
+        memory::collected("bias", of_pairs.map(|i| HeadContext::new(self, i / heads, i % heads)))
     }
 
     /// Width of a key and of a value.

@@ -4,6 +4,7 @@ use super::element::Storage;
 use super::gather::Blocks;
 use super::problem::View;
 use super::scratch::{Aligned, padded};
+use crate::memory::{self, OrLeave};
 use crate::plan::{Plan, TILE};
 use std::ops::Range;
 
@@ -158,7 +159,8 @@ impl<T> TaskRows<'_, T> {
 /// Deals the rows of each head's output to tasks of so many tiles: all tasks of the first head, then of the next.
 pub(crate) fn deal<'a, T>(plan: &Plan, out: &'a mut [T], width: usize, tiles: usize) -> Vec<TaskRows<'a, T>> {
     let (n, rows) = (plan.n_queries(), tiles * TILE);
-    let parts: Vec<_> = (0..n).step_by(rows).map(|first| first..(first + rows).min(n)).collect();
+    let parts = (0..n).step_by(rows).map(|first| first..(first + rows).min(n));
+    let parts = memory::collected("q, k, v", parts).or_leave();
     deal_parts(plan.order(), &parts, out.len() / (n * width), out, width)
 }
 
@@ -172,7 +174,7 @@ pub(crate) fn deal_parts<'a, T>(
     width: usize,
 ) -> Vec<TaskRows<'a, T>> {
     let n = parts.last().map_or(0, |part| part.end);
-    let mut tasks = Vec::with_capacity(heads * parts.len());
+    let mut tasks = memory::with_capacity("q, k, v", heads * parts.len()).or_leave();
     for _ in 0..heads {
         let head = out.split_off_mut(..n * width).unwrap_or_default();
         match order {
@@ -180,9 +182,12 @@ pub(crate) fn deal_parts<'a, T>(
                 cut(head, parts.iter().map(|part| part.len() * width)).map(|rows| TaskRows::Together(rows, width)),
             ),
             Some(order) => {
-                let mut rows: Vec<Option<&mut [T]>> = head.chunks_exact_mut(width).map(Some).collect();
+                let rows = head.chunks_exact_mut(width).map(Some);
+                let mut rows: Vec<Option<&mut [T]>> = memory::collected("q, k, v", rows).or_leave();
                 let mut taken = |part: &Range<usize>| {
-                    order[part.clone()].iter().filter_map(|&row| rows[row as usize].take()).collect()
+                    let mut own = memory::with_capacity("q, k, v", part.len()).or_leave();
+                    own.extend(order[part.clone()].iter().filter_map(|&row| rows[row as usize].take()));
+                    own
                 };
                 tasks.extend(parts.iter().map(|part| TaskRows::Apart(taken(part))));
             }

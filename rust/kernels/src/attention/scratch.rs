@@ -3,6 +3,7 @@
 use super::element::{Real, Storage};
 use super::head::HeadContext;
 use super::micro::load_lanes;
+use crate::memory::{self, OrLeave};
 use crate::plan::{Plan, RowPairs, TILE, TileKeys, Transposed};
 use fearless_simd::Simd;
 use std::ops::Range;
@@ -33,7 +34,7 @@ pub(crate) struct Aligned<A> {
 impl<A: Real> Aligned<A> {
     pub(crate) fn zeros(n: usize) -> Self {
         const LINE: usize = 64;
-        let data = vec![A::default(); n + LINE / size_of::<A>()];
+        let data = memory::zeros::<A>("q, k, v", n + LINE / size_of::<A>()).or_leave();
         // Where the address cannot be told, any start serves.
         let start = data.as_ptr().align_offset(LINE).min(LINE / size_of::<A>());
         Self { data, span: start..start + n }
@@ -99,8 +100,10 @@ impl LaneKeys {
         for lane in 0..plan.lanes(tile) {
             let (keys, numbers) = plan.row_keys(tile, lane, &mut self.buffer);
             self.longest = self.longest.max(keys.len());
+            memory::reserve("index_set", &mut self.keys, keys.len()).or_leave();
             self.keys.extend_from_slice(keys);
             self.ptr.push(self.keys.len());
+            memory::reserve("index_set", &mut self.pairs, if pairs { keys.len() } else { 0 }).or_leave();
             match numbers {
                 _ if !pairs => {}
                 RowPairs::From(first) => self.pairs.extend(first..first + keys.len()),

@@ -8,6 +8,7 @@ use super::log_sums::LogSums;
 use super::problem::{Problem, View};
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
+use crate::memory::{self, OrLeave};
 use crate::plan::Plan;
 use fearless_simd::Level;
 use std::ops::Range;
@@ -50,7 +51,7 @@ fn widen<'w, T: Storage>(
     executor: &dyn Executor,
 ) -> View<'w, T::Acc> {
     let [_, per_batch, n, width] = view.shape;
-    wide.resize(heads.len() * n * width, T::Acc::default());
+    memory::resize("q, k, v", wide, heads.len() * n * width, T::Acc::default()).or_leave();
     let first = heads.start * n;
     for_each_chunk(executor, wide, ROWS * width, |part, wide| {
         let mut row = first + part * ROWS;
@@ -123,7 +124,7 @@ pub(super) fn forward_widened<T: Storage>(
     for part in parts(problem, pairs.clone(), 2) {
         let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
         let out = &mut out[of(steps[0])];
-        wide.resize(out.len(), T::Acc::default());
+        memory::resize("q, k, v", &mut wide, out.len(), T::Acc::default())?;
         let problem = inputs.widen(problem, &part, executor);
         run_forward(&problem, plan, part.clone(), level, executor, &mut wide, logs.part(of(steps[1])));
         narrow(&wide, executor, out);
@@ -152,7 +153,7 @@ pub(super) fn backward_widened<T: Storage>(
     for part in parts(problem, pairs.clone(), 4) {
         let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
         for (wide, step) in [&mut q, &mut k, &mut v].into_iter().zip(steps) {
-            wide.resize(part.len() * step, T::Acc::default());
+            memory::resize("q, k, v", wide, part.len() * step, T::Acc::default())?;
         }
         let heads = problem.query_heads(&part);
         let saved = Saved {

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::hilbert_order;
+use crate::memory;
 use crate::plan::TILE;
 use std::array::from_fn;
 
@@ -51,8 +52,10 @@ pub(super) fn block_order(sides: &[Side], first: usize) -> Result<Option<Vec<u32
                 (at[0] * three[1].len + at[1]) * three[2].len + at[2]
             });
             let out = if inside == block { &mut order } else { &mut cut_off };
-            out.extend(cells.filter(|&position| position >= first).map(|position| (position - first) as u32));
+            let cells = cells.filter(|&position| position >= first).map(|position| (position - first) as u32);
+            memory::extend("shape", out, cells)?;
         }
+        memory::reserve("shape", &mut order, cut_off.len())?;
         order.append(&mut cut_off);
     }
     Ok(Some(order))
@@ -76,9 +79,10 @@ fn block_of(sides: &[Side; 3]) -> [usize; 3] {
 /// The points of a box of `axes` axes (the last ones of `shape`) along its Hilbert curve; of one axis in their order.
 fn along_curve(shape: [usize; 3], axes: usize) -> Result<Vec<[usize; 3]>> {
     if axes == 1 {
-        return Ok(points(shape).collect());
+        return memory::collected("shape", points(shape));
     }
-    Ok(hilbert_order::order(&shape[3 - axes..])?.into_iter().map(|place| point(place as usize, shape)).collect())
+    let order = hilbert_order::order(&shape[3 - axes..])?;
+    memory::collected("shape", order.into_iter().map(|place| point(place as usize, shape)))
 }
 
 /// All points of a box, last axis fastest.

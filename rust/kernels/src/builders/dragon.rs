@@ -5,6 +5,7 @@ use crate::dragon::{heading, unit, vertex, vertices};
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::IndexSet;
+use crate::memory::{self, Entries};
 
 /// Queries are few where there are this many keys to each: then their keys are looked up one by one.
 const FEW: usize = 256;
@@ -19,8 +20,8 @@ pub fn dragon(span: Span, radius: usize, executor: &dyn Executor) -> Result<Inde
         });
     }
     let path = vertices(span.n_keys())?;
-    let mut places: Vec<(i64, i64, i32)> =
-        path.chunks_exact(2).enumerate().map(|(position, v)| (v[0], v[1], position as i32)).collect();
+    let placed = path.chunks_exact(2).enumerate().map(|(position, v)| (v[0], v[1], position as i32));
+    let mut places: Vec<(i64, i64, i32)> = memory::collected("n_keys", placed)?;
     places.sort_unstable();
     let radius = radius.min(span.n_keys()) as i64;
     IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
@@ -42,7 +43,7 @@ pub fn dragon(span: Span, radius: usize, executor: &dyn Executor) -> Result<Inde
 ///
 /// The path is halved again and again: a piece of 2^m steps stays within (2^(m/2) - 1) / (sqrt(2) - 1) of its start, so
 /// that of each size only the few pieces near the place are looked into.
-fn near((x, y): (i64, i64), radius: usize, end: usize, keys: &mut Vec<i32>) -> usize {
+fn near((x, y): (i64, i64), radius: usize, end: usize, keys: &mut Entries<i32>) -> usize {
     let radius = radius.min(end) as f64;
     let levels = usize::BITS - end.saturating_sub(1).leading_zeros();
     // (1 + i)^m, from the start of a piece of 2^m steps to its end where its first heading is 0.
@@ -92,9 +93,9 @@ mod tests {
             let (x, y) = (path[2 * at], path[2 * at + 1]);
             let close = |k: &usize| (path[2 * k] - x).abs().max((path[2 * k + 1] - y).abs()) <= radius as i64;
             let expected: Vec<i32> = (0..end).filter(close).map(|k| k as i32).collect();
-            let mut keys = vec![];
+            let mut keys = Entries::new("n_keys");
             near((x, y), radius, end, &mut keys);
-            assert_eq!(keys, expected);
+            assert_eq!(*keys, expected);
         }
     }
 
@@ -102,7 +103,7 @@ mod tests {
     fn the_work_of_one_query_grows_with_the_logarithm_of_the_keys() {
         for bits in [10usize, 20, 30] {
             let end = (1 << bits) - 5;
-            let looked = near(vertex(end as u64 - 1), 1, end, &mut vec![]);
+            let looked = near(vertex(end as u64 - 1), 1, end, &mut Entries::new("n_keys"));
             assert!(looked <= 80 * bits, "{looked} pieces for 2^{bits} keys");
         }
     }

@@ -4,6 +4,7 @@ use super::Span;
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::index_set::IndexSet;
+use crate::memory::{self, Entries};
 use num_complex::Complex64;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ pub fn julia(
         return Err(KernelError::value("max_iter", max_iter, "at least 1"));
     }
     if span.n_queries().saturating_mul(FEW) <= span.n_keys() && span.n_keys() <= KEPT {
+        memory::room::<i32>("window", span.least_pairs(window))?;
         return with_levels((c, max_iter), span.n_keys(), executor, |kept| {
             IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
                 let position = span.position(query);
@@ -50,16 +52,18 @@ pub fn julia(
             })
         });
     }
-    let mut levels = vec![0u32; span.n_keys()];
+    memory::room::<i32>("window", span.least_pairs(window))?;
+    let mut levels = memory::zeros::<u32>("n_keys", span.n_keys())?;
     for_each_chunk(executor, &mut levels, PIECE, |task, piece| {
         for (i, level) in piece.iter_mut().enumerate() {
             *level = escape_level(place(task * PIECE + i), c, max_iter);
         }
     });
     // Positions of each level in order, and where among them each position is.
-    let mut members: Vec<u32> = (0..span.n_keys() as u32).collect();
-    members.sort_by_key(|&position| levels[position as usize]);
-    let mut rank = vec![0usize; span.n_keys()];
+    let mut members = memory::collected("n_keys", 0..span.n_keys() as u32)?;
+    // A stable sort would take memory of its own.
+    members.sort_unstable_by_key(|&position| (levels[position as usize], position));
+    let mut rank = memory::zeros::<usize>("n_keys", span.n_keys())?;
     members.iter().enumerate().for_each(|(r, &position)| rank[position as usize] = r);
     IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
         let position = span.position(query);
@@ -70,7 +74,7 @@ pub fn julia(
 }
 
 /// The window of a position and the keys of its level, each once and in order.
-fn row<'a>(span: Span, position: usize, window: usize, alike: impl Iterator<Item = &'a u32>, keys: &mut Vec<i32>) {
+fn row<'a>(span: Span, position: usize, window: usize, alike: impl Iterator<Item = &'a u32>, keys: &mut Entries<i32>) {
     let start = keys.len();
     let last = position.saturating_add(window + 1).min(span.end(position));
     keys.extend((position.saturating_sub(window)..last).map(|key| key as i32));
@@ -97,21 +101,22 @@ struct Levels {
 
 impl Levels {
     /// Works out what is missing of the first `n` levels: one of them in a decode step. Gives how many that were.
-    fn grow_by(&mut self, n: usize, c: Complex64, max_iter: u32, executor: &dyn Executor) -> usize {
+    fn grow_by(&mut self, n: usize, c: Complex64, max_iter: u32, executor: &dyn Executor) -> Result<usize> {
         let known = self.levels.len();
         if n <= known {
-            return 0;
+            return Ok(0);
         }
-        self.levels.resize(n, 0);
+        memory::resize("n_keys", &mut self.levels, n, 0)?;
         for_each_chunk(executor, &mut self.levels[known..], PIECE, |task, piece| {
             for (i, level) in piece.iter_mut().enumerate() {
                 *level = escape_level(place(known + task * PIECE + i), c, max_iter);
             }
         });
         for (position, &level) in self.levels.iter().enumerate().skip(known) {
-            self.members.entry(level).or_default().push(position as u32);
+            self.members.try_reserve(1).map_err(|_| KernelError::memory("n_keys", 4 * n as u128))?;
+            memory::push("n_keys", self.members.entry(level).or_default(), position as u32)?;
         }
-        n - known
+        Ok(n - known)
     }
 }
 
@@ -127,22 +132,22 @@ fn with_levels<T>(
     (c, max_iter): (Complex64, u32),
     n: usize,
     executor: &dyn Executor,
-    work: impl FnOnce(&Levels) -> T,
-) -> T {
+    work: impl FnOnce(&Levels) -> Result<T>,
+) -> Result<T> {
     let key = (c.re.to_bits(), c.im.to_bits(), max_iter);
     let mut kept = TABLES.take();
     let mut table = match kept.iter().position(|(of, _)| *of == key) {
         Some(at) => kept.remove(at).1,
         None => Levels::default(),
     };
-    table.grow_by(n, c, max_iter, executor);
-    let made = work(&table);
+    table.grow_by(n, c, max_iter, executor)?;
+    let made = work(&table)?;
     kept.push((key, table));
     if kept.len() > TABLES_KEPT {
         kept.remove(0);
     }
     TABLES.set(kept);
-    made
+    Ok(made)
 }
 
 /// Where a position stands in the plane.
@@ -171,9 +176,9 @@ mod tests {
     fn a_step_works_out_one_level() {
         let c = Complex64::new(-0.7, 0.27);
         let mut table = Levels::default();
-        assert_eq!(table.grow_by(5000, c, 64, &Serial), 5000);
-        assert_eq!(table.grow_by(5001, c, 64, &Serial), 1);
-        assert_eq!(table.grow_by(4000, c, 64, &Serial), 0);
+        assert_eq!(table.grow_by(5000, c, 64, &Serial).unwrap(), 5000);
+        assert_eq!(table.grow_by(5001, c, 64, &Serial).unwrap(), 1);
+        assert_eq!(table.grow_by(4000, c, 64, &Serial).unwrap(), 0);
     }
 
     #[test]

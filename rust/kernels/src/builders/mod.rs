@@ -62,6 +62,16 @@ impl Span {
         self.n_keys - self.n_queries + query
     }
 
+    /// Pairs of a set that has each query's own key and up to `before` earlier ones.
+    fn least_pairs(&self, before: usize) -> u64 {
+        let rows = |positions: usize| {
+            // Those after the first `before` positions have all of them.
+            let (positions, short) = (positions as u64, positions.min(before) as u64);
+            short * (short + 1) / 2 + (positions - short) * (before.min(self.n_keys) as u64 + 1)
+        };
+        rows(self.n_keys) - rows(self.position(0))
+    }
+
     /// One past the last key that the position may see.
     pub fn end(&self, position: usize) -> usize {
         if self.causal { position + 1 } else { self.n_keys }

@@ -17,6 +17,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::index_set::IndexSet;
 use crate::lattice::check_cells;
+use crate::memory;
 
 /// One axis of the box and the windows along it.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +86,8 @@ impl Axis {
     }
 
     /// The keys of every coordinate.
-    fn windows(self) -> Vec<Window> {
-        (0..self.len).map(|at| self.window(at)).collect()
+    fn windows(self) -> Result<Vec<Window>> {
+        memory::collected("shape", (0..self.len).map(|at| self.window(at)))
     }
 
     fn side(self) -> Side {
@@ -119,7 +120,8 @@ pub fn neighborhood(span: Span, axes: &[Axis], executor: &dyn Executor) -> Resul
     let one = Axis { len: 1, kernel: 1, stride: 1, dilation: 1, causal: false };
     let mut three = [one; 3];
     three[3 - axes.len()..].copy_from_slice(axes);
-    let windows = three.map(Axis::windows);
+    let [planes, lines, columns] = three.map(Axis::windows);
+    let windows = [planes?, lines?, columns?];
     let [_, height, width] = three.map(|axis| axis.len);
     // Where each line of a window starts, and the window of the query's column.
     let lines = |query: usize| {

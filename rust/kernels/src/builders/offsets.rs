@@ -5,11 +5,12 @@ use crate::cantor::{digit_offsets, numerators};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::index_set::IndexSet;
+use crate::memory;
 
 /// Keys at most `radius` positions away.
 pub fn window(span: Span, radius: usize) -> Result<IndexSet> {
     let radius = radius.min(span.n_keys() - 1) as i64;
-    symmetric(span, (0..=radius).collect())
+    symmetric(span, &memory::collected("radius", 0..=radius)?)
 }
 
 /// Keys whose distance from the query has only `digits` in base `base`.
@@ -19,7 +20,7 @@ pub fn cantor(span: Span, base: i64, digits: &[i64]) -> Result<IndexSet> {
     if !digits.contains(&0) {
         return Err(KernelError::value("digits", format!("{digits:?}"), "digits with 0, the query's own key"));
     }
-    symmetric(span, digit_offsets(span.n_keys() as i64, base, digits)?)
+    symmetric(span, &digit_offsets(span.n_keys() as i64, base, digits)?)
 }
 
 /// Keys at the Cantor points of the whole sequence, the same for every query, and the query's own.
@@ -44,17 +45,17 @@ pub fn cantor_samples(span: Span, depth: u32, executor: &dyn Executor) -> Result
 pub fn sample_positions(n: usize, depth: u32) -> Result<Vec<i32>> {
     let numerators = numerators(depth)?;
     let scale = 3i128.pow(depth);
-    let mut positions: Vec<i32> = numerators.iter().map(|&p| (i128::from(p) * n as i128 / scale) as i32).collect();
+    let positions = numerators.iter().map(|&p| (i128::from(p) * n as i128 / scale) as i32);
+    let mut positions = memory::collected("depth", positions)?;
     positions.dedup();
     Ok(positions)
 }
 
 /// The given distances looking back and, unless the span is causal, ahead. `distances` increase from 0.
-fn symmetric(span: Span, distances: Vec<i64>) -> Result<IndexSet> {
-    let mut offsets: Vec<i64> = Vec::new();
-    if !span.causal() {
-        offsets.extend(distances.iter().skip(1).rev().map(|d| -d));
-    }
-    offsets.extend(distances);
+fn symmetric(span: Span, distances: &[i64]) -> Result<IndexSet> {
+    let ahead = if span.causal() { &[][..] } else { &distances[1.min(distances.len())..] };
+    let mut offsets = memory::with_capacity("n_keys", ahead.len() + distances.len())?;
+    offsets.extend(ahead.iter().rev().map(|d| -d));
+    offsets.extend_from_slice(distances);
     IndexSet::from_offsets(offsets, span.n_queries(), span.n_keys(), (span.n_keys() - span.n_queries()) as i64)
 }

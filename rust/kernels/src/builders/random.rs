@@ -4,10 +4,12 @@ use super::Span;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::IndexSet;
+use crate::memory::{self, Entries};
 
 /// For each position itself and `min(k, position)` distinct earlier ones, drawn evenly; unless the span is causal also
 /// every later position that drew it (the set is then symmetric). Prefix-stable either way.
 pub fn random(span: Span, k: usize, seed: u64, executor: &dyn Executor) -> Result<IndexSet> {
+    memory::room::<i32>("k", span.least_pairs(k))?;
     if span.causal() {
         return IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
             draw(span.position(query), k, seed, keys);
@@ -16,11 +18,11 @@ pub fn random(span: Span, k: usize, seed: u64, executor: &dyn Executor) -> Resul
     let all = IndexSet::from_rows(span.n_keys(), span.n_keys(), executor, |position, keys| {
         draw(position, k, seed, keys);
     })?;
-    all.union(&all.transpose(), executor)?.rows(span.position(0), span.n_keys())
+    all.union(&all.transpose()?, executor)?.rows(span.position(0), span.n_keys())
 }
 
 /// Appends `position` and `min(k, position)` distinct smaller numbers, increasing (Floyd's sampling).
-fn draw(position: usize, k: usize, seed: u64, keys: &mut Vec<i32>) {
+fn draw(position: usize, k: usize, seed: u64, keys: &mut Entries<i32>) {
     let start = keys.len();
     let stream = mix(seed ^ mix(position as u64));
     for last in position.saturating_sub(k)..position {

@@ -5,6 +5,7 @@ use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
+use crate::memory::{self, Entries};
 use std::sync::Arc;
 
 impl IndexSet {
@@ -31,16 +32,19 @@ impl IndexSet {
             (&self.form, &other.form)
             && q_offset == q
         {
-            let mut offsets = Vec::new();
+            let mut offsets = Entries::new("index_set");
             merge_sorted(a.iter().copied(), b.iter().copied(), union, |o| offsets.push(o));
             return Ok(Self {
-                form: Form::Offsets { offsets: offsets.into(), q_offset: *q_offset },
+                form: Form::Offsets { offsets: offsets.into_vec().into(), q_offset: *q_offset },
                 order,
                 ..self.clone()
             });
         }
         if let (Form::Runs { .. }, Form::Runs { .. }) = (&self.form, &other.form) {
             return Ok(Self { order, ..self.merged_runs(other, executor, union)? });
+        }
+        if union {
+            memory::room::<i32>("index_set", self.nnz().max(other.nnz()) as u64)?;
         }
         let set = Self::from_rows(self.n_queries, self.n_keys, executor, |query, keys| {
             merge_sorted(self.row(query), other.row(query), union, |key| keys.push(key as i32));
@@ -57,7 +61,8 @@ impl IndexSet {
             Form::Offsets { offsets, q_offset } => {
                 // key <= query + from  <=>  offset >= q_offset - from
                 let first = offsets.partition_point(|&o| o < q_offset - from);
-                let form = Form::Offsets { offsets: offsets[first..].to_vec().into(), q_offset: *q_offset };
+                let offsets = memory::copied("index_set", &offsets[first..])?.into();
+                let form = Form::Offsets { offsets, q_offset: *q_offset };
                 Ok(Self { form, ..self.clone() })
             }
             Form::Csr { .. } => {
@@ -86,17 +91,17 @@ impl IndexSet {
     }
 
     /// Queries become keys and keys become queries. Offsets stay offsets, runs are listed; a query order is dropped.
-    #[must_use]
-    pub fn transpose(&self) -> Self {
+    pub fn transpose(&self) -> Result<Self> {
         match &self.form {
             Form::Offsets { offsets, q_offset } => {
                 // key = query + q_offset - o  <=>  query = key - q_offset + o
-                let offsets: Vec<i64> = offsets.iter().rev().map(|o| -o).collect();
+                let offsets = memory::collected("index_set", offsets.iter().rev().map(|o| -o))?;
                 let form = Form::Offsets { offsets: offsets.into(), q_offset: -q_offset };
-                Self { n_queries: self.n_keys, n_keys: self.n_queries, form, order: None }
+                Ok(Self { n_queries: self.n_keys, n_keys: self.n_queries, form, order: None })
             }
             Form::Csr { .. } | Form::Runs { .. } => {
-                let mut indptr = vec![0i64; self.n_keys + 1];
+                let mut indptr = memory::zeros::<i64>("index_set", self.n_keys + 1)?;
+                let mut queries = memory::zeros::<i32>("index_set", self.nnz())?;
                 for query in 0..self.n_queries {
                     interrupt::check_each(query, 16);
                     self.row(query).for_each(|key| indptr[key as usize + 1] += 1);
@@ -104,8 +109,7 @@ impl IndexSet {
                 for key in 0..self.n_keys {
                     indptr[key + 1] += indptr[key];
                 }
-                let mut next = indptr.clone();
-                let mut queries = vec![0i32; self.nnz()];
+                let mut next = memory::copied("index_set", &indptr)?;
                 for query in 0..self.n_queries {
                     interrupt::check_each(query, 16);
                     for key in self.row(query) {
@@ -115,7 +119,7 @@ impl IndexSet {
                     }
                 }
                 let form = Form::Csr { indptr: indptr.into(), indices: queries.into() };
-                Self { n_queries: self.n_keys, n_keys: self.n_queries, form, order: None }
+                Ok(Self { n_queries: self.n_keys, n_keys: self.n_queries, form, order: None })
             }
         }
     }
@@ -135,11 +139,11 @@ impl IndexSet {
                 Form::Offsets { offsets: offsets.clone(), q_offset: q_offset + start as i64 }
             }
             Form::Csr { indptr, indices } => {
-                let (indptr, indices) = slice(indptr, indices, start, stop);
+                let (indptr, indices) = slice(indptr, indices, start, stop)?;
                 Form::Csr { indptr, indices }
             }
             Form::Runs { indptr, runs } => {
-                let (indptr, runs) = slice(indptr, runs, start, stop);
+                let (indptr, runs) = slice(indptr, runs, start, stop)?;
                 Form::Runs { indptr, runs }
             }
         };
@@ -176,7 +180,7 @@ impl IndexSet {
         if order.len() != self.n_queries {
             return Err(KernelError::shape("order", order.len(), format!("n_queries = {} entries", self.n_queries)));
         }
-        let mut seen = vec![false; self.n_queries];
+        let mut seen = memory::zeros::<bool>("order", self.n_queries)?;
         for &query in &order {
             match seen.get_mut(query as usize) {
                 Some(seen) if !*seen => *seen = true,
@@ -194,11 +198,15 @@ impl IndexSet {
     }
 }
 
+/// Row starts and entries.
+type Sliced<T> = (Arc<Vec<i64>>, Arc<Vec<T>>);
+
 /// Rows `start..stop` of row starts and their entries.
-fn slice<T: Copy>(indptr: &[i64], entries: &[T], start: usize, stop: usize) -> (Arc<Vec<i64>>, Arc<Vec<T>>) {
+fn slice<T: Copy>(indptr: &[i64], entries: &[T], start: usize, stop: usize) -> Result<Sliced<T>> {
     let base = indptr[start];
-    let entries = entries[base as usize..indptr[stop] as usize].to_vec();
-    (Arc::new(indptr[start..=stop].iter().map(|p| p - base).collect()), Arc::new(entries))
+    let entries = memory::copied("rows", &entries[base as usize..indptr[stop] as usize])?;
+    let starts = memory::collected("rows", indptr[start..=stop].iter().map(|p| p - base))?;
+    Ok((Arc::new(starts), Arc::new(entries)))
 }
 
 /// Walks two increasing sequences once and emits their union or intersection, increasing.

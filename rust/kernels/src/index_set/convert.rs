@@ -4,7 +4,11 @@ use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::interrupt;
+use crate::memory::{self, Entries};
 use std::borrow::Cow;
+
+/// Row starts and key indices.
+pub type Csr<'a> = (Cow<'a, [i64]>, Cow<'a, [i32]>);
 
 /// Rows that one task handles.
 const ROWS: usize = 256;
@@ -17,15 +21,15 @@ impl IndexSet {
         n_queries: usize,
         n_keys: usize,
         executor: &dyn Executor,
-        row: impl Fn(usize, &mut Vec<i32>) + Sync,
+        row: impl Fn(usize, &mut Entries<i32>) + Sync,
     ) -> Result<Self> {
         check_n_keys(n_keys)?;
-        let (indptr, indices) = rows_in_parallel(n_queries, executor, |query, keys: &mut Vec<i32>| {
+        let (indptr, indices) = rows_in_parallel(n_queries, executor, |query, keys: &mut Entries<i32>| {
             let start = keys.len();
             row(query, keys);
             debug_assert!(keys[start..].windows(2).all(|w| w[0] < w[1]), "row {query} is not sorted");
             debug_assert!(keys[start..].iter().all(|&j| j >= 0 && (j as usize) < n_keys), "row {query} leaves range");
-        });
+        })?;
         Ok(Self { n_queries, n_keys, form: Form::Csr { indptr: indptr.into(), indices: indices.into() }, order: None })
     }
 
@@ -87,11 +91,11 @@ impl IndexSet {
     }
 
     /// Row starts and key indices; borrowed where the set already holds them.
-    pub fn to_csr(&self, executor: &dyn Executor) -> (Cow<'_, [i64]>, Cow<'_, [i32]>) {
+    pub fn to_csr(&self, executor: &dyn Executor) -> Result<Csr<'_>> {
         match &self.form {
-            Form::Csr { indptr, indices } => (Cow::Borrowed(indptr), Cow::Borrowed(indices)),
+            Form::Csr { indptr, indices } => Ok((Cow::Borrowed(indptr), Cow::Borrowed(indices))),
             Form::Offsets { .. } | Form::Runs { .. } => {
-                let mut indptr = Vec::with_capacity(self.n_queries + 1);
+                let mut indptr = memory::with_capacity("index_set", self.n_queries.saturating_add(1))?;
                 indptr.push(0);
                 let mut end = 0;
                 for query in 0..self.n_queries {
@@ -99,8 +103,8 @@ impl IndexSet {
                     end += self.row(query).len() as i64;
                     indptr.push(end);
                 }
-                let mut indices = vec![0i32; end as usize];
-                let mut slots = Vec::with_capacity(self.n_queries.div_ceil(ROWS));
+                let mut indices = memory::zeros::<i32>("index_set", end as usize)?;
+                let mut slots = memory::with_capacity("index_set", self.n_queries.div_ceil(ROWS))?;
                 let mut rest = &mut indices[..];
                 for block in 0..self.n_queries.div_ceil(ROWS) {
                     let last = ((block + 1) * ROWS).min(self.n_queries);
@@ -114,29 +118,29 @@ impl IndexSet {
                         *slot = key as i32;
                     }
                 });
-                (Cow::Owned(indptr), Cow::Owned(indices))
+                Ok((Cow::Owned(indptr), Cow::Owned(indices)))
             }
         }
     }
 
     /// The same set with listed rows.
-    #[must_use]
-    pub fn listed(&self, executor: &dyn Executor) -> Self {
+    pub fn listed(&self, executor: &dyn Executor) -> Result<Self> {
         match &self.form {
-            Form::Csr { .. } => self.clone(),
+            Form::Csr { .. } => Ok(self.clone()),
             Form::Offsets { .. } | Form::Runs { .. } => {
-                let (indptr, indices) = self.to_csr(executor);
+                let (indptr, indices) = self.to_csr(executor)?;
                 let form = Form::Csr { indptr: indptr.into_owned().into(), indices: indices.into_owned().into() };
-                Self { form, ..self.clone() }
+                Ok(Self { form, ..self.clone() })
             }
         }
     }
 
     /// Dense mask in row order, `n_queries * n_keys`.
-    pub fn to_mask(&self, executor: &dyn Executor) -> Vec<bool> {
-        let mut mask = vec![false; self.n_queries * self.n_keys];
+    pub fn to_mask(&self, executor: &dyn Executor) -> Result<Vec<bool>> {
+        let size = memory::product::<bool>("index_set", &[self.n_queries, self.n_keys])?;
+        let mut mask = memory::zeros("index_set", size)?;
         if mask.is_empty() {
-            return mask;
+            return Ok(mask);
         }
         for_each_chunk(executor, &mut mask, ROWS * self.n_keys, |block, piece| {
             for (r, row) in piece.chunks_mut(self.n_keys).enumerate() {
@@ -144,13 +148,14 @@ impl IndexSet {
                 self.row(block * ROWS + r).for_each(|key| row[key as usize] = true);
             }
         });
-        mask
+        Ok(mask)
     }
 
     /// Lists padded with −1 to the longest row: the entries in row order and the width.
-    pub fn to_padded(&self, executor: &dyn Executor) -> (Vec<i32>, usize) {
+    pub fn to_padded(&self, executor: &dyn Executor) -> Result<(Vec<i32>, usize)> {
         let width = (0..self.n_queries).map(|q| self.row(q).len()).max().unwrap_or(0);
-        let mut lists = vec![-1i32; self.n_queries * width];
+        let size = memory::product::<i32>("index_set", &[self.n_queries, width])?;
+        let mut lists = memory::filled("index_set", -1i32, size)?;
         if width > 0 {
             for_each_chunk(executor, &mut lists, ROWS * width, |block, piece| {
                 for (r, list) in piece.chunks_mut(width).enumerate() {
@@ -161,7 +166,7 @@ impl IndexSet {
                 }
             });
         }
-        (lists, width)
+        Ok((lists, width))
     }
 }
 
@@ -169,27 +174,30 @@ impl IndexSet {
 pub(super) fn rows_in_parallel<T: Copy + Send>(
     n_queries: usize,
     executor: &dyn Executor,
-    row: impl Fn(usize, &mut Vec<T>) + Sync,
-) -> (Vec<i64>, Vec<T>) {
-    let mut pieces = vec![(Vec::<i64>::new(), Vec::<T>::new()); n_queries.div_ceil(ROWS)];
+    row: impl Fn(usize, &mut Entries<T>) + Sync,
+) -> Result<(Vec<i64>, Vec<T>)> {
+    const SIZE: &str = "n_queries";
+    let mut indptr = memory::zeros::<i64>(SIZE, n_queries.saturating_add(1))?;
+    let mut pieces =
+        memory::collected(SIZE, indptr[1..].chunks_mut(ROWS).map(|ends| (Entries::new("index_set"), ends)))?;
     for_each_chunk(executor, &mut pieces, 1, |block, piece| {
-        let (ends, entries) = &mut piece[0];
-        for query in block * ROWS..((block + 1) * ROWS).min(n_queries) {
+        let (entries, ends) = &mut piece[0];
+        for (query, end) in (block * ROWS..).zip(ends.iter_mut()) {
             interrupt::check_each(query, 4);
             row(query, entries);
-            ends.push(entries.len() as i64);
+            *end = entries.len() as i64;
         }
     });
-    let mut indptr = Vec::with_capacity(n_queries + 1);
-    let mut whole = Vec::with_capacity(pieces.iter().map(|p| p.1.len()).sum());
-    indptr.push(0);
-    for (ends, entries) in pieces {
+    let mut whole = memory::with_capacity("index_set", pieces.iter().map(|p| p.0.len()).sum())?;
+    for (entries, ends) in pieces {
         interrupt::check();
         let base = whole.len() as i64;
-        indptr.extend(ends.iter().map(|e| base + e));
+        for end in ends {
+            *end += base;
+        }
         whole.extend_from_slice(&entries);
     }
-    (indptr, whole)
+    Ok((indptr, whole))
 }
 
 /// Keys are counted in 32 bits.

@@ -7,6 +7,7 @@ mod reach;
 mod runs;
 
 use crate::error::{KernelError, Result};
+pub use convert::Csr;
 use convert::check_n_keys;
 pub use occupied::Occupied;
 pub use reach::Reach;

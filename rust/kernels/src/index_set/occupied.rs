@@ -5,6 +5,7 @@ use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
+use crate::memory::{self, OrLeave};
 
 /// Blocks that hold pairs, row of blocks after row of blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl IndexSet {
         }
         let [queries, keys] = size;
         let (indptr, blocks) = rows_in_parallel(self.n_queries.div_ceil(queries), executor, |row, out| {
-            let mut pairs = vec![0; self.n_keys.div_ceil(keys)];
+            let mut pairs = memory::zeros::<usize>("block_size", self.n_keys.div_ceil(keys)).or_leave();
             for query in row * queries..((row + 1) * queries).min(self.n_queries) {
                 interrupt::check_each(query, 16);
                 if let Form::Runs { .. } = &self.form {
@@ -42,8 +43,9 @@ impl IndexSet {
             }
             let held = pairs.iter().enumerate().filter(|&(_, &pairs)| pairs > 0);
             out.extend(held.map(|(column, &pairs)| (column as i32, pairs == queries * keys)));
-        });
-        let (columns, full) = blocks.into_iter().unzip();
+        })?;
+        let columns = memory::collected("block_size", blocks.iter().map(|block| block.0))?;
+        let full = memory::collected("block_size", blocks.iter().map(|block| block.1))?;
         Ok(Occupied { indptr, columns, full })
     }
 }

@@ -6,6 +6,7 @@ use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::interrupt;
+use crate::memory;
 
 /// Words of 64 keys that one block of columns holds: 1 KiB a row.
 const WORDS: usize = 128;
@@ -44,23 +45,29 @@ impl IndexSet {
         let by_index = |step: &i64| step.unsigned_abs() < n;
         let steps: Option<Vec<i64>> = match &self.form {
             Form::Offsets { offsets, q_offset } => {
-                Some(offsets.iter().map(|o| o - q_offset).filter(by_index).collect())
+                Some(memory::collected("index_set", offsets.iter().map(|o| o - q_offset).filter(by_index))?)
             }
             Form::Csr { .. } | Form::Runs { .. } => None,
         };
         let causal = steps.as_ref().map_or_else(|| self.is_causal(), |steps| steps.iter().all(|&step| step >= 0));
         let total = if causal { n * (n + 1) / 2 } else { n * n };
-        let counts = match steps.and_then(|steps| distances(&steps, self.n_keys, layers)) {
+        let uniform = match steps {
+            Some(steps) => distances(&steps, self.n_keys, layers)?,
+            None => None,
+        };
+        let counts = match uniform {
             Some(counts) => counts,
             None if self.nnz() as u64 * n / 64 > most_words => return Ok(None),
-            None => self.composed(layers, causal, executor),
+            None => self.composed(layers, causal, executor)?,
         };
         let full = counts.iter().position(|&c| c == total).map(|l| l + 1);
-        Ok(Some(Reach { causal, layers: full, shares: counts.iter().map(|&c| c as f64 / total as f64).collect() }))
+        let shares = memory::collected("layers", counts.iter().map(|&c| c as f64 / total as f64))?;
+        Ok(Some(Reach { causal, layers: full, shares }))
     }
 
     /// Pairs connected after each layer, by composing rows as bits, a block of columns at a time.
-    fn composed(&self, layers: usize, causal: bool, executor: &dyn Executor) -> Vec<u64> {
+    fn composed(&self, layers: usize, causal: bool, executor: &dyn Executor) -> Result<Vec<u64>> {
+        const SIZE: &str = "index_set";
         let n = self.n_keys;
         let mut totals: Vec<u64> = Vec::new();
         let mut settled = 0;
@@ -68,15 +75,16 @@ impl IndexSet {
             let width = (n - first).min(WORDS * 64);
             let words = width.div_ceil(64);
             let all = |row: usize| if causal { (row + 1).saturating_sub(first).min(width) } else { width } as u64;
-            let mut reached = vec![0u64; n * words];
+            let mut reached = memory::zeros::<u64>(SIZE, memory::product::<u64>(SIZE, &[n, words])?)?;
             for key in 0..width {
                 reached[(first + key) * words + key / 64] |= 1 << (key % 64);
             }
-            let mut next = reached.clone();
-            let mut counts: Vec<u64> = (0..n).map(|row| u64::from(row >= first && row < first + width)).collect();
+            let mut next = memory::copied(SIZE, &reached)?;
+            let own = |row| u64::from(row >= first && row < first + width);
+            let mut counts = memory::collected(SIZE, (0..n).map(own))?;
             let mut history = Vec::new();
             while history.len() < layers {
-                let mut rows: Vec<_> = next.chunks_mut(ROWS * words).zip(counts.chunks_mut(ROWS)).collect();
+                let mut rows = memory::collected(SIZE, next.chunks_mut(ROWS * words).zip(counts.chunks_mut(ROWS)))?;
                 for_each_chunk(executor, &mut rows, 1, |task, piece| {
                     let (bits, counts) = &mut piece[0];
                     for (r, (row, count)) in bits.chunks_mut(words).zip(counts.iter_mut()).enumerate() {
@@ -103,7 +111,7 @@ impl IndexSet {
             add(&mut totals, &history, settled);
             settled += history.last().copied().unwrap_or(0);
         }
-        totals
+        Ok(totals)
     }
 }
 
@@ -118,21 +126,21 @@ fn add(totals: &mut Vec<u64>, history: &[u64], settled: u64) {
 }
 
 /// Pairs connected after each layer where all steps are the same everywhere; `None` where the ends make a difference.
-fn distances(steps: &[i64], n: usize, layers: usize) -> Option<Vec<u64>> {
+fn distances(steps: &[i64], n: usize, layers: usize) -> Result<Option<Vec<u64>>> {
     let pairs = |d: usize| (n - d) as u64;
-    let back: Vec<i64> = steps.iter().copied().filter(|&s| s > 0).collect();
-    let ahead: Vec<i64> = steps.iter().filter(|&&s| s < 0).map(|s| -s).collect();
+    let back = memory::collected("index_set", steps.iter().copied().filter(|&s| s > 0))?;
+    let ahead = memory::collected("index_set", steps.iter().filter(|&&s| s < 0).map(|s| -s))?;
     // Steps of one sign never pass the far end on their way: every sum below n is a connected distance.
     let one_way = |steps: &[i64]| sums(steps, n, 0, layers, pairs);
-    let (behind, before) = (one_way(&back), one_way(&ahead));
-    let both: Vec<u64> =
-        (0..behind.len().max(before.len())).map(|l| at(&behind, l) + at(&before, l) - n as u64).collect();
+    let (behind, before) = (one_way(&back)?, one_way(&ahead)?);
+    let both = (0..behind.len().max(before.len())).map(|l| at(&behind, l) + at(&before, l) - n as u64);
+    let both = memory::collected("layers", both)?;
     if back.is_empty() || ahead.is_empty() {
-        return Some(both);
+        return Ok(Some(both));
     }
     // With both signs that undercounts, and sums that may leave the sequence on their way overcount.
-    let free = sums(steps, 2 * n - 1, n - 1, layers, |place| pairs(place.abs_diff(n - 1)));
-    (free == both).then_some(both)
+    let free = sums(steps, 2 * n - 1, n - 1, layers, |place| pairs(place.abs_diff(n - 1)))?;
+    Ok((free == both).then_some(both))
 }
 
 fn at(history: &[u64], layer: usize) -> u64 {
@@ -140,12 +148,12 @@ fn at(history: &[u64], layer: usize) -> u64 {
 }
 
 /// Sums of up to 1, 2, … steps from `start` that stay in `0..size`, weighed; ends where they stop growing.
-fn sums(steps: &[i64], size: usize, start: usize, layers: usize, weight: impl Fn(usize) -> u64) -> Vec<u64> {
-    let mut reached = vec![0u64; size.div_ceil(64)];
+fn sums(steps: &[i64], size: usize, start: usize, layers: usize, weight: impl Fn(usize) -> u64) -> Result<Vec<u64>> {
+    let mut reached = memory::zeros::<u64>("index_set", size.div_ceil(64))?;
     reached[start / 64] |= 1 << (start % 64);
     let mut history = Vec::new();
     while history.len() < layers {
-        let mut next = reached.clone();
+        let mut next = memory::copied("index_set", &reached)?;
         for &step in steps {
             interrupt::check();
             or_shifted(&mut next, &reached, step);
@@ -161,7 +169,7 @@ fn sums(steps: &[i64], size: usize, start: usize, layers: usize, weight: impl Fn
         interrupt::check();
         history.push((0..size).filter(|&place| reached[place / 64] >> (place % 64) & 1 == 1).map(&weight).sum());
     }
-    history
+    Ok(history)
 }
 
 /// `to |= from` moved up by `by` places (down if negative).

@@ -4,6 +4,7 @@ use super::convert::{check_n_keys, rows_in_parallel};
 use super::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::memory::{self, Entries};
 
 /// A run of keys, `[first, end)`.
 pub type Run = [i32; 2];
@@ -67,7 +68,7 @@ fn check_starts(argument: &'static str, starts: &[i64]) -> Result<()> {
 }
 
 /// Appends a run to a row that ends before it; two that touch become one.
-fn push_run(row: &mut Vec<Run>, start: usize, run: Run) {
+fn push_run(row: &mut Entries<Run>, start: usize, run: Run) {
     match row[start..].last_mut() {
         Some(last) if last[1] >= run[0] => last[1] = last[1].max(run[1]),
         _ => row.push(run),
@@ -85,7 +86,7 @@ impl IndexSet {
         row: impl Fn(usize, &mut dyn FnMut(Run)) + Sync,
     ) -> Result<Self> {
         check_n_keys(n_keys)?;
-        let (indptr, runs) = rows_in_parallel(n_queries, executor, |query, runs: &mut Vec<Run>| {
+        let (indptr, runs) = rows_in_parallel(n_queries, executor, |query, runs: &mut Entries<Run>| {
             let start = runs.len();
             row(query, &mut |run| {
                 debug_assert!(0 <= run[0] && run[1] as usize <= n_keys, "row {query} leaves range");
@@ -93,7 +94,7 @@ impl IndexSet {
                     push_run(runs, start, run);
                 }
             });
-        });
+        })?;
         Ok(Self { n_queries, n_keys, form: Form::Runs { indptr: indptr.into(), runs: runs.into() }, order: None })
     }
 
@@ -185,9 +186,9 @@ impl IndexSet {
     ) -> Result<Self> {
         blocks.check(n_queries, n_keys)?;
         let [queries, keys] = blocks.size;
-        let among_partial: Vec<usize> = (blocks.full.iter())
-            .scan(0, |partial, &full| Some(std::mem::replace(partial, *partial + usize::from(!full))))
-            .collect();
+        let count_partial =
+            |partial: &mut usize, &full: &bool| Some(std::mem::replace(partial, *partial + usize::from(!full)));
+        let among_partial: Vec<usize> = memory::collected("full", blocks.full.iter().scan(0, count_partial))?;
         let set = Self::from_run_rows(n_queries, n_keys, executor, |query, push| {
             for block in blocks.row(query / queries) {
                 let first = blocks.columns[block] as usize * keys;
@@ -201,14 +202,14 @@ impl IndexSet {
                 }
             }
         })?;
-        Ok(set.shorter(executor))
+        set.shorter(executor)
     }
 
     /// The same set, listed if that takes less memory than runs.
-    fn shorter(self, executor: &dyn Executor) -> Self {
+    fn shorter(self, executor: &dyn Executor) -> Result<Self> {
         match &self.form {
             Form::Runs { runs, .. } if 2 * runs.len() > self.nnz() => self.listed(executor),
-            _ => self,
+            _ => Ok(self),
         }
     }
 

@@ -1,7 +1,9 @@
 //! How the backward pass cuts a plan: chunks of queries, the keys each owns, and the foreign keys it also touches.
 
 use super::{Cursor, Plan, TILE, TileKeys};
+use crate::error::Result;
 use crate::interrupt;
+use crate::memory;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,11 +25,12 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    pub(crate) fn new(plan: &Plan, tiles: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, tiles: usize) -> Result<Self> {
+        const SIZE: &str = "index_set";
         let count = plan.tiles().div_ceil(tiles).max(1);
         let shift = plan.n_keys() as i64 - plan.n_queries() as i64;
         let order = plan.order.clone().filter(|_| shift == 0);
-        let mut places = vec![0; if order.is_some() { plan.n_keys() } else { 0 }];
+        let mut places = memory::zeros::<u32>(SIZE, if order.is_some() { plan.n_keys() } else { 0 })?;
         for (place, &key) in order.iter().flat_map(|order| order.iter().enumerate()) {
             places[key as usize] = place as u32;
         }
@@ -36,9 +39,9 @@ impl Chunks {
             c if c == count => plan.n_keys(),
             c => ((c * tiles * TILE) as i64 + shift).clamp(0, plan.n_keys() as i64) as usize,
         };
-        let own: Vec<_> = (0..count).map(|c| bound(c)..bound(c + 1)).collect();
-        let mut chunks = Self { tiles, own, halo: Vec::with_capacity(count), order, places };
-        let mut seen = vec![false; plan.n_keys()];
+        let own = memory::collected(SIZE, (0..count).map(|c| bound(c)..bound(c + 1)))?;
+        let mut chunks = Self { tiles, own, halo: memory::with_capacity(SIZE, count)?, order, places };
+        let mut seen = memory::zeros::<bool>(SIZE, plan.n_keys())?;
         let mut block = TileKeys::default();
         for chunk in 0..count {
             let mut foreign = Vec::new();
@@ -49,7 +52,7 @@ impl Chunks {
                     for &key in &block.keys {
                         let place = chunks.place(key as usize);
                         if !chunks.own[chunk].contains(&place) && !std::mem::replace(&mut seen[place], true) {
-                            foreign.push(place as u32);
+                            memory::push(SIZE, &mut foreign, place as u32)?;
                         }
                     }
                 }
@@ -60,7 +63,7 @@ impl Chunks {
             }
             chunks.halo.push(foreign);
         }
-        chunks
+        Ok(chunks)
     }
 
     /// Where a key stands among those that chunks own.

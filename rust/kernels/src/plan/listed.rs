@@ -4,6 +4,7 @@ use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
+use crate::memory::{self, OrLeave};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -30,13 +31,14 @@ impl Listed {
         order: Option<&[u32]>,
         executor: &dyn Executor,
     ) -> Result<Self> {
-        let planner = || Planner { users: vec![0; n_keys], touched: Vec::new(), pairs: Vec::new() };
+        let planner =
+            || Planner { users: memory::zeros("index_set", n_keys).or_leave(), touched: Vec::new(), pairs: Vec::new() };
         Self::in_parallel(indptr.len() - 1, executor, planner, |planner, positions, plan| {
             let rows: Vec<&[i32]> = positions
                 .map(|at| order.map_or(at, |o| o[at] as usize))
                 .map(|query| &indices[indptr[query] as usize..indptr[query + 1] as usize])
                 .collect();
-            planner.tile(&rows, plan);
+            planner.tile(&rows, plan).or_leave();
         })
     }
 
@@ -48,20 +50,27 @@ impl Listed {
         tile: impl Fn(&mut P, Range<usize>, &mut Self) + Sync,
     ) -> Result<Self> {
         let tiles = n_queries.div_ceil(TILE);
-        let parts: Vec<Mutex<Self>> = (0..tiles.div_ceil(CHUNK)).map(|_| Mutex::default()).collect();
+        let parts = (0..tiles.div_ceil(CHUNK)).map(|_| Mutex::default());
+        let parts: Vec<Mutex<Self>> = memory::collected("index_set", parts)?;
         executor.run(parts.len(), &|part| {
             let mut planner = planner();
-            let mut plan = Self::default();
+            let mut plan = Self {
+                tile_ptr: memory::with_capacity("index_set", CHUNK).or_leave(),
+                row_ptr: memory::with_capacity("index_set", CHUNK * TILE).or_leave(),
+                ..Self::default()
+            };
             for at in part * CHUNK..((part + 1) * CHUNK).min(tiles) {
                 interrupt::check();
                 tile(&mut planner, at * TILE..((at + 1) * TILE).min(n_queries), &mut plan);
             }
             *parts[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = plan;
         });
-        let mut whole = Self { tile_ptr: vec![0], row_ptr: vec![0], ..Self::default() };
+        let parts = parts.into_iter().map(|part| part.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let parts = memory::collected("index_set", parts)?;
+        let mut whole = Self::with_room(&parts, tiles)?;
+        whole.tile_ptr.push(0);
         for part in parts {
             interrupt::check();
-            let part = part.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
             let (entries, pairs) = (whole.keys.len(), whole.row_keys.len());
             whole.tile_ptr.extend(part.tile_ptr.iter().map(|p| p + entries));
             whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + pairs));
@@ -81,17 +90,21 @@ impl Listed {
     ) -> Result<Self> {
         let width = lists.len() / n_queries;
         let rows = CHUNK * TILE;
-        let parts: Vec<Mutex<Result<Self>>> =
-            (0..n_queries.div_ceil(rows)).map(|_| Mutex::new(Ok(Self::default()))).collect();
+        let parts = (0..n_queries.div_ceil(rows)).map(|_| Mutex::new(Ok(Self::default())));
+        let parts: Vec<Mutex<Result<Self>>> = memory::collected("index_set", parts)?;
         executor.run(parts.len(), &|part| {
             let lists = &lists[part * rows * width..((part + 1) * rows).min(n_queries) * width];
             let made = Self::compacted(lists, width, n_keys);
             *parts[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = made;
         });
         let tiles = n_queries.div_ceil(TILE);
-        let mut whole = Self { tile_ptr: vec![0; tiles + 1], row_ptr: vec![0], ..Self::default() };
+        let mut made = memory::with_capacity("index_set", parts.len())?;
         for part in parts {
-            let part = part.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
+            made.push(part.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?);
+        }
+        let mut whole = Self::with_room(&made, tiles)?;
+        whole.tile_ptr.resize(tiles + 1, 0);
+        for part in made {
             let pairs = whole.row_keys.len();
             whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + pairs));
             whole.row_keys.extend(part.row_keys);
@@ -100,9 +113,28 @@ impl Listed {
         Ok(whole)
     }
 
+    /// Room for what parts hold, and the first row start.
+    fn with_room(parts: &[Self], tiles: usize) -> Result<Self> {
+        let sum = |length: fn(&Self) -> usize| parts.iter().map(length).sum::<usize>();
+        let (entries, rows) = (sum(|part| part.keys.len()), sum(|part| part.row_ptr.len()));
+        let mut whole = Self {
+            tile_ptr: memory::with_capacity("index_set", tiles + 1)?,
+            keys: memory::with_capacity("index_set", entries)?,
+            masks: memory::with_capacity("index_set", entries)?,
+            row_ptr: memory::with_capacity("index_set", rows + 1)?,
+            row_keys: memory::with_capacity("index_set", sum(|part| part.row_keys.len()))?,
+        };
+        whole.row_ptr.push(0);
+        Ok(whole)
+    }
+
     /// Lists without their pads.
     fn compacted<I: Copy + Into<i64>>(lists: &[I], width: usize, n_keys: usize) -> Result<Self> {
-        let mut rows = Self { row_keys: Vec::with_capacity(lists.len()), ..Self::default() };
+        let mut rows = Self {
+            row_ptr: memory::with_capacity("index_set", lists.len() / width)?,
+            row_keys: memory::with_capacity("index_set", lists.len())?,
+            ..Self::default()
+        };
         for list in lists.chunks_exact(width) {
             for &key in list {
                 let key: i64 = key.into();
@@ -172,8 +204,10 @@ struct Planner {
 }
 
 impl Planner {
-    fn tile(&mut self, rows: &[&[i32]], plan: &mut Listed) {
+    fn tile(&mut self, rows: &[&[i32]], plan: &mut Listed) -> Result<()> {
+        let most = rows.iter().map(|row| row.len()).sum();
         self.touched.clear();
+        memory::reserve("index_set", &mut self.touched, most)?;
         for (lane, row) in rows.iter().enumerate() {
             for &key in *row {
                 let users = &mut self.users[key as usize];
@@ -185,20 +219,23 @@ impl Planner {
         }
         self.touched.sort_unstable();
         self.pairs.clear();
+        memory::reserve("index_set", &mut self.pairs, self.touched.len())?;
         let users = &self.users;
         let alone = self.touched.iter().filter(|&&k| users[k as usize].count_ones() < THRESHOLD).count();
         let least = if alone <= FEW { 1 } else { THRESHOLD };
         let shared = |mask: u16| mask.count_ones() >= least;
         self.pairs.extend(self.touched.iter().map(|&k| (i64::from(k), users[k as usize])).filter(|&(_, m)| shared(m)));
-        push_entries(&self.pairs, |k| k as u32, &mut plan.keys, &mut plan.masks);
+        push_entries(&self.pairs, |k| k as u32, &mut plan.keys, &mut plan.masks)?;
         plan.tile_ptr.push(plan.keys.len());
         for row in rows {
-            plan.row_keys.extend(row.iter().map(|&k| k as u32).filter(|&k| !shared(users[k as usize])));
+            let own = row.iter().map(|&k| k as u32).filter(|&k| !shared(users[k as usize]));
+            memory::extend("index_set", &mut plan.row_keys, own)?;
             plan.row_ptr.push(plan.row_keys.len());
         }
         for &key in &self.touched {
             self.users[key as usize] = 0;
         }
+        Ok(())
     }
 }
 

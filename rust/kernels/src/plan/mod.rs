@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::{Form, IndexSet};
 use crate::interrupt;
+use crate::memory::{self, OrLeave};
 pub(crate) use chunks::Chunks;
 use listed::Listed;
 use shifted::Shifted;
@@ -146,7 +147,15 @@ impl TileKeys {
 }
 
 /// Appends `(key, mask)` pairs to entry lists, runs of one mask as one entry.
-fn push_entries<K: Copy>(pairs: &[(i64, u16)], convert: impl Fn(i64) -> K, keys: &mut Vec<K>, masks: &mut Vec<u16>) {
+fn push_entries<K: Copy>(
+    pairs: &[(i64, u16)],
+    convert: impl Fn(i64) -> K,
+    keys: &mut Vec<K>,
+    masks: &mut Vec<u16>,
+) -> Result<()> {
+    // There are no more entries than keys.
+    memory::reserve("index_set", keys, pairs.len())?;
+    memory::reserve("index_set", masks, pairs.len())?;
     let mut at = 0;
     while at < pairs.len() {
         let (first, mask) = pairs[at];
@@ -160,6 +169,7 @@ fn push_entries<K: Copy>(pairs: &[(i64, u16)], convert: impl Fn(i64) -> K, keys:
             at += same;
         }
     }
+    Ok(())
 }
 
 /// Appends a run: its first key, then its length with its mask.
@@ -184,7 +194,7 @@ impl Plan {
     pub fn new(set: &IndexSet, executor: &dyn Executor) -> Result<Self> {
         let form = match set.form() {
             Form::Offsets { offsets, q_offset } => {
-                PlanForm::Shifted(Shifted::new(offsets, *q_offset, set.n_queries(), set.n_keys()))
+                PlanForm::Shifted(Shifted::new(offsets, *q_offset, set.n_queries(), set.n_keys())?)
             }
             Form::Csr { indptr, indices } => PlanForm::Listed(Listed::new(
                 indptr,
@@ -305,13 +315,13 @@ impl Plan {
     }
 
     /// All keys of a query that has a tile for itself, in no order.
-    pub(crate) fn keys(&self, tile: usize) -> Vec<u32> {
+    pub(crate) fn keys(&self, tile: usize) -> Result<Vec<u32>> {
         let (mut cursor, mut block, mut buffer) = (Cursor::default(), TileKeys::default(), Vec::new());
-        let mut keys = self.row_keys(tile, 0, &mut buffer).0.to_vec();
-        while self.tile_block(tile, &mut cursor, usize::MAX, &mut block) {
-            keys.extend_from_slice(&block.keys);
+        let mut keys = memory::copied("index_set", self.row_keys(tile, 0, &mut buffer).0)?;
+        while self.tile_block(tile, &mut cursor, 4096, &mut block) {
+            memory::extend("index_set", &mut keys, block.keys.iter().copied())?;
         }
-        keys
+        Ok(keys)
     }
 
     /// Some tiles have keys.
@@ -339,8 +349,8 @@ impl Plan {
     /// Row pairs by key, for the second backward pass; made on first use.
     pub(crate) fn transposed(&self) -> &Transposed {
         self.transposed.get_or_init(|| match &self.form {
-            PlanForm::Listed(p) => Transposed::listed(p, self.n_keys, self.order()),
-            PlanForm::Shifted(p) => Transposed::shifted(p, self.n_queries),
+            PlanForm::Listed(p) => Transposed::listed(p, self.n_keys, self.order()).or_leave(),
+            PlanForm::Shifted(p) => Transposed::shifted(p, self.n_queries).or_leave(),
         })
     }
 
@@ -349,13 +359,14 @@ impl Plan {
         let mut kept = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some(chunks) if chunks.tiles == tiles => chunks.clone(),
-            _ => kept.insert(Arc::new(Chunks::new(self, tiles))).clone(),
+            _ => kept.insert(Arc::new(Chunks::new(self, tiles).or_leave())).clone(),
         }
     }
 
     /// Number of pairs in the tiles before each tile, and in all.
-    pub(crate) fn tile_pair_starts(&self) -> Vec<usize> {
-        let mut starts = vec![0];
+    pub(crate) fn tile_pair_starts(&self) -> Result<Vec<usize>> {
+        let mut starts = memory::with_capacity("index_set", self.tiles() + 1)?;
+        starts.push(0);
         let mut block = TileKeys::default();
         for tile in 0..self.tiles() {
             interrupt::check();
@@ -366,7 +377,7 @@ impl Plan {
             }
             starts.push(count);
         }
-        starts
+        Ok(starts)
     }
 
     /// What the plan will do, counted.

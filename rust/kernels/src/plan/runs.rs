@@ -9,6 +9,7 @@ use super::{FEW, RUN, THRESHOLD, push_run};
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::Run;
+use crate::memory::{self, OrLeave};
 
 /// Keys of a piece that is not written out for the few queries that use it: 4 KiB for each of them.
 const LONG: usize = 1024;
@@ -28,22 +29,24 @@ pub(super) fn plan(indptr: &[i64], runs: &[Run], order: Option<&[u32]>, executor
         let rows = positions
             .map(|at| order.map_or(at, |o| o[at] as usize))
             .map(|query| &runs[indptr[query] as usize..indptr[query + 1] as usize]);
-        let lanes = scratch.cut(rows);
-        scratch.tile(lanes, plan);
+        let lanes = scratch.cut(rows).or_leave();
+        scratch.tile(lanes, plan).or_leave();
     })
 }
 
 impl Pieces {
     /// Cuts the keys of a tile into pieces of one mask; the number of rows.
-    fn cut<'a>(&mut self, rows: impl Iterator<Item = &'a [Run]>) -> usize {
+    fn cut<'a>(&mut self, rows: impl Iterator<Item = &'a [Run]>) -> Result<usize> {
         self.turns.clear();
         let mut lanes = 0;
         for (lane, row) in rows.enumerate() {
+            memory::reserve("index_set", &mut self.turns, 2 * row.len())?;
             self.turns.extend(row.iter().flatten().map(|&place| (place, 1 << lane)));
             lanes = lane + 1;
         }
         self.turns.sort_unstable();
         self.pieces.clear();
+        memory::reserve("index_set", &mut self.pieces, self.turns.len())?;
         let (mut from, mut users) = (0, 0);
         for &(place, lane) in &self.turns {
             if users != 0 && from < place {
@@ -51,15 +54,17 @@ impl Pieces {
             }
             (from, users) = (place, users ^ lane);
         }
-        lanes
+        Ok(lanes)
     }
 
-    fn tile(&self, lanes: usize, plan: &mut Listed) {
+    fn tile(&self, lanes: usize, plan: &mut Listed) -> Result<()> {
         let length = |run: &Run| (run[1] - run[0]) as usize;
         let alone = |(run, users): &(Run, u16)| length(run) < LONG && users.count_ones() < THRESHOLD;
         let left: usize = self.pieces.iter().filter(|piece| alone(piece)).map(|(run, _)| length(run)).sum();
         let in_rows = |piece: &(Run, u16)| left > FEW && alone(piece);
         for &(run, users) in self.pieces.iter().filter(|piece| !in_rows(piece)) {
+            memory::reserve("index_set", &mut plan.keys, RUN)?;
+            memory::reserve("index_set", &mut plan.masks, RUN)?;
             if length(&run) >= RUN {
                 push_run(run[0] as u32, length(&run) as u32, users, &mut plan.keys, &mut plan.masks);
             } else {
@@ -71,10 +76,11 @@ impl Pieces {
         for lane in 0..lanes {
             for &(run, users) in self.pieces.iter().filter(|piece| in_rows(piece)) {
                 if users >> lane & 1 == 1 {
-                    plan.row_keys.extend((run[0]..run[1]).map(|key| key as u32));
+                    memory::extend("index_set", &mut plan.row_keys, (run[0]..run[1]).map(|key| key as u32))?;
                 }
             }
             plan.row_ptr.push(plan.row_keys.len());
         }
+        Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
 use super::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
+use crate::error::Result;
+use crate::memory::{self, OrLeave};
 
 /// Keys further than this from their tile need more than half of its queries: their gradients would cross chunks.
 const NEAR: i64 = 1024;
@@ -24,54 +26,58 @@ pub(crate) struct Shifted {
 }
 
 impl Shifted {
-    pub(crate) fn new(offsets: &[i64], q_offset: i64, n_queries: usize, n_keys: usize) -> Self {
+    pub(crate) fn new(offsets: &[i64], q_offset: i64, n_queries: usize, n_keys: usize) -> Result<Self> {
+        const SIZE: &str = "index_set";
         // Offsets that no (query, key) pair can have never run.
         let lowest = q_offset - n_keys as i64;
         let highest = n_queries as i64 + q_offset;
         // Lanes without a query run nothing.
         let lanes = n_queries.min(TILE) as i64;
         let within = offsets.iter().filter(|&&o| o > lowest && o < highest);
-        let mut pairs: Vec<(i64, u16)> =
-            within.flat_map(|o| (0..lanes).map(move |lane| (lane - o, 1 << lane))).collect();
+        let pairs = within.flat_map(|o| (0..lanes).map(move |lane| (lane - o, 1 << lane)));
+        let mut pairs: Vec<(i64, u16)> = memory::collected(SIZE, pairs)?;
         pairs.sort_unstable();
         let mut users: Vec<(i64, u16)> = Vec::new();
         for (key, lane) in pairs {
             match users.last_mut() {
                 Some(last) if last.0 == key => last.1 |= lane,
-                _ => users.push((key, lane)),
+                _ => memory::push(SIZE, &mut users, (key, lane))?,
             }
         }
         let shared = |key: i64, mask: u16| {
             let threshold = if key.abs() <= NEAR { THRESHOLD } else { FAR_THRESHOLD };
             mask.count_ones() >= threshold && i32::try_from(key).is_ok()
         };
-        let rest: Vec<i64> = users.iter().filter(|&&(k, m)| !shared(k, m)).map(|&(k, _)| k).collect();
-        let few = rest.len() <= FEW && rest.iter().all(|k| k.abs() <= NEAR);
+        let rest = memory::collected(SIZE, users.iter().filter(|&&(k, m)| !shared(k, m)).map(|&(k, _)| k))?;
+        let few = rest.len() <= FEW && rest.iter().all(|k: &i64| k.abs() <= NEAR);
         let in_tile = |key: i64, mask: u16| few || shared(key, mask);
-        let tile: Vec<(i64, u16)> = users.iter().copied().filter(|&(k, m)| in_tile(k, m)).collect();
+        let tile = memory::collected(SIZE, users.iter().copied().filter(|&(k, m)| in_tile(k, m)))?;
         let (mut keys, mut masks) = (Vec::new(), Vec::new());
-        push_entries(&tile, |k| k as i32, &mut keys, &mut masks);
+        push_entries(&tile, |k| k as i32, &mut keys, &mut masks)?;
         let mut lanes: [Vec<i64>; TILE] = Default::default();
         for &(key, mask) in users.iter().filter(|&&(k, m)| !in_tile(k, m)) {
             for (lane, list) in lanes.iter_mut().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {
-                list.push(lane as i64 - key);
+                memory::push(SIZE, list, lane as i64 - key)?;
             }
         }
         let mut lane_ptr = [0; TILE + 1];
         for lane in 0..TILE {
             lane_ptr[lane + 1] = lane_ptr[lane] + lanes[lane].len();
         }
-        let lane_offsets = lanes.concat();
-        let mut by_offset: Vec<usize> = (0..lane_offsets.len()).collect();
-        // Stable: lanes stay in order.
-        by_offset.sort_by_key(|&at| lane_offsets[at]);
-        let mut slots = vec![0; lane_offsets.len()];
+        let mut lane_offsets = memory::with_capacity(SIZE, lane_ptr[TILE])?;
+        for lane in &lanes {
+            lane_offsets.extend_from_slice(lane);
+        }
+        let mut by_offset = memory::collected(SIZE, 0..lane_offsets.len())?;
+        // Lanes stay in order; a stable sort would take memory of its own.
+        by_offset.sort_unstable_by_key(|&at| (lane_offsets[at], at));
+        let mut slots = memory::zeros::<u32>(SIZE, lane_offsets.len())?;
         for (slot, at) in by_offset.into_iter().enumerate() {
             slots[at] = slot as u32;
         }
         let end = |best: Option<&i64>| best.copied().unwrap_or_default();
         let row_span = (end(lane_offsets.iter().min()), end(lane_offsets.iter().max()));
-        Self { q_offset, keys, masks, lane_ptr, lane_offsets, slots, row_span }
+        Ok(Self { q_offset, keys, masks, lane_ptr, lane_offsets, slots, row_span })
     }
 
     #[inline]
@@ -121,7 +127,8 @@ impl Shifted {
         let first = offsets.partition_point(|&o| o > position);
         let last = offsets.partition_point(|&o| o > position - n_keys as i64);
         buffer.clear();
-        buffer.extend(offsets[first..last.max(first)].iter().map(|&o| (position - o) as u32));
+        let offsets = &offsets[first..last.max(first)];
+        memory::extend("index_set", buffer, offsets.iter().map(|&o| (position - o) as u32)).or_leave();
         let slots = &self.slots[self.lane_ptr[lane] + first..self.lane_ptr[lane] + last.max(first)];
         (buffer, RowPairs::Slots(self.first_pair(tile), slots))
     }

@@ -3,7 +3,9 @@
 use super::TILE;
 use super::listed::Listed;
 use super::shifted::Shifted;
+use crate::error::Result;
 use crate::interrupt;
+use crate::memory::{self, OrLeave};
 
 /// Which (query, pair number) each key's row pairs are.
 #[derive(Debug)]
@@ -22,9 +24,9 @@ pub(crate) enum Transposed {
 }
 
 impl Transposed {
-    pub(crate) fn listed(plan: &Listed, n_keys: usize, order: Option<&[u32]>) -> Self {
+    pub(crate) fn listed(plan: &Listed, n_keys: usize, order: Option<&[u32]>) -> Result<Self> {
         let (row_ptr, row_keys) = plan.rows();
-        let mut key_ptr = vec![0; n_keys + 1];
+        let mut key_ptr = memory::zeros::<usize>("index_set", n_keys + 1)?;
         for (at, &key) in row_keys.iter().enumerate() {
             interrupt::check_each(at, 1 << 16);
             key_ptr[key as usize + 1] += 1;
@@ -32,8 +34,8 @@ impl Transposed {
         for j in 0..n_keys {
             key_ptr[j + 1] += key_ptr[j];
         }
-        let mut next = key_ptr.clone();
-        let mut pairs = vec![[0; 2]; row_keys.len()];
+        let mut next = memory::copied("index_set", &key_ptr)?;
+        let mut pairs = memory::zeros::<[u32; 2]>("index_set", row_keys.len())?;
         for position in 0..row_ptr.len() - 1 {
             interrupt::check_each(position, 256);
             let query = order.map_or(position as u32, |o| o[position]);
@@ -43,20 +45,21 @@ impl Transposed {
                 *slot += 1;
             }
         }
-        Self::Listed { key_ptr, pairs }
+        Ok(Self::Listed { key_ptr, pairs })
     }
 
-    pub(crate) fn shifted(plan: &Shifted, n_queries: usize) -> Self {
+    pub(crate) fn shifted(plan: &Shifted, n_queries: usize) -> Result<Self> {
         let mut residues = vec![Vec::new(); TILE];
         for (lane, slot, offset) in plan.pairs() {
             // key - q_offset = query - offset, and query = lane modulo the tile
-            residues[(lane as i64 - offset).rem_euclid(TILE as i64) as usize].push((offset, slot));
+            let residue = (lane as i64 - offset).rem_euclid(TILE as i64) as usize;
+            memory::push("index_set", &mut residues[residue], (offset, slot))?;
         }
         for list in &mut residues {
             list.sort_unstable();
         }
         let (pairs_per_tile, q_offset, span) = (plan.pairs_per_tile(), plan.q_offset(), plan.row_span());
-        Self::Shifted { residues, pairs_per_tile, q_offset, n_queries, span }
+        Ok(Self::Shifted { residues, pairs_per_tile, q_offset, n_queries, span })
     }
 
     /// The queries of 16 keys from this one on are those of the 16 keys before, 16 on; their pairs are as many on as this
@@ -73,6 +76,7 @@ impl Transposed {
         match self {
             Self::Listed { key_ptr, pairs } => {
                 let pairs = &pairs[key_ptr[key]..key_ptr[key + 1]];
+                reserve_keys(pairs.len(), queries, numbers);
                 queries.extend(pairs.iter().map(|pair| pair[0]));
                 numbers.extend(pairs.iter().map(|pair| pair[1] as usize));
             }
@@ -83,9 +87,17 @@ impl Transposed {
                 let first = list.partition_point(|p| at + p.0 < 0);
                 let last = list.partition_point(|p| at + p.0 < *n_queries as i64);
                 let list = &list[first..last.max(first)];
+                reserve_keys(list.len(), queries, numbers);
                 queries.extend(list.iter().map(|p| (at + p.0) as u32));
                 numbers.extend(list.iter().map(|p| (at + p.0) as usize / TILE * pairs_per_tile + p.1));
             }
         }
     }
+}
+
+/// Room for so many pairs more.
+#[inline]
+fn reserve_keys(more: usize, queries: &mut Vec<u32>, numbers: &mut Vec<usize>) {
+    memory::reserve("index_set", queries, more).or_leave();
+    memory::reserve("index_set", numbers, more).or_leave();
 }

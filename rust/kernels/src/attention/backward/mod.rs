@@ -18,6 +18,7 @@ use super::rows::{TaskRows, cut, deal, deal_parts};
 use super::scratch::padded;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Plan, TILE};
 use fearless_simd::{Level, dispatch};
 use key_sweep::sweep_keys;
@@ -139,7 +140,7 @@ pub(super) fn run_pairs<T: Storage>(
     let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * together);
     for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
-        let contexts: Vec<_> = problem.contexts(first..(first + wave_pairs).min(pairs.end)).collect();
+        let contexts = problem.contexts(first..(first + wave_pairs).min(pairs.end)).or_leave();
         let run =
             Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, level, executor };
         let biases = run.run(q, k, v, &mut row_pairs);
@@ -188,7 +189,7 @@ impl<'a, T: Storage> Target<'a, T> {
                 None => unreachable!("as_acc and as_acc_mut agree"),
             }
         }
-        Self::Converted(vec![T::Acc::default(); out.len() / width * full], out)
+        Self::Converted(memory::zeros("q, k, v", out.len() / width * full).or_leave(), out)
     }
 
     fn values(&mut self) -> &mut [T::Acc] {
@@ -216,12 +217,12 @@ impl<T: Storage> Wave<'_, '_, T> {
         let (d, dv) = self.problem.widths();
         let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
         let wants_keys = self.problem.key_bias.is_some();
-        let zero = T::Acc::default();
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
-        let mut by_key = vec![zero; if wants_keys { n_keys * self.heads.len() } else { 0 }];
+        let by_key = if wants_keys { n_keys * self.heads.len() } else { 0 };
+        let mut by_key = memory::zeros::<T::Acc>("bias", by_key).or_leave();
         let tile_pairs = self.problem.edge_bias.map_or(0, |b| b.map.tile_pairs());
-        let mut by_tile_pair = vec![zero; tile_pairs * self.heads.len()];
-        let mut by_row_pair = vec![Vec::new(); self.heads.len()];
+        let mut by_tile_pair = memory::zeros::<T::Acc>("edge_bias", tile_pairs * self.heads.len()).or_leave();
+        let mut by_row_pair = memory::filled("edge_bias", Vec::new(), self.heads.len()).or_leave();
 
         let widths = (padded(d), padded(dv));
         let biased = if wants_keys { self.group } else { 0 };
@@ -229,8 +230,8 @@ impl<T: Storage> Wave<'_, '_, T> {
         let chunks = (0..self.heads.len()).flat_map(|_| 0..self.chunks.own.len());
         let lengths = chunks.map(|chunk| self.tile_pairs(chunk).len());
         let mut written = Written {
-            dq: deal(self.plan, q, d, self.chunks.tiles).into_iter().map(Some).collect(),
-            tile_pairs: cut(&mut by_tile_pair, lengths).map(Some).collect(),
+            dq: memory::collected("q, k, v", deal(self.plan, q, d, self.chunks.tiles).into_iter().map(Some)).or_leave(),
+            tile_pairs: memory::collected("edge_bias", cut(&mut by_tile_pair, lengths).map(Some)).or_leave(),
         };
         for first in (0..self.group).step_by(self.together) {
             let heads = first..(first + self.together).min(self.group);
@@ -240,20 +241,21 @@ impl<T: Storage> Wave<'_, '_, T> {
             self.sweep_keys(&heads, own, &halos, row_pairs);
             if self.problem.edge_bias.is_some() && pairs > 0 {
                 for (head, row_pairs) in self.of_all_pairs(&heads).zip(row_pairs.chunks_exact(pairs)) {
-                    by_row_pair[head].extend(row_pairs.iter().map(|p| p[1]));
+                    memory::extend("edge_bias", &mut by_row_pair[head], row_pairs.iter().map(|p| p[1])).or_leave();
                 }
             }
         }
         k.finish(d);
         v.finish(dv);
-        (0..self.heads.len())
-            .map(|h| {
-                let keys = if wants_keys { by_key[h * n_keys..(h + 1) * n_keys].to_vec() } else { Vec::new() };
-                let mut by_pair = by_tile_pair[h * tile_pairs..(h + 1) * tile_pairs].to_vec();
-                by_pair.append(&mut by_row_pair[h]);
-                (keys, by_pair)
-            })
-            .collect()
+        let of_head = |h: usize| {
+            let keys = if wants_keys { &by_key[h * n_keys..(h + 1) * n_keys] } else { &[] };
+            let tile_pairs = &by_tile_pair[h * tile_pairs..(h + 1) * tile_pairs];
+            let mut by_pair = memory::with_capacity("edge_bias", tile_pairs.len() + by_row_pair[h].len()).or_leave();
+            by_pair.extend_from_slice(tile_pairs);
+            by_pair.append(&mut by_row_pair[h]);
+            (memory::copied("bias", keys).or_leave(), by_pair)
+        };
+        memory::collected("bias", (0..self.heads.len()).map(of_head)).or_leave()
     }
 
     /// The first sweep, of some query heads of every (batch, key head) pair.
@@ -285,7 +287,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         row_pairs: &[[T::Acc; 2]],
     ) {
         let (count, pairs) = (self.chunks.own.len(), self.plan.row_pairs());
-        let own: Vec<_> = own.into_iter().map(Mutex::new).collect();
+        let own = memory::collected("q, k, v", own.into_iter().map(Mutex::new)).or_leave();
         let transposed = (pairs > 0).then(|| self.plan.transposed());
         self.executor.run(own.len(), &|i| {
             let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
@@ -354,28 +356,26 @@ impl<T: Storage> Wave<'_, '_, T> {
         };
         // All chunks of the first head, then of the next.
         let chunks = self.of_all_pairs(heads).flat_map(|_| 0..count);
-        let mut pairs: Vec<_> = cut(row_pairs, chunks.map(|c| pair_range(c).len())).map(Some).collect();
-        own.into_iter()
-            .zip(halos)
-            .enumerate()
-            .map(|(i, (own, halo))| {
-                let (pair, chunk) = (i / count, i % count);
-                let of_chunk = || heads.clone().map(|head| (pair * self.group + head) * count + chunk);
-                let held = || (pair * heads.len()..(pair + 1) * heads.len()).map(|head| head * count + chunk);
-                Mutex::new(QueryTask {
-                    chunk,
-                    tiles: self.tiles(chunk),
-                    first: heads.start == 0,
-                    dq: of_chunk().filter_map(|at| written.dq[at].take()).collect(),
-                    own,
-                    halo,
-                    row_pairs: held().filter_map(|at| pairs[at].take()).collect(),
-                    first_pair: pair_range(chunk).start,
-                    tile_pairs: of_chunk().filter_map(|at| written.tile_pairs[at].take()).collect(),
-                    first_tile_pair: self.tile_pairs(chunk).start,
-                })
+        let pairs = cut(row_pairs, chunks.map(|c| pair_range(c).len())).map(Some);
+        let mut pairs = memory::collected("index_set", pairs).or_leave();
+        let tasks = own.into_iter().zip(halos).enumerate().map(|(i, (own, halo))| {
+            let (pair, chunk) = (i / count, i % count);
+            let of_chunk = || heads.clone().map(|head| (pair * self.group + head) * count + chunk);
+            let held = || (pair * heads.len()..(pair + 1) * heads.len()).map(|head| head * count + chunk);
+            Mutex::new(QueryTask {
+                chunk,
+                tiles: self.tiles(chunk),
+                first: heads.start == 0,
+                dq: of_chunk().filter_map(|at| written.dq[at].take()).collect(),
+                own,
+                halo,
+                row_pairs: held().filter_map(|at| pairs[at].take()).collect(),
+                first_pair: pair_range(chunk).start,
+                tile_pairs: of_chunk().filter_map(|at| written.tile_pairs[at].take()).collect(),
+                first_tile_pair: self.tile_pairs(chunk).start,
             })
-            .collect()
+        });
+        memory::collected("q, k, v", tasks).or_leave()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::attention::problem::Problem;
 use crate::attention::rows::{Panel, Rows};
 use crate::attention::scratch::{Aligned, KEY_BLOCK, LaneKeys, padded};
 use crate::interrupt;
+use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
@@ -102,7 +103,8 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         let (d, dv) = (padded(d), padded(dv));
         let zero = T::Acc::default();
         let halo = &chunks.halo[chunk];
-        let mut slots = vec![0; if halo.is_empty() { 0 } else { plan.n_keys() }];
+        let slots = if halo.is_empty() { 0 } else { plan.n_keys() };
+        let mut slots = memory::zeros::<u32>("index_set", slots).or_leave();
         for (slot, &place) in halo.iter().enumerate() {
             slots[place as usize] = slot as u32;
         }

@@ -2,6 +2,7 @@
 
 use crate::attention::element::{Real, Storage};
 use crate::attention::rows::{TaskRows, deal_parts};
+use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, TILE};
 use std::ops::Range;
 
@@ -30,15 +31,15 @@ impl<'a, A: Real> KeyGradients<'a, A> {
         heads: &Range<usize>,
     ) -> Vec<Self> {
         let group = bias.len() / k.len().max(1);
-        let mut bias: Vec<_> = bias.into_iter().map(Some).collect();
+        let mut bias = memory::collected("bias", bias.into_iter().map(Some)).or_leave();
         let rows = k.into_iter().zip(v).enumerate();
-        rows.map(|(i, (k, v))| {
+        let tasks = rows.map(|(i, (k, v))| {
             let (first, chunk) = (i / chunks * group, i % chunks);
             let heads = first + heads.start.min(group)..first + heads.end.min(group);
             let bias = heads.filter_map(|head| bias[head * chunks + chunk].take()).collect();
             Self { k, v, bias }
-        })
-        .collect()
+        });
+        memory::collected("q, k, v", tasks).or_leave()
     }
 
     /// Sets dk and dv to 0.
@@ -69,8 +70,8 @@ impl<A: Real> Halos<A> {
             slots += halo.len();
             slots - halo.len()..slots
         });
-        let parts = parts.collect();
-        let zeros = |width: usize| vec![A::default(); pairs * slots * width];
+        let parts = memory::collected("q, k, v", parts).or_leave();
+        let zeros = |width: usize| memory::zeros::<A>("q, k, v", pairs * slots * width).or_leave();
         Self { k: zeros(widths.0), v: zeros(widths.1), bias: zeros(biased), widths, parts, pairs, biased }
     }
 

@@ -13,6 +13,7 @@ use crate::attention::problem::Problem;
 use crate::attention::rows::Panel;
 use crate::attention::scratch::{Aligned, hide_rest, padded};
 use crate::executor::Executor;
+use crate::memory::{self, OrLeave};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -29,7 +30,7 @@ pub(super) fn decode<T: Storage>(
     logs: LogSums<'_, T::Acc>,
 ) {
     let (group, width, kv_heads) = (problem.group(), problem.widths().1, problem.heads().2);
-    let mut tasks = Vec::with_capacity(logs.lse.len());
+    let mut tasks = memory::with_capacity("q, k, v", logs.lse.len()).or_leave();
     for (pair, (out, logs)) in pairs.zip(out.chunks_exact_mut(group * width).zip(logs.chunks(group))) {
         for (part, (out, logs)) in out.chunks_mut(HEADS * width).zip(logs.chunks(HEADS)).enumerate() {
             let head = pair % kv_heads * group + part * HEADS;

@@ -14,6 +14,7 @@ use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
+use crate::memory::{self, OrLeave};
 use crate::plan::{Plan, TILE, TileKeys};
 use decode::decode;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
@@ -82,21 +83,21 @@ pub(super) fn run_pairs<T: Storage>(
     logs: LogSums<'_, T::Acc>,
 ) {
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
-        return decode(problem, &plan.keys(0), pairs, level, executor, out, logs);
+        return decode(problem, &plan.keys(0).or_leave(), pairs, level, executor, out, logs);
     }
-    let contexts: Vec<HeadContext<T::Acc>> = problem.contexts(pairs).collect();
+    let contexts = problem.contexts(pairs).or_leave();
     let group = problem.group();
     let parts = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(plan, out, problem.widths().1, TASK_TILES);
     let lse = deal(plan, logs.lse, 1, TASK_TILES);
     let mut rest = logs.rest.map(|rest| deal(plan, rest, 1, TASK_TILES).into_iter());
-    let mut outputs: Vec<Option<Outputs<'_, T>>> = out
+    let outputs = out
         .into_iter()
         .zip(lse)
-        .map(|(out, lse)| Some(Outputs { out, lse, rest: rest.as_mut().and_then(Iterator::next) }))
-        .collect();
+        .map(|(out, lse)| Some(Outputs { out, lse, rest: rest.as_mut().and_then(Iterator::next) }));
+    let mut outputs: Vec<Option<Outputs<'_, T>>> = memory::collected("q, k, v", outputs).or_leave();
     // The query heads of a key head share its rows.
-    let mut tasks = Vec::with_capacity(outputs.len());
+    let mut tasks = memory::with_capacity("q, k, v", outputs.len()).or_leave();
     for first in (0..contexts.len()).step_by(group) {
         for together in (first..first + group).step_by(HEADS) {
             let heads = together..(together + HEADS).min(first + group);
