@@ -39,10 +39,18 @@ fn window(criterion: &mut Criterion) {
     group.sample_size(20);
     for (name, level) in levels() {
         group.bench_function(format!("forward {name}"), |b| {
-            b.iter(|| forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) }).expect("shapes fit"));
+            b.iter(|| {
+                forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
+                    .expect("shapes fit")
+            });
         });
-        let saved =
-            Saved { out: View::contiguous(&out, SHAPE), lse: &lse, rest: &rest, dout: View::contiguous(&dout, SHAPE), dlse: None };
+        let saved = Saved {
+            out: View::contiguous(&out, SHAPE),
+            lse: &lse,
+            rest: &rest,
+            dout: View::contiguous(&dout, SHAPE),
+            dlse: None,
+        };
         group.bench_function(format!("backward {name}"), |b| {
             b.iter(|| {
                 let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None };
