@@ -9,7 +9,8 @@ A second derivative is not registered.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+Made = TypeVar("Made")
 
 __all__ = [
     "accumulation_dtype",
@@ -71,14 +74,19 @@ def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
 
 def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
     """A tensor to be written, in huge pages if it is large (docs/decisions/0008-who-owns-memory.md)."""
-    size = math.prod(shape) * like.itemsize
-    block = _native.huge_block(size)
-    if block is not None:
-        return torch.from_numpy(block).view(like.dtype).view(shape)
+    block = _native.huge_block(math.prod(shape) * like.itemsize)
+    return like.new_empty(shape) if block is None else torch.from_numpy(block).view(like.dtype).view(shape)
+
+
+def _with_room(make: Callable[..., Made], *like: Tensor | None) -> Made:
+    """Tensors that `make` makes, or our word for what torch calls a RuntimeError."""
     try:
-        return like.new_empty(shape)
-    except RuntimeError:  # torch's word for it
-        raise OutOfMemoryError("q, k, v", f"a size that takes {size} bytes", "what memory has room for") from None
+        return make(*like)
+    except RuntimeError as error:
+        size = re.search(r"allocate (\d+) bytes", str(error))
+        if size is None:
+            raise
+        raise OutOfMemoryError("q, k, v", f"a size that takes {size[1]} bytes", "what memory has room for") from None
 
 
 def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh) -> tuple[Tensor, Tensor]:
@@ -139,7 +147,7 @@ def _attention(
         (out, lse): (B, H, Nq, Dv) in the dtype of q, and the natural log-sum-exp (B, H, Nq) in the accumulation
         dtype, -inf where a query has no key. Both are fresh and contiguous.
     """
-    out, lse = _outputs(q, v)
+    out, lse = _with_room(_outputs, q, v)
     _native.attention_forward(
         _bits(out),
         _bits(lse),
@@ -208,7 +216,7 @@ def _attention_backward(
         (dq, dk, dv, dkey_bias, dedge_bias), each in the shape and dtype of its input; a bias that was not given has a
         gradient of shape (0,).
     """
-    dq, dk, dv, dkey_bias, dedge_bias = grads = _gradients(q, k, v, key_bias, edge_bias)
+    dq, dk, dv, dkey_bias, dedge_bias = grads = _with_room(_gradients, q, k, v, key_bias, edge_bias)
     _native.attention_backward(
         _bits(dq),
         _bits(dk),

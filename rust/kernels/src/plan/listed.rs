@@ -54,7 +54,11 @@ impl Listed {
         let parts: Vec<Mutex<Self>> = memory::collected("index_set", parts)?;
         executor.run(parts.len(), &|part| {
             let mut planner = planner();
-            let mut plan = Self::default();
+            let mut plan = Self {
+                tile_ptr: memory::with_capacity("index_set", CHUNK).or_leave(),
+                row_ptr: memory::with_capacity("index_set", CHUNK * TILE).or_leave(),
+                ..Self::default()
+            };
             for at in part * CHUNK..((part + 1) * CHUNK).min(tiles) {
                 interrupt::check();
                 tile(&mut planner, at * TILE..((at + 1) * TILE).min(n_queries), &mut plan);
@@ -126,7 +130,11 @@ impl Listed {
 
     /// Lists without their pads.
     fn compacted<I: Copy + Into<i64>>(lists: &[I], width: usize, n_keys: usize) -> Result<Self> {
-        let mut rows = Self { row_keys: memory::with_capacity("index_set", lists.len())?, ..Self::default() };
+        let mut rows = Self {
+            row_ptr: memory::with_capacity("index_set", lists.len() / width)?,
+            row_keys: memory::with_capacity("index_set", lists.len())?,
+            ..Self::default()
+        };
         for list in lists.chunks_exact(width) {
             for &key in list {
                 let key: i64 = key.into();
