@@ -56,3 +56,34 @@ def test_refusals_speak_no_rust():
         with pytest.raises(InvalidArgumentError, match="first entry of 1") as caught:
             call()
         assert "Some" not in str(caught.value)
+
+
+ENORMOUS = 10**5000
+POINTS = np.zeros(3, complex)
+
+
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [
+        ("c", lambda: fc.fields.julia_escape(POINTS, ENORMOUS)),
+        ("radius", lambda: fc.fields.julia_escape(POINTS, 0j, radius=ENORMOUS)),
+        ("max_iter", lambda: fc.fields.julia_escape(POINTS, 0j, max_iter=ENORMOUS)),
+        ("smoothness", lambda: fc.fields.julia_soft_escape(POINTS, 0j, smoothness=ENORMOUS)),
+        ("extent", lambda: fc.fields.grid((3, 3), (ENORMOUS, 1, 2, 3))),
+        ("c", lambda: fc.pattern("julia", c=ENORMOUS)),
+        ("radius", lambda: fc.pattern("window", radius=ENORMOUS)),
+        ("n_queries", lambda: fc.pattern("window").index_set(ENORMOUS)),
+    ],
+)
+def test_a_number_that_nothing_holds_is_refused_by_name(argument, call):
+    with pytest.raises(fc.errors.FractalError, match=f"^{argument}: got "):
+        call()
+
+
+def test_a_scale_that_nothing_holds_is_refused_by_name():
+    torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+    q = torch.ones(1, 1, 8, 4)
+    with pytest.raises(fc.errors.FractalError, match=r"^scale: got "):
+        fc.nn.sparse_attention(q, q, q, fc.pattern("window").index_set(8), scale=ENORMOUS)
+    with pytest.raises(fc.errors.FractalError, match=r"^embed_dim: got "):
+        fc.nn.FractalAttention(ENORMOUS, 1, "window")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import multiprocessing
+import os
 import pickle
 
 import fractal_core as fc
@@ -92,3 +94,19 @@ def test_a_broken_pickle_of_rows_is_refused() -> None:
     form, n_queries, n_keys, q_offset, (indptr, runs), order = state(SETS["runs"]())
     with pytest.raises(ShapeError, match="arrays"):
         restore(fc.IndexSet, (form, n_queries, n_keys, q_offset, (indptr, runs[:-4]), order))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_draws_other_keys():
+    read, write = os.pipe()
+    first = fc.pattern("window", radius=2).index_set(8)
+    child = os.fork()
+    made = [fc.pattern("window", radius=2).index_set(8) for _ in range(4)]
+    keys = [int(s.handle[0]) for s in made]
+    if child == 0:
+        os.write(write, repr([*keys, int(first.handle[0])]).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    *theirs, shared = ast.literal_eval(os.read(read, 1000).decode())
+    assert shared == int(first.handle[0])
+    assert not set(theirs) & set(keys)

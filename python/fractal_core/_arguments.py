@@ -39,6 +39,26 @@ def flag(argument: str, value: object) -> bool:
     return bool(cast("object", value))
 
 
+def real(argument: str, value: object) -> float:
+    """`value` as a float; integers that no float holds are refused by name."""
+    try:
+        return float(cast("float", value))
+    except (TypeError, ValueError):
+        raise DTypeError(argument, repr(value), "a real number") from None
+    except OverflowError:
+        raise InvalidArgumentError(argument, "an integer beyond float64", "a real number") from None
+
+
+def complex_number(argument: str, value: object) -> complex:
+    """`value` as a complex number; integers that no float holds are refused by name."""
+    try:
+        return complex(cast("complex", value))
+    except (TypeError, ValueError):
+        raise DTypeError(argument, repr(value), "a complex number") from None
+    except OverflowError:
+        raise InvalidArgumentError(argument, "an integer beyond float64", "a complex number") from None
+
+
 def integers(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """`value` as an int64 or uint64 array (typed as the first); no copy if it is one."""
     array: npt.NDArray[Any] = np.asarray(value)

@@ -125,6 +125,7 @@ def attention_forward(
     seed: int = 0,
     executor: str = "rayon",
     threads: int = 1,
+    lse_rest: NDArray[np.floating] | None = None,
 ) -> None: ...
 def attention_backward(
     dq: NDArray[np.generic],
@@ -139,6 +140,7 @@ def attention_backward(
     v: NDArray[np.generic],
     out: NDArray[np.generic],
     lse: NDArray[np.floating],
+    lse_rest: NDArray[np.floating],
     index_set: int | NDArray[np.int32] | NDArray[np.int64],
     dtype: str,
     scale: float,

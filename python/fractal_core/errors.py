@@ -27,7 +27,11 @@ class _ArgumentError(FractalError):
         self.allowed = allowed
 
     def __str__(self) -> str:
-        return f"{self.argument}: got {self.given}; allowed: {self.allowed}"
+        try:
+            given = str(self.given)
+        except ValueError:  # an integer of more digits than Python writes
+            given = "an integer of thousands of digits"
+        return f"{self.argument}: got {given}; allowed: {self.allowed}"
 
 
 class InvalidArgumentError(_ArgumentError, ValueError):

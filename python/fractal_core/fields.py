@@ -7,6 +7,11 @@ ones as complex64.
 A vector-Jacobian product (`*_vjp`) takes `grad`, the gradient of a scalar by the field, and gives its gradients by the
 field's arguments; of a complex argument, `d/dre + i d/dim`, as torch has it. Fields are bias fields and research tools:
 they cost `n * max_iter` steps and say nothing about which keys to attend to.
+
+Points at infinity give the limit, and gradient 0: smooth count -inf, whole count 0 (Mandelbrot: 1), soft count 0,
+potential inf. Points with a NaN part give NaN, and gradient NaN; so does then the gradient by `c`, which is a sum over
+points. Points whose `grad` is 0 have gradient 0 and add nothing to it, NaN or not. No point changes what another gives.
+Gradients of finite points and `grad` are finite: what outgrows the dtype is held at its largest number.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import UINT32_MAX, flag, integer
+from fractal_core._arguments import UINT32_MAX, complex_number, flag, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -81,20 +86,6 @@ def _cotangent(grad: npt.ArrayLike, points: npt.NDArray[np.complexfloating]) -> 
     return array.astype(points.real.dtype, copy=False).reshape(-1)
 
 
-def _parameter(c: complex) -> complex:
-    try:
-        return complex(c)
-    except (TypeError, ValueError):
-        raise DTypeError("c", repr(c), "a complex number") from None
-
-
-def _number(argument: str, value: float) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DTypeError(argument, repr(value), "a real number") from None
-
-
 def _entries(argument: str, value: Iterable[Any]) -> tuple[Any, ...]:
     try:
         return tuple(value)
@@ -133,7 +124,7 @@ def grid(
     if len(two) != 2:
         raise ShapeError("shape", shape, "(rows, columns)")
     rows, columns = (integer("shape", side, 1, UINT32_MAX) for side in two)
-    sides = [_number("extent", side) for side in four]
+    sides = [real("extent", side) for side in four]
     if len(sides) != 4:
         raise ShapeError("extent", sides, "(left, right, bottom, top)")
     if not all(map(math.isfinite, sides)):
@@ -165,8 +156,8 @@ def julia_escape(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, at most `max_iter`; below 0 only for points outside of `radius**2`. NaN points
-        give NaN.
+        Shape (...), float32 or float64, at most `max_iter`; below 0 only for points outside of `radius**2`, and -inf
+        at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
@@ -177,7 +168,7 @@ def julia_escape(
     _on_cpu(device)
     z = _points(points)
     values = _native.julia_escape(
-        z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius), flag("smooth", smooth)
+        z.reshape(-1), complex_number("c", c), _iterations(max_iter), real("radius", radius), flag("smooth", smooth)
     )
     return values.reshape(z.shape)
 
@@ -187,8 +178,8 @@ def julia_escape_vjp(
 ) -> EscapeGradients:
     """Gradients of `sum(grad * julia_escape(points, c, max_iter, radius))` by the points and by `c`.
 
-    The derivative recurrence `dz -> 2 z dz + 1` stops where the orbit escapes. Points that do not escape
-    have gradient 0.
+    The derivative recurrence `dz -> 2 z dz + 1` stops where the orbit escapes, however late; it is scaled on its way,
+    so that it does not overflow before the gradient does. Points that do not escape have gradient 0.
 
     Args:
         grad: Shape (...) of the points, real.
@@ -207,7 +198,7 @@ def julia_escape_vjp(
     """
     z = _points(points)
     by_points, by_c = _native.julia_escape_vjp(
-        _cotangent(grad, z), z.reshape(-1), _parameter(c), _iterations(max_iter), _number("radius", radius)
+        _cotangent(grad, z), z.reshape(-1), complex_number("c", c), _iterations(max_iter), real("radius", radius)
     )
     return EscapeGradients(by_points.reshape(z.shape), by_c)
 
@@ -230,7 +221,7 @@ def mandelbrot_escape(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, at most `max_iter`. NaN points give NaN.
+        Shape (...), float32 or float64, at most `max_iter`; -inf at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
@@ -239,7 +230,7 @@ def mandelbrot_escape(
     _on_cpu(device)
     z = _points(points)
     values = _native.mandelbrot_escape(
-        z.reshape(-1), _iterations(max_iter), _number("radius", radius), flag("smooth", smooth)
+        z.reshape(-1), _iterations(max_iter), real("radius", radius), flag("smooth", smooth)
     )
     return values.reshape(z.shape)
 
@@ -270,7 +261,7 @@ def julia_soft_escape(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, in 0 .. max_iter. NaN points give NaN.
+        Shape (...), float32 or float64, in 0 .. max_iter, 0 at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
@@ -280,10 +271,10 @@ def julia_soft_escape(
     z = _points(points)
     values = _native.julia_soft_escape(
         z.reshape(-1),
-        _parameter(c),
+        complex_number("c", c),
         _iterations(max_iter),
-        _number("radius", radius),
-        _number("smoothness", smoothness),
+        real("radius", radius),
+        real("smoothness", smoothness),
     )
     return values.reshape(z.shape)
 
@@ -299,8 +290,11 @@ def julia_soft_escape_vjp(
 ) -> SoftEscapeGradients:
     """Gradients of `sum(grad * julia_soft_escape(points, c, max_iter, radius, smoothness))`.
 
-    The derivatives are carried along with the orbit, so memory does not depend on `max_iter`. Near the Julia set they
-    grow like 2**k and more; the tangents `dz_k` are held within 1e100 (1e24 for complex64), so gradients stay finite.
+    The derivatives are carried along with the orbit, so memory does not depend on `max_iter`. Near the Julia set `dz_k`
+    grows like 2**k and more while the survival falls: their product is carried. It is held within the largest number of
+    the dtype divided by `8 * max(1, smoothness * max_iter**2, radius + 40 / smoothness)` (24 for complex64), so
+    gradients stay finite. Where an orbit has ended for certain, as at far points, its gradient is exactly 0. At
+    `z_k = 0` the modulus has no derivative, and 0 is taken, also where an iterate is too small for the dtype.
 
     Args:
         grad: Shape (...) of the points, real.
@@ -323,10 +317,10 @@ def julia_soft_escape_vjp(
     by_points, by_c, by_radius, by_smoothness = _native.julia_soft_escape_vjp(
         _cotangent(grad, z),
         z.reshape(-1),
-        _parameter(c),
+        complex_number("c", c),
         _iterations(max_iter),
-        _number("radius", radius),
-        _number("smoothness", smoothness),
+        real("radius", radius),
+        real("smoothness", smoothness),
     )
     return SoftEscapeGradients(by_points.reshape(z.shape), by_c, by_radius, by_smoothness)
 
@@ -346,7 +340,7 @@ def julia_potential(
         device: "cpu".
 
     Returns:
-        Shape (...), float32 or float64, 0 or more. NaN points give NaN.
+        Shape (...), float32 or float64, 0 or more, inf at infinity. NaN points give NaN.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
@@ -356,7 +350,7 @@ def julia_potential(
     """
     _on_cpu(device)
     z = _points(points)
-    return _native.julia_potential(z.reshape(-1), _parameter(c), _iterations(max_iter)).reshape(z.shape)
+    return _native.julia_potential(z.reshape(-1), complex_number("c", c), _iterations(max_iter)).reshape(z.shape)
 
 
 def julia_potential_vjp(
@@ -380,6 +374,6 @@ def julia_potential_vjp(
     """
     z = _points(points)
     by_points, by_c = _native.julia_potential_vjp(
-        _cotangent(grad, z), z.reshape(-1), _parameter(c), _iterations(max_iter)
+        _cotangent(grad, z), z.reshape(-1), complex_number("c", c), _iterations(max_iter)
     )
     return EscapeGradients(by_points.reshape(z.shape), by_c)

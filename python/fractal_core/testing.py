@@ -260,9 +260,9 @@ def _attention_equals_dense(s: _Subject) -> tuple[str, str] | None:
         mask = index_set.to_mask()
         key = int(index_set.handle[0])
         out, dq, dk, dv = (np.empty_like(q) for _ in range(4))
-        lse = np.empty(q.shape[:3])
-        _native.attention_forward(out, lse, q, k, v, key, "f64", _SCALE)
-        _native.attention_backward(dq, dk, dv, None, None, dout, None, q, k, v, out, lse, key, "f64", _SCALE)
+        lse, rest = (np.empty(q.shape[:3]) for _ in range(2))
+        _native.attention_forward(out, lse, q, k, v, key, "f64", _SCALE, lse_rest=rest)
+        _native.attention_backward(dq, dk, dv, None, None, dout, None, q, k, v, out, lse, rest, key, "f64", _SCALE)
         got = (out, lse, dq, dk, dv)
         names = ("out", "lse", "dq", "dk", "dv")
         for name, one, other in zip(names, got, _dense(q, k, v, dout, mask), strict=True):

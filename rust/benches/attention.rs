@@ -1,7 +1,7 @@
 //! A window of ±64 keys, n = 4096, f32, 4 heads of width 64, on one thread.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fractal_kernels::attention::{Gradients, Problem, Saved, View, backward, forward, levels};
+use fractal_kernels::attention::{Gradients, LogSums, Problem, Saved, View, backward, forward, levels};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
@@ -33,15 +33,24 @@ fn window(criterion: &mut Criterion) {
     };
     let mut out = vec![0.0; q.len()];
     let mut lse = vec![0.0; batch * heads * n];
+    let mut rest = lse.clone();
     let (mut dq, mut dk, mut dv) = (out.clone(), out.clone(), out.clone());
     let mut group = criterion.benchmark_group("window");
     group.sample_size(20);
     for (name, level) in levels() {
         group.bench_function(format!("forward {name}"), |b| {
-            b.iter(|| forward(&problem, &plan, level, &Serial, &mut out, &mut lse).expect("shapes fit"));
+            b.iter(|| {
+                forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
+                    .expect("shapes fit")
+            });
         });
-        let saved =
-            Saved { out: View::contiguous(&out, SHAPE), lse: &lse, dout: View::contiguous(&dout, SHAPE), dlse: None };
+        let saved = Saved {
+            out: View::contiguous(&out, SHAPE),
+            lse: &lse,
+            rest: &rest,
+            dout: View::contiguous(&dout, SHAPE),
+            dlse: None,
+        };
         group.bench_function(format!("backward {name}"), |b| {
             b.iter(|| {
                 let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None };

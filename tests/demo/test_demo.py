@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 
@@ -68,6 +69,22 @@ def test_the_comparisons_are_the_curves_own(finished):
     assert figures["reach_by_layer"][-1] == 1.0
 
 
+def test_the_speed_is_the_median_of_the_paired_blocks(finished):
+    figures, out = finished
+    blocks, speed = figures["paired"]["blocks"], figures["paired"]["speed"]
+    assert [block["first"] for block in blocks] == ["dense", "sparse"] * 5
+    assert [block["steps"] for block in blocks] == [3] * 9 + [2]
+    ratios = [block["dense"] / block["sparse"] for block in blocks]
+    assert [block["ratio"] for block in blocks] == pytest.approx(ratios)
+    assert speed["median"] == pytest.approx(statistics.median(ratios))
+    low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    assert speed["quartiles"] == pytest.approx([low, high])
+    assert speed["range"] == pytest.approx([min(ratios), max(ratios)])
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"{speed['median']:.2f}× as fast" in page
+    assert f"10 pairs of blocks: half within {low:.2f}–{high:.2f}×" in page
+
+
 def test_the_report_stands_alone(finished):
     _, out = finished
     page = (out / "report.html").read_text(encoding="utf-8")
@@ -119,7 +136,7 @@ def test_a_bad_pattern_is_refused_before_anything_trains(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"context": 4}, {"dim": 12}, {"seed": -1}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"block_steps": 0}, {"context": 4}, {"dim": 12}, {"seed": -1}])
 def test_bad_settings_name_the_argument(wrong):
     with pytest.raises(InvalidArgumentError) as refused:
         Settings(**wrong)

@@ -15,7 +15,7 @@ def drawn(index_set, p, seed, batch=2, heads=4, dtype=torch.float64):
     k = torch.zeros(batch, heads, n_keys, 1, dtype=dtype)
     v = torch.eye(n_keys, dtype=dtype).expand(batch, heads, -1, -1).contiguous()
     handle = torch.from_numpy(index_set.handle)
-    out, _ = ops.attention(q, k, v, handle, None, None, None, torch.tensor([seed]), 1.0, p)
+    out, *_ = ops.attention(q, k, v, handle, None, None, None, torch.tensor([seed]), 1.0, p)
     return out * torch.from_numpy(index_set.to_mask()).sum(-1, keepdim=True)
 
 
@@ -57,7 +57,7 @@ def test_equals_dense_attention_with_the_drawn_mask(random_qkv, random_mask, den
     mask = random_mask(7, 9, share=0.7)
     index_set = fc.IndexSet.from_mask(mask)
     handle, seed = torch.from_numpy(index_set.handle), torch.tensor([7])
-    out, lse = ops.attention(q, k, v, handle, None, None, None, seed, 0.4, 0.3)
+    out, lse, _ = ops.attention(q, k, v, handle, None, None, None, seed, 0.4, 0.3)
     wanted, wanted_lse = dense(q, k, v, mask, scale=0.4, drop=drawn(index_set, 0.3, 7).detach())
     torch.testing.assert_close(out, wanted, rtol=0, atol=1e-12)
     torch.testing.assert_close(lse, wanted_lse, rtol=0, atol=1e-12)  # taken before anything is dropped

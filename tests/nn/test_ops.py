@@ -40,17 +40,17 @@ def test_opcheck(random_qkv, random_mask, dtype, biases):
 def test_opcheck_backward(random_qkv, random_mask, biases):
     args, _alive = arguments(random_qkv, random_mask, biases=biases)
     args = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
-    out, lse = ops.attention(*args)
-    dlse = torch.ones_like(lse) if biases else None
-    q, k, v, *rest = args
-    torch.library.opcheck(ops.attention_backward, (torch.ones_like(out), dlse, q, k, v, out, lse, *rest))
+    results = ops.attention(*args)
+    dout, dlse = torch.ones_like(results[0]), torch.ones_like(results[1]) if biases else None
+    q, k, v, *others = args
+    torch.library.opcheck(ops.attention_backward, (dout, dlse, q, k, v, *results, *others))
 
 
 def test_gradcheck_of_out_and_lse(random_qkv, random_mask):
     (q, k, v, handle, key_bias, edge_bias, mask, seed, scale, p), _alive = arguments(random_qkv, random_mask)
 
     def f(q, k, v, key_bias, edge_bias):
-        out, lse = ops.attention(q, k, v, handle, key_bias, edge_bias, mask, seed, scale, p)
+        out, lse, _ = ops.attention(q, k, v, handle, key_bias, edge_bias, mask, seed, scale, p)
         return out, torch.where(lse.isfinite(), lse, torch.zeros_like(lse))
 
     assert torch.autograd.gradcheck(f, (q, k, v, key_bias, edge_bias))
@@ -98,8 +98,8 @@ def test_any_strides_of_the_incoming_gradient(random_qkv, random_mask, dense, in
 
 def test_outputs_are_fresh_and_contiguous(random_qkv, random_mask):
     args, _alive = arguments(random_qkv, random_mask)
-    out, lse = ops.attention(*args)
-    again, _ = ops.attention(*args)
+    out, lse, _ = ops.attention(*args)
+    again, *_ = ops.attention(*args)
     assert out.is_contiguous()
     assert lse.is_contiguous()
     assert out.data_ptr() != again.data_ptr()
@@ -121,10 +121,11 @@ def test_meta_tensors_take_the_fake_road(random_mask):
     index_set = fc.IndexSet.from_mask(random_mask(7, 9))
     q, k = torch.empty(2, 4, 7, 8, device="meta"), torch.empty(2, 2, 9, 8, device="meta")
     handle = torch.from_numpy(index_set.handle).to("meta")
-    out, lse = ops.attention(q, k, k, handle, None, None, None, None, 1.0, 0.0)
+    out, lse, rest = ops.attention(q, k, k, handle, None, None, None, None, 1.0, 0.0)
     assert out.shape == (2, 4, 7, 8)
     assert lse.shape == (2, 4, 7)
-    assert lse.dtype == torch.float32
+    assert rest.shape == lse.shape
+    assert lse.dtype == rest.dtype == torch.float32
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])

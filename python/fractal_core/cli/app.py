@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fractal_core.cli.console import json_alone
 from fractal_core.cli.failures import guarded, need
 from fractal_core.demo.settings import Settings
 
@@ -47,7 +48,8 @@ def info(as_json: _Json = False) -> None:
     """Show the version, the processor, the threads, torch, and every plug-in."""
     from fractal_core.cli import info as command
 
-    command.run(as_json=as_json)
+    with json_alone(as_json):
+        command.run(as_json=as_json)
 
 
 @app.command()
@@ -69,11 +71,13 @@ def patterns(  # noqa: PLR0917
     if pattern is None:
         from fractal_core.cli.patterns import show_list
 
-        show_list(as_json=as_json)
+        with json_alone(as_json):
+            show_list(as_json=as_json)
     else:
         from fractal_core.cli.report import show_report
 
-        show_report(pattern, params or [], n=n, causal=causal, layers=layers, as_json=as_json)
+        with json_alone(as_json):
+            show_report(pattern, params or [], n=n, causal=causal, layers=layers, as_json=as_json)
 
 
 @app.command()
@@ -105,7 +109,8 @@ def demo(  # noqa: PLR0917
         seed=seed,
         text=None if text is None else str(text),
     )
-    run(settings, out, as_json=as_json)
+    with json_alone(as_json):
+        run(settings, out, as_json=as_json)
 
 
 @app.command()
@@ -153,7 +158,7 @@ def render(
     n: Annotated[int, typer.Option("--n", help="Queries and keys of a mask, pixels of a field.", metavar="N")] = 256,
     causal: Annotated[bool, typer.Option("--causal", help="Leave out the keys after each query.")] = False,
 ) -> None:
-    """Draw a pattern's mask, a curve, a field, or a gallery of all, as PNG."""
+    """Draw a pattern's mask, a curve, a field, or a gallery of all, in the format that the ending of the file says."""
     need("matplotlib", "viz")
     from fractal_core.cli.render import render as draw
 

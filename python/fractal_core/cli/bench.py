@@ -58,7 +58,7 @@ def measure(settings: Settings, only: Sequence[str], *, out: Path, json_path: Pa
         page = _DOCS / "results.md"
         page.write_text(markdown(results, picture=picture.name), encoding="utf-8")
         written += [page, picture]
-    show.print(f"\n{results.seconds:.0f} s; written: {', '.join(map(str, written))}", soft_wrap=True)
+    show.print(f"\n{results.seconds:.0f} s; written: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
     _conclude(results)
 
 

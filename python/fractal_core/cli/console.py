@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+from collections.abc import Generator
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["ACCENT", "bytes_text", "console", "facts", "print_json"]
+__all__ = ["ACCENT", "bytes_text", "console", "facts", "json_alone", "print_json"]
 
 ACCENT = "cyan"
 
@@ -19,10 +23,43 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
+_kept: list[TextIO] = []
+"""The real stdout, while `json_alone` has it."""
+
+
+@contextlib.contextmanager
+def json_alone(wanted: bool) -> Generator[None]:
+    """Within, stdout carries nothing but what `print_json` writes: what a plug-in prints goes to stderr.
+
+    That holds for the file descriptor too, so for native code and for child processes.
+    """
+    if not wanted:
+        yield
+        return
+    with contextlib.ExitStack() as undo:
+        sys.stdout.flush()
+        real = sys.stdout
+        try:
+            out, err = sys.stdout.fileno(), sys.stderr.fileno()
+        except (AttributeError, OSError, ValueError):
+            pass  # a stream of Python's own, which has no descriptor
+        else:
+            copy = os.dup(out)
+            real = undo.enter_context(open(copy, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors))
+            os.dup2(err, out)
+            undo.callback(os.dup2, copy, out)
+        _kept.append(real)
+        undo.callback(_kept.pop)
+        undo.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
+
+
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    out = _kept[-1] if _kept else sys.stdout
+    json.dump(value, out, indent=2, ensure_ascii=False)
+    out.write("\n")
+    out.flush()
 
 
 def facts(title: str, rows: dict[str, object]) -> Table:

@@ -17,7 +17,7 @@ from rich.table import Table
 from fractal_core.cli.console import ACCENT, console, print_json
 from fractal_core.cli.failures import INTERRUPTED, fail, need
 from fractal_core.demo.page import write_report
-from fractal_core.demo.results import Run
+from fractal_core.demo.results import Pair, Run
 from fractal_core.demo.runner import run_models
 from fractal_core.demo.settings import Settings
 from fractal_core.demo.summary import LIMIT, Summary, summarise
@@ -39,10 +39,10 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     summary = summarise(settings)  # refuses a bad pattern before anything trains
-    show.print(f"[bold]dense[/bold] against [bold]{escape(summary.pattern)}[/bold]: {summary.outline}")
+    show.print(f"[bold]dense[/bold] against [bold]{escape(summary.pattern)}[/bold]: {escape(summary.outline)}")
     with _Display(settings, show) as display:
-        dense, sparse, interrupted = run_models(settings, display.take)
-    summary.add(dense, sparse, interrupted=interrupted, seconds=time.perf_counter() - began)
+        outcome = run_models(settings, display.take, display.pair)
+    summary.add(outcome, seconds=time.perf_counter() - began)
     write_report(summary, page)
     results = page.with_name("results.json")
     _write_json(results, summary.to_dict())
@@ -50,14 +50,14 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
         print_json({**summary.to_dict(), "report": str(page)})
     else:
         _show(summary, show)
-    show.print(f"\nreport   {page.resolve()}\nfigures  {results.resolve()}", style="bold", soft_wrap=True)
-    if interrupted:
-        done = [f"{run.title}: {len(run.steps)} steps" for run in (dense, sparse) if run.steps]
+    show.print(f"\nreport   {page.resolve()}\nfigures  {results.resolve()}", style="bold", soft_wrap=True, markup=False)
+    if outcome.interrupted:
+        done = [f"{run.title}: {len(run.steps)} steps" for run in summary.runs if run.steps]
         fail(f"interrupted; the report holds what was finished ({'; '.join(done) or 'no step yet'})", INTERRUPTED)
 
 
 class _Display:
-    """Progress bars, one a model, fed with the workers' events; without a terminal a line for each checkpoint."""
+    """Progress bars, one a model, fed with the workers' events; without a terminal a line a checkpoint and a pair."""
 
     def __init__(self, settings: Settings, show: Console) -> None:
         self._settings = settings
@@ -71,7 +71,8 @@ class _Display:
             console=show,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._budget: float | None = None
+        self._dense_ms: float | None = None
+        self._pairs = 0
 
     def __enter__(self) -> _Display:
         if self._show.is_terminal:
@@ -87,7 +88,18 @@ class _Display:
             self._move(run, event)
         elif event["event"] == "held_out":
             steps, seconds = f"{event['step']} steps", f"{event['seconds']:.1f} s"
-            self._show.print(f"{run.name}: {steps}, {seconds}, {event['bits']:.3f} bits/byte held out", soft_wrap=True)
+            self._show.print(
+                f"{run.name}: {steps}, {seconds}, {event['bits']:.3f} bits/byte held out", soft_wrap=True, markup=False
+            )
+
+    def pair(self, pair: Pair) -> None:
+        """Shows a pair of blocks."""
+        self._pairs += 1
+        if self._show.is_terminal:
+            return
+        dense, sparse = (f"{1e3 * seconds / pair.steps:.1f}" for seconds in (pair.dense, pair.sparse))
+        text = f"pair {self._pairs}, {pair.first} first: {dense} and {sparse} ms a step, {pair.ratio:.2f}×"
+        self._show.print(text, soft_wrap=True, markup=False)
 
     def _move(self, run: Run, event: Mapping[str, Any]) -> None:
         if run.name not in self._tasks:
@@ -97,10 +109,10 @@ class _Display:
         kind = event["event"]
         if kind == "step":
             if run.name == "dense":
-                self._budget = run.seconds
-            elif self._budget and run.step_ms and event["step"] >= self._settings.steps:
-                ahead = (self._budget - run.seconds) * 1e3 / run.step_ms
-                bars.update(task, total=event["step"] + max(0, int(ahead)))
+                self._dense_ms = run.step_ms
+            elif self._dense_ms and run.step_ms:
+                expected = self._settings.steps * self._dense_ms / run.step_ms
+                bars.update(task, total=max(self._settings.steps, event["step"], int(expected)))
             bars.update(task, completed=event["step"])
         elif kind == "held_out":
             bars.update(task, note=f"{event['bits']:.2f} bits/byte held out")
@@ -118,7 +130,7 @@ def _show(summary: Summary, show: Console) -> None:
     for title in ("dense", "sparse", ""):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=title != "")
     for row in summary.rows():
-        table.add_row(row.what, row.dense, row.sparse, f"[dim]{escape(row.note)}[/dim]")
+        table.add_row(*map(escape, (row.what, row.dense, row.sparse)), f"[dim]{escape(row.note)}[/dim]")
     show.print()
     show.print(table)
     for run in summary.runs:
@@ -126,7 +138,7 @@ def _show(summary: Summary, show: Console) -> None:
         if written:
             show.print(f"\n[bold]{run.name}[/bold] writes on after a held-out prompt:")
             show.print(escape(written["text"]), style="dim")
-    show.print(f"\n{LIMIT}")
+    show.print(f"\n{LIMIT}", markup=False)
 
 
 def _write_json(path: Path, value: object) -> None:

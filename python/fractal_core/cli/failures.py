@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NoReturn, ParamSpec
 
 import typer
 
 from fractal_core.errors import DTypeError, FractalError, InvalidArgumentError, PluginError
 
-__all__ = ["FAILURE", "INTERRUPTED", "USAGE", "MissingExtraError", "fail", "guarded", "need"]
+__all__ = ["FAILURE", "INTERRUPTED", "USAGE", "MissingExtraError", "blamed", "fail", "failure_of", "guarded", "need"]
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -33,6 +34,24 @@ def need(module: str, extra: str) -> None:
 
     if find_spec(module) is None:
         raise MissingExtraError(f'this command needs {module}: pip install "fractal-attn[{extra}]"')
+
+
+def failure_of(name: str, error: Exception) -> str:
+    """What a pattern's own exception says, with the pattern's name; a typed error says it already."""
+    if isinstance(error, FractalError):
+        return str(error)
+    return f"pattern {name!r} failed: {type(error).__name__}: {error}"
+
+
+@contextmanager
+def blamed(name: str) -> Generator[None]:
+    """Calls into a pattern: whatever it raises becomes a PluginError that names it."""
+    try:
+        yield
+    except (FractalError, MemoryError):
+        raise
+    except Exception as error:
+        raise PluginError(failure_of(name, error)) from error
 
 
 def fail(message: object, code: int) -> NoReturn:

@@ -25,8 +25,11 @@ def show_list(*, as_json: bool) -> None:
     for info in known:
         defaults = "\n".join(name if v is ... else f"{name}={v!r}" for name, v in info.parameters.items())
         text = escape(info.summary) if info.error is None else f"[red]did not load: {escape(info.error)}[/red]"
-        table.add_row(info.name, escape(info.origin), escape(defaults), text)
-    console().print(table)
+        table.add_row(escape(info.name), escape(info.origin), escape(defaults), text)
+    out = console()
+    out.print(table)
+    for what in patterns.unreadable():
+        out.print(f"not read: {what}", markup=False, soft_wrap=True)
 
 
 def _plain(value: object) -> object:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_core import curves, fields, patterns
-from fractal_core.errors import FractalError, InvalidArgumentError, PluginError
+from fractal_core.cli.failures import blamed, failure_of
+from fractal_core.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,10 +64,6 @@ FIELDS: dict[str, tuple[Callable[[_Points], _Values], tuple[float, float, float,
     "mandelbrot": (_mandelbrot, (-2.2, 0.8, -1.125, 1.125)),
     "soft-julia": (_soft_julia, (-1.6, 1.6, -1.2, 1.2)),
 }
-
-
-def _raised(name: str, error: Exception) -> str:
-    return f"pattern {name!r} failed: {type(error).__name__}: {error}"
 
 
 def _draw_pattern(axes: Axes, text: str, n: int, causal: bool) -> None:
@@ -139,12 +136,8 @@ def render(what: str, name: str, out: Path, *, n: int, causal: bool) -> Path:
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot()
     if what == "pattern":
-        try:
+        with blamed(name):
             _draw_pattern(axes, name, n, causal)
-        except (FractalError, MemoryError):
-            raise
-        except Exception as error:
-            raise PluginError(_raised(name, error)) from error
     elif what == "curve":
         _draw_curve(axes, name)
     elif what == "field":
@@ -182,7 +175,7 @@ def _gallery(out: Path, *, n: int, causal: bool) -> Path:
             axes.text(
                 0.5,
                 0.5,
-                str(error) if isinstance(error, FractalError) else _raised(names[i], error),
+                failure_of(names[i], error),
                 ha="center",
                 va="center",
                 fontsize=7,

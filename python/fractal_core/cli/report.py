@@ -9,6 +9,7 @@ from typing import Any
 
 from fractal_core import patterns
 from fractal_core.cli.console import bytes_text, console, facts, print_json
+from fractal_core.cli.failures import blamed
 from fractal_core.errors import InvalidArgumentError
 
 __all__ = ["parameters", "report", "show_report"]
@@ -62,11 +63,12 @@ def report(text: str, params: Mapping[str, object], *, n: int, causal: bool, lay
     """
     if params and text not in patterns.names():
         raise InvalidArgumentError("param", ", ".join(params), "a name as PATTERN; a specification holds its own")
-    pattern = patterns.create(text, **params)
-    began = time.perf_counter()
-    found = pattern.index_set(n, n, causal=causal)
-    took = time.perf_counter() - began
-    cost = found.report()
+    with blamed(text):
+        pattern = patterns.create(text, **params)
+        began = time.perf_counter()
+        found = pattern.index_set(n, n, causal=causal)
+        took = time.perf_counter() - began
+        cost = found.report()
     reach = found.reach(layers)
     return {
         "pattern": getattr(pattern, "spec", text),

@@ -37,8 +37,9 @@ def exhibit(name: str, *, ours: bool = False) -> Exhibit:
         pattern = patterns.create(name)
         found = pattern.index_set(LENGTH, LENGTH, causal=True)
         reach = found.reach(64)
-    except (FractalError, ImportError) as error:
-        return Exhibit(name, None, f"no picture: {error}", ours)
+    except Exception as error:  # a broken plug-in costs its own picture only
+        what = str(error) if isinstance(error, FractalError) else f"{type(error).__name__}: {error}"
+        return Exhibit(name, None, f"no picture: {what}", ours)
     far = f"full reach in {reach.layers}" if reach.layers else f"stays at {reach.share:.0%} of the pairs"
     if reach.layers:
         far += " layer" if reach.layers == 1 else " layers"

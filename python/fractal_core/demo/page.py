@@ -13,7 +13,7 @@ from fractal_core.demo.charts import Line, line_chart
 from fractal_core.demo.gallery import LENGTH, exhibit, exhibits
 from fractal_core.demo.images import LAYER_COLOURS
 from fractal_core.demo.results import Run
-from fractal_core.demo.summary import LIMIT, Summary
+from fractal_core.demo.summary import LIMIT, Summary, spread_text
 
 __all__ = ["html", "write_report"]
 
@@ -33,6 +33,7 @@ def html(summary: Summary) -> str:
         _figures(summary),
         _curves(summary),
         _table(summary),
+        _pairs(summary),
         _reach(summary),
         _gallery(summary),
         _samples(summary),
@@ -72,10 +73,11 @@ def _figure(name: str, value: str, aside: str) -> str:
 def _figures(summary: Summary) -> str:
     dense, sparse = summary.runs
     tiles: list[str] = []
-    if dense.step_ms and sparse.step_ms:
-        ratio = dense.step_ms / sparse.step_ms
-        value = f"{ratio:.1f}× faster" if ratio >= 1 else f"{1 / ratio:.1f}× slower"
-        tiles.append(_figure("a training step", value, _versus(f"{dense.step_ms:.0f} ms", f"{sparse.step_ms:.0f} ms")))
+    speed = summary.speed
+    if speed is not None:
+        low, high = speed.quartiles
+        aside = f"{_versus(_milliseconds(dense), _milliseconds(sparse))}<br>half of {speed.count} pairs: "
+        tiles.append(_figure("a training step", f"{speed.median:.2f}× as fast", f"{aside}{low:.2f}–{high:.2f}×"))
     for title, found, unit in (("steps", summary.by_step, ""), ("seconds", summary.by_second, " s")):
         if found is not None:
             name = (
@@ -91,6 +93,10 @@ def _figures(summary: Summary) -> str:
         cuts = "logits and gradients, three cuts"
         tiles.append(_figure("leak from the future", "exactly 0" if all(leaks) else "not zero", cuts))
     return f'<div class="figures">{"".join(tiles)}</div>\n'
+
+
+def _milliseconds(run: Run) -> str:
+    return "–" if run.step_ms is None else f"{run.step_ms:.0f} ms"
 
 
 def _versus(dense: str, sparse: str) -> str:
@@ -128,7 +134,7 @@ def _curves(summary: Summary) -> str:
     return (
         "<h2>Loss, in bits per byte</h2>"
         '<p class="soft">Dots: text that neither model trained on. Pale: the training text, smoothed. Lower is better. '
-        "The dashed line marks the steps that both models made; then the sparse one uses up the dense one's time.</p>"
+        "The dashed line marks the steps that both models made; beyond it the sparse one uses the dense one's time.</p>"
         f'<div class="pair">{"".join(drawn)}</div><div class="legend">{legend}</div>\n'
     )
 
@@ -153,6 +159,24 @@ def _table(summary: Summary) -> str:
     return (
         '<h2>Results</h2><div class="card scroll"><table><tr><th></th><th class="number dense-ink">dense</th>'
         f'<th class="number sparse-ink">sparse</th><th class="note"></th></tr>{rows}</table></div>\n'
+    )
+
+
+def _pairs(summary: Summary) -> str:
+    speed = summary.speed
+    if speed is None:
+        return ""
+    last = float(len(summary.pairs) + 1)
+    flat = [Line([(0.0, at), (last, at)], style, faint=True) for at, style in ((1.0, "mark"), (speed.median, "sparse"))]
+    dots = Line([(float(i), pair.ratio) for i, pair in enumerate(summary.pairs, 1)], "sparse")
+    top = 1.1 * max(1.0, speed.range[1])
+    chart = line_chart([*flat, dots], x_title="pair", y_title="times as fast", x=(0.0, last), y=(0.0, top))
+    return (
+        "<h2>Paired blocks</h2>"
+        f'<p class="soft">The models trained in turns of {summary.settings.block_steps} steps while the other one '
+        "waited, and took turns in going first, so that whatever else the machine did slowed both. Each dot: how many "
+        "times as fast the sparse block of a pair was; pale: their median; dashed: as fast as dense. "
+        f'{escape(spread_text(speed))}; median {speed.median:.2f}×.</p><div class="pair"><div>{chart}</div></div>\n'
     )
 
 

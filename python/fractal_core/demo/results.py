@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Comparison", "Point", "Run", "compare"]
+__all__ = ["Comparison", "Outcome", "Pair", "Point", "Run", "Spread", "compare"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,72 @@ class Run:
             "training_curve": [[p.step, p.seconds, p.bits] for p in self.steps],
             "held_out_curve": [[p.step, p.seconds, p.bits] for p in self.held_out],
         }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A block of steps of each model, one right after the other, so that a busy minute slows both.
+
+    Attributes:
+        first: Name of the model that began.
+        steps: Steps of each block.
+        dense: Seconds of the dense model's block.
+        sparse: Seconds of the sparse model's block.
+    """
+
+    first: str
+    steps: int
+    dense: float
+    sparse: float
+
+    @property
+    def ratio(self) -> float:
+        """Seconds a step of the dense model over those of the sparse one: how many times as fast the sparse one is."""
+        return (self.dense / self.steps) / (self.sparse / self.steps)
+
+    def to_dict(self) -> dict[str, object]:
+        """The pair as plain JSON values."""
+        sizes = {"steps": self.steps, "dense": self.dense, "sparse": self.sparse, "ratio": self.ratio}
+        return {"first": self.first, **sizes}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where numbers lie: their median, the quartiles around it, the least and the most."""
+
+    count: int
+    median: float
+    quartiles: tuple[float, float]
+    range: tuple[float, float]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread | None:
+        """The spread of values, None where there are none."""
+        if not values:
+            return None
+        low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
+        return cls(len(values), middle, (low, high), (min(values), max(values)))
+
+    def to_dict(self) -> dict[str, object]:
+        """The spread as plain JSON values."""
+        return {"median": self.median, "quartiles": list(self.quartiles), "range": list(self.range)}
+
+
+@dataclass
+class Outcome:
+    """What the two models' training has given so far.
+
+    Attributes:
+        dense: The dense model's run.
+        sparse: The sparse model's run.
+        pairs: The pairs of blocks that both finished, in order.
+        interrupted: Whether Ctrl-C cut it short.
+    """
+
+    dense: Run
+    sparse: Run
+    pairs: list[Pair] = field(default_factory=list["Pair"])
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class Settings:
         steps: Optimiser steps compared at equal steps, at least 1.
         context: Bytes a sequence, at least 16.
         batch: Sequences a step, at least 1.
+        block_steps: Steps that one model trains before it is the other one's turn, at least 1.
         dim: Model width, a multiple of ``2 * heads``.
         layers: Transformer blocks, at least 1.
         heads: Attention heads, at least 1.
@@ -35,6 +36,7 @@ class Settings:
     steps: int = 100
     context: int = 4096
     batch: int = 1
+    block_steps: int = 3
     dim: int = 128
     layers: int = 4
     heads: int = 4
@@ -46,7 +48,8 @@ class Settings:
     text: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("context", 16), ("batch", 1), ("layers", 1), ("heads", 1), ("seed", 0)):
+        one = ("steps", "batch", "block_steps", "layers", "heads")
+        for name, least in (*((name, 1) for name in one), ("context", 16), ("seed", 0)):
             value = int(getattr(self, name))
             if value < least:
                 raise InvalidArgumentError(name, value, f"an integer of at least {least}")

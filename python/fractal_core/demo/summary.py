@@ -10,10 +10,10 @@ from importlib.metadata import version
 from typing import Any
 
 from fractal_core import patterns
-from fractal_core.demo.results import Comparison, Run, compare
+from fractal_core.demo.results import Comparison, Outcome, Pair, Run, Spread, compare
 from fractal_core.demo.settings import Settings
 
-__all__ = ["LIMIT", "Row", "Summary", "summarise"]
+__all__ = ["LIMIT", "Row", "Summary", "spread_text", "summarise"]
 
 LIMIT = (
     "A run of minutes, with one seed and one learning rate for both models, shows cost, causality and how fast each "
@@ -49,6 +49,7 @@ class Summary:
     cost: dict[str, Any]
     shares: tuple[float, ...]
     runs: tuple[Run, ...] = ()
+    pairs: tuple[Pair, ...] = ()
     by_step: Comparison | None = None
     by_second: Comparison | None = None
     interrupted: bool = False
@@ -73,12 +74,17 @@ class Summary:
         """The run of a name, or None while there is none."""
         return next((run for run in self.runs if run.name == name), None)
 
-    def add(self, dense: Run, sparse: Run, *, interrupted: bool, seconds: float) -> None:
+    @property
+    def speed(self) -> Spread | None:
+        """How many times as fast a sparse step is, over the pairs of blocks; None before the first pair."""
+        return Spread.of([pair.ratio for pair in self.pairs])
+
+    def add(self, outcome: Outcome, *, seconds: float) -> None:
         """Takes in the runs."""
-        self.runs = (dense, sparse)
-        self.by_step, self.by_second = compare(dense, sparse)
-        self.interrupted, self.seconds = interrupted, seconds
-        ready = dense.facts.get("ready", {})
+        self.runs, self.pairs = (outcome.dense, outcome.sparse), tuple(outcome.pairs)
+        self.by_step, self.by_second = compare(outcome.dense, outcome.sparse)
+        self.interrupted, self.seconds = outcome.interrupted, seconds
+        ready = outcome.dense.facts.get("ready", {})
         self.machine = {
             "processor": _processor(),
             "system": platform.platform(terse=True),
@@ -98,10 +104,10 @@ class Summary:
                 at = f"after {found.at:.0f} {title} of training each"
                 what = f"held-out bits per byte, equal {title}"
                 rows.append(Row(what, f"{found.dense:.3f}", f"{found.sparse:.3f}", at))
-        faster = ""
-        if dense.step_ms and sparse.step_ms:
-            faster = f"{dense.step_ms / sparse.step_ms:.1f}× as fast" if sparse.step_ms < dense.step_ms else ""
-        rows.append(Row("ms per step, median", _number(dense.step_ms, ".0f"), _number(sparse.step_ms, ".0f"), faster))
+        rows.append(Row("ms per step, median", _number(dense.step_ms, ".0f"), _number(sparse.step_ms, ".0f")))
+        speed = self.speed
+        if speed is not None:
+            rows.append(Row("speed, median of pairs", "1", f"{speed.median:.2f}×", spread_text(speed)))
         rows.append(Row("steps in that time", str(len(dense.steps)), str(len(sparse.steps))))
         share = self.cost["keys_mean"] / self.dense_keys
         keys = Row(
@@ -125,10 +131,21 @@ class Summary:
             "seconds": self.seconds,
             "equal_steps": self.by_step.to_dict() if self.by_step else None,
             "equal_seconds": self.by_second.to_dict() if self.by_second else None,
+            "paired": {
+                "speed": self.speed.to_dict() if self.speed else None,
+                "blocks": [pair.to_dict() for pair in self.pairs],
+            },
             "runs": {run.name: run.to_dict() for run in self.runs},
             "machine": self.machine,
             "limit": LIMIT,
         }
+
+
+def spread_text(speed: Spread) -> str:
+    """How far the pairs of blocks lie apart."""
+    pairs = "1 pair of blocks" if speed.count == 1 else f"{speed.count} pairs of blocks"
+    (low, high), (least, most) = speed.quartiles, speed.range
+    return f"{pairs}: half within {low:.2f}–{high:.2f}×, all within {least:.2f}–{most:.2f}×"
 
 
 def summarise(settings: Settings) -> Summary:

@@ -15,7 +15,7 @@ from fractal_core.demo.memory import peak_bytes, resident_bytes
 from fractal_core.demo.model import LanguageModel
 from fractal_core.demo.settings import Settings
 
-__all__ = ["Event", "held_out_bits", "train"]
+__all__ = ["Event", "Training", "held_out_bits"]
 
 Event = dict[str, object]
 WARM_UP_STEPS = 10
@@ -41,66 +41,80 @@ def checkpoint_steps(settings: Settings) -> set[int]:
     return {round(settings.steps * (i / count) ** 1.5) or 1 for i in range(1, count + 1)}
 
 
-def train(
-    model: LanguageModel,
-    corpus: Corpus,
-    settings: Settings,
-    emit: Callable[[Event], None],
-    *,
-    seconds: float | None = None,
-) -> None:
-    """Trains for the asked steps and, when `seconds` is given, on until that much training time is used.
+class Training:
+    """A model on its way: it trains as far as each call says and waits for the next, so that two can take turns.
 
-    Only the steps' own time counts; measuring does not. The learning rate warms up and then stays, so that the two
-    models can be compared at any point of their curves.
+    Only the steps' own time counts; measuring does not, nor does waiting. The learning rate warms up and then stays, so
+    that the two models can be compared at any point of their curves. How the steps are cut into calls changes nothing
+    about them.
 
     Args:
         model: The model, float32; changed in place.
         corpus: Training and held-out bytes.
         settings: Steps, batch, context, rate and seed.
         emit: Receives `step`, `held_out` and `trained` events.
-        seconds: Training time to use up after the asked steps, never exceeded by them; None to stop at the steps.
     """
-    batches = Batches(corpus.train, settings.context, settings.batch, settings.seed)
-    held_out = torch.from_numpy(corpus.held_out_sequences(settings.context, settings.held_out_sequences))
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95))
-    checkpoints = checkpoint_steps(settings)
-    every = max(1, settings.steps // settings.checkpoints)
 
-    def measure(step: int) -> None:
-        emit({"event": "held_out", "step": step, "seconds": used, "bits": held_out_bits(model, held_out)})
+    def __init__(self, model: LanguageModel, corpus: Corpus, settings: Settings, emit: Callable[[Event], None]) -> None:
+        self._model, self._settings, self._emit = model, settings, emit
+        self._batches = Batches(corpus.train, settings.context, settings.batch, settings.seed)
+        self._held_out = torch.from_numpy(corpus.held_out_sequences(settings.context, settings.held_out_sequences))
+        matrices = [p for p in model.parameters() if p.ndim > 1]
+        vectors = [p for p in model.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95))
+        self._checkpoints = checkpoint_steps(settings)
+        self._used, self._step, self._longest, self._order = 0.0, 0, 0.0, ""
+        self._measured = -1
+        self._measure()
+        self._at_rest = resident_bytes()
 
-    used, step = 0.0, 0
-    measure(0)
-    at_rest, order = resident_bytes(), ""
-    longest, measured, measured_at = 0.0, 0, 0.0
-    while step < settings.steps or (seconds is not None and used + longest <= seconds):
+    def steps(self, count: int) -> None:
+        """Trains `count` steps."""
+        for _ in range(count):
+            self._train()
+
+    def until(self, seconds: float, *, measure: bool = False) -> None:
+        """Trains on until `seconds` of training are used in all, and never past them.
+
+        Args:
+            seconds: Training time since the start.
+            measure: Read the held-out text at the end, if the asked steps, which have checkpoints, are over.
+        """
+        while self._used + self._longest <= seconds:
+            self._train()
+        if measure and self._step > self._settings.steps:
+            self._measure()
+
+    def finish(self) -> None:
+        """Measures where training ended and says what it needed."""
+        self._measure()
+        peak = peak_bytes()
+        self._emit({"event": "trained", "order": self._order, "memory_at_rest": self._at_rest, "memory_peak": peak})
+
+    def _measure(self) -> None:
+        if self._measured != self._step:
+            bits = held_out_bits(self._model, self._held_out)
+            self._emit({"event": "held_out", "step": self._step, "seconds": self._used, "bits": bits})
+            self._measured = self._step
+
+    def _train(self) -> None:
         began = time.perf_counter()
-        sequences = torch.from_numpy(next(batches))
-        rate = settings.learning_rate * min(1.0, (step + 1) / WARM_UP_STEPS)
-        for group in optimiser.param_groups:
+        sequences = torch.from_numpy(next(self._batches))
+        rate = self._settings.learning_rate * min(1.0, (self._step + 1) / WARM_UP_STEPS)
+        for group in self._optimiser.param_groups:
             group["lr"] = rate
-        loss = _nats(model, sequences)
+        loss = _nats(self._model, sequences)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
         bits = float(loss.detach()) / math.log(2)
         took = time.perf_counter() - began
-        used, step = used + took, step + 1
-        longest = took if longest == 0.0 else 0.8 * longest + 0.2 * took
-        emit({"event": "step", "step": step, "seconds": used, "took": took, "bits": bits})
-        if step == settings.steps:
-            order = batches.order
-        late = step > settings.steps and (
-            step - measured >= every and used - measured_at >= (seconds or 0.0) / settings.checkpoints
-        )
-        if step in checkpoints or late:
-            measure(step)
-            measured, measured_at = step, used
-    if measured != step:
-        measure(step)
-    emit({"event": "trained", "order": order, "memory_at_rest": at_rest, "memory_peak": peak_bytes()})
+        self._used, self._step = self._used + took, self._step + 1
+        self._longest = took if self._longest == 0.0 else 0.8 * self._longest + 0.2 * took
+        self._emit({"event": "step", "step": self._step, "seconds": self._used, "took": took, "bits": bits})
+        if self._step == self._settings.steps:
+            self._order = self._batches.order
+        if self._step in self._checkpoints:
+            self._measure()

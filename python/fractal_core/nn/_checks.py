@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fractal_core._arguments import real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ def finite(name: str, value: object) -> float:
     """`value` as a finite float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise DTypeError(name, type(value).__name__, "a finite float")
-    if not math.isfinite(value):
-        raise InvalidArgumentError(name, value, "a finite float")
-    return float(value)
+    number = real(name, value)
+    if not math.isfinite(number):
+        raise InvalidArgumentError(name, number, "a finite float")
+    return number
 
 
 def fraction(name: str, value: object) -> float:
@@ -80,9 +82,9 @@ def fraction(name: str, value: object) -> float:
 
 
 def positive(name: str, value: object) -> int:
-    """`value` as an int of at least 1."""
+    """`value` as an int of at least 1, at most 2**31 - 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise DTypeError(name, type(value).__name__, "an int, at least 1")
-    if value < 1:
-        raise InvalidArgumentError(name, value, "an int, at least 1")
+    if not 1 <= value < 2**31:
+        raise InvalidArgumentError(name, value, "an int, 1 <= value < 2**31")
     return value

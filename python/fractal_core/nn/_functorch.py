@@ -38,7 +38,7 @@ def attend(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     if not is_active():
         return ops.attend(*args)
     ops.refuse_tangents([t for t in (*args[:3], *args[4:6]) if t is not None])
-    return _Attention.apply(*args)  # pyright: ignore[reportReturnType]
+    return _Attention.apply(*args)[:2]  # pyright: ignore[reportReturnType, reportOptionalSubscript]
 
 
 def each(call: Callable[..., tuple[Tensor, ...]], size: int, in_dims: InDims, args: Sequence[Any]) -> Any:  # noqa: ANN401
@@ -75,20 +75,35 @@ def _folds(
 
 class _Attention(Function):
     @staticmethod
-    def forward(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-        return ops.attention_forward(*args)
+    def forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        return ops.attention(*args)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
+        ctx.mark_non_differentiable(output[2])
         *tensors, ctx.scale, ctx.dropout_p = inputs
         ctx.save_for_backward(*output, *tensors)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # noqa: ANN401
-        dout, dlse = grad_outputs
-        out, lse, q, k, v, index_set, key_bias, edge_bias, padding, seed = ctx.saved_tensors
+        dout, dlse, _ = grad_outputs
+        out, lse, lse_rest, q, k, v, index_set, key_bias, edge_bias, padding, seed = ctx.saved_tensors
         dq, dk, dv, dkey_bias, dedge_bias = _Backward.apply(
-            dout, dlse, q, k, v, out, lse, index_set, key_bias, edge_bias, padding, seed, ctx.scale, ctx.dropout_p
+            dout,
+            dlse,
+            q,
+            k,
+            v,
+            out,
+            lse,
+            lse_rest,
+            index_set,
+            key_bias,
+            edge_bias,
+            padding,
+            seed,
+            ctx.scale,
+            ctx.dropout_p,
         )  # pyright: ignore[reportGeneralTypeIssues]
         biases = (None if key_bias is None else dkey_bias, None if edge_bias is None else dedge_bias)
         return dq, dk, dv, None, *biases, None, None, None, None
@@ -106,8 +121,8 @@ class _Attention(Function):
         )
         if index_set.ndim > 1:
             index_set = _folded(index_set, in_dims[3], size, batch)
-        out, lse = _Attention.apply(q, k, v, index_set, key_bias, None, padding, seed, scale, dropout_p)  # pyright: ignore[reportGeneralTypeIssues]
-        return (out.unflatten(0, (size, batch)), lse.unflatten(0, (size, batch))), (0, 0)
+        outputs = _Attention.apply(q, k, v, index_set, key_bias, None, padding, seed, scale, dropout_p)  # pyright: ignore[reportGeneralTypeIssues]
+        return tuple(output.unflatten(0, (size, batch)) for output in outputs), (0, 0, 0)
 
 
 class _Backward(Function):
@@ -126,24 +141,25 @@ class _Backward(Function):
     @staticmethod
     def vmap(info: Any, in_dims: InDims, *args: Any) -> Any:  # noqa: ANN401
         size = info.batch_size
-        dout, dlse, q, k, v, out, lse, index_set, key_bias, edge_bias, padding, seed, scale, dropout_p = args
-        if not _folds(in_dims, index_set, edge_bias, dropout_p, (7, 9, 11)):
+        dout, dlse, q, k, v, out, lse, rest, index_set, key_bias, edge_bias, padding, seed, scale, dropout_p = args
+        if not _folds(in_dims, index_set, edge_bias, dropout_p, (8, 10, 12)):
             return each(_Backward.apply, size, in_dims, args)
         batch = q.shape[0 if in_dims[2] is None or in_dims[2] > 0 else 1]
-        tensors, dims = (dout, dlse, q, k, v, out, lse, key_bias, padding), (*in_dims[:7], in_dims[8], in_dims[10])
-        dout, dlse, q, k, v, out, lse, bias, padding = (
+        tensors = (dout, dlse, q, k, v, out, lse, rest, key_bias, padding)
+        dims = (*in_dims[:8], in_dims[9], in_dims[11])
+        dout, dlse, q, k, v, out, lse, rest, bias, padding = (
             _folded(t, dim, size, batch) for t, dim in zip(tensors, dims, strict=True)
         )
         if index_set.ndim > 1:
-            index_set = _folded(index_set, in_dims[7], size, batch)
+            index_set = _folded(index_set, in_dims[8], size, batch)
         *grads, dbias, dedge_bias = _Backward.apply(
-            dout, dlse, q, k, v, out, lse, index_set, bias, None, padding, seed, scale, dropout_p
+            dout, dlse, q, k, v, out, lse, rest, index_set, bias, None, padding, seed, scale, dropout_p
         )  # pyright: ignore[reportGeneralTypeIssues]
         dq, dk, dv = (grad.unflatten(0, (size, batch)) for grad in grads)
         if key_bias is None:
             return (dq, dk, dv, dbias, dedge_bias), (0, 0, 0, None, None)
         dbias = dbias.unflatten(0, (size, batch))
-        of_bias = in_dims[8]
+        of_bias = in_dims[9]
         if key_bias.shape[0 if of_bias is None or of_bias > 0 else 1] == 1:
             dbias = dbias.sum(1, keepdim=True)
         return (dq, dk, dv, dbias, dedge_bias), (0, 0, 0, 0, None)

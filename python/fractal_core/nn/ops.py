@@ -115,7 +115,10 @@ def _gradients(
     )
 
 
-def _attention(
+def _run(
+    out: Tensor,
+    lse: Tensor,
+    lse_rest: Tensor | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -126,28 +129,7 @@ def _attention(
     seed: Tensor | None,
     scale: float,
     dropout_p: float,
-) -> tuple[Tensor, Tensor]:
-    """Softmax attention over the edges of an index set.
-
-    Args:
-        q: (B, H, Nq, D), float32, float64, bfloat16 or float16.
-        k: (B, Hkv, Nk, D), the dtype of q.
-        v: (B, Hkv, Nk, Dv), the dtype of q.
-        index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or
-            all of the set as `_travel.handle` writes it for programs that are saved. Or
-            (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys in which -1 is a pad.
-        key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
-        edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.
-        key_padding_mask: (B, Nk) bool, True where a key is to be ignored, or None.
-        seed: (1,) int64, non-negative; needed where dropout_p > 0.
-        scale: factor of the scores.
-        dropout_p: share of the attention weights that is dropped, 0 <= dropout_p < 1.
-
-    Returns:
-        (out, lse): (B, H, Nq, Dv) in the dtype of q, and the natural log-sum-exp (B, H, Nq) in the accumulation
-        dtype, -inf where a query has no key. Both are fresh and contiguous.
-    """
-    out, lse = _with_room(_outputs, q, v)
+) -> None:
     _native.attention_forward(
         _bits(out),
         _bits(lse),
@@ -164,18 +146,79 @@ def _attention(
         seed=0 if seed is None else int(seed),
         executor=_threads.executor(),
         threads=torch.get_num_threads(),
+        lse_rest=None if lse_rest is None else _bits(lse_rest),
     )
+
+
+def _attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    key_padding_mask: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax attention over the edges of an index set.
+
+    Args:
+        q: (B, H, Nq, D), float32, float64, bfloat16 or float16.
+        k: (B, Hkv, Nk, D), the dtype of q.
+        v: (B, Hkv, Nk, Dv), the dtype of q.
+        index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or
+            all of the set as `_travel.handle` writes it for programs that are saved. Or (B|1, Hkv|1, Nq, K) int32 or
+            int64, lists of keys in which -1 is a pad.
+        key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
+        edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.
+        key_padding_mask: (B, Nk) bool, True where a key is to be ignored, or None.
+        seed: (1,) int64, non-negative; needed where dropout_p > 0.
+        scale: factor of the scores.
+        dropout_p: share of the attention weights that is dropped, 0 <= dropout_p < 1.
+
+    Returns:
+        (out, lse, lse_rest): (B, H, Nq, Dv) in the dtype of q; the natural log-sum-exp (B, H, Nq) in the accumulation
+        dtype, -inf where a query has no key; and what rounding took from it, which the backward pass needs: beside a
+        maximum of -1e9, float32 keeps nothing of the sum. All are fresh and contiguous; lse_rest has no gradient.
+    """
+    out, lse = _with_room(_outputs, q, v)
+    rest = _with_room(torch.empty_like, lse)
+    _run(out, lse, rest, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+    return out, lse, rest
+
+
+def _attention_forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index_set: Tensor,
+    key_bias: Tensor | None,
+    edge_bias: Tensor | None,
+    key_padding_mask: Tensor | None,
+    seed: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor]:
+    out, lse = _with_room(_outputs, q, v)
+    _run(out, lse, None, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
     return out, lse
 
 
-def _attention_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+def _attention_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+    out, lse = _outputs(q, v, Tensor.new_empty)
+    return out, lse, torch.empty_like(lse)
+
+
+def _attention_forward_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return _outputs(q, v, Tensor.new_empty)
 
 
 attention = _library.define("attention", _attention, _attention_fake)
-attention_forward = _library.define("attention_forward", _attention, _attention_fake)
-"""`attention` for calls that need no gradient: without autograd's share of the dispatch, which would cost a step of
-decoding more than its arithmetic."""
+attention_forward = _library.define("attention_forward", _attention_forward, _attention_forward_fake)
+"""The out and lse of `attention` for calls that need no gradient: without autograd's share of the dispatch, which would
+cost a step of decoding more than its arithmetic."""
 
 
 def _attention_backward(
@@ -186,6 +229,7 @@ def _attention_backward(
     v: Tensor,
     out: Tensor,
     lse: Tensor,
+    lse_rest: Tensor,
     index_set: Tensor,
     key_bias: Tensor | None,
     edge_bias: Tensor | None,
@@ -204,6 +248,7 @@ def _attention_backward(
         v: see q.
         out: (B, H, Nq, Dv), what `attention` gave.
         lse: (B, H, Nq), what `attention` gave.
+        lse_rest: (B, H, Nq), what `attention` gave.
         index_set: see q.
         key_bias: see q.
         edge_bias: see q.
@@ -230,6 +275,7 @@ def _attention_backward(
         _array(v),
         _array(out),
         _array(lse.contiguous()),
+        _array(lse_rest.contiguous()),
         _keys(index_set),
         _NAMES[q.dtype],
         scale,
@@ -252,6 +298,7 @@ def _attention_backward_fake(
     v: Tensor,
     out: Tensor,
     lse: Tensor,
+    lse_rest: Tensor,
     index_set: Tensor,
     key_bias: Tensor | None,
     edge_bias: Tensor | None,
@@ -263,16 +310,17 @@ def _attention_backward_fake(
 attention_backward = _library.define("attention_backward", _attention_backward, _attention_backward_fake)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
     *tensors, ctx.scale, ctx.dropout_p = inputs
+    ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*output, *tensors)
 
 
-def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _: None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     if dout is None and dlse is None:
         return (None,) * 10
-    out, lse, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed = ctx.saved_tensors
+    out, lse, lse_rest, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed = ctx.saved_tensors
     dq, dk, dv, dkey_bias, dedge_bias = attention_backward(
         torch.zeros_like(out) if dout is None else dout,
         dlse,
@@ -281,6 +329,7 @@ def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tenso
         v,
         out,
         lse,
+        lse_rest,
         index_set,
         key_bias,
         edge_bias,
@@ -320,7 +369,7 @@ def attend(
     edge_bias: Tensor | None,
     *others: Tensor | float | None,
 ) -> tuple[Tensor, Tensor]:
-    """`attention`, or `attention_forward` where nothing asks for a gradient.
+    """The out and lse of `attention`, or of `attention_forward` where nothing asks for a gradient.
 
     Raises:
         NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which the ops would drop.
@@ -328,5 +377,6 @@ def attend(
     tensors = [t for t in (q, k, v, key_bias, edge_bias) if t is not None]
     refuse_tangents(tensors)
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    op = attention if learns else attention_forward
-    return op(q, k, v, index_set, key_bias, edge_bias, *others)
+    if learns:
+        return attention(q, k, v, index_set, key_bias, edge_bias, *others)[:2]
+    return attention_forward(q, k, v, index_set, key_bias, edge_bias, *others)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fractal_core.errors import DTypeError
+from fractal_core.errors import DTypeError, FractalError
 from fractal_core.patterns.protocol import Pattern, PatternBase, check_span
 from fractal_core.patterns.registry import PatternInfo, PatternRegistry, installed
 from fractal_core.patterns.spec import is_plain, parse_with
@@ -54,8 +54,12 @@ def create(name: str, /, **params: object) -> Pattern:
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("name", type(name).__name__, "the name of a pattern")
-    if not params and not is_plain(name) and name not in names():
-        return parse(name)
+    if not params and not is_plain(name):
+        try:
+            return parse(name)
+        except FractalError:
+            if name not in names():  # a plug-in may have any name
+                raise
     return _registry().create(name, **params)
 
 

@@ -7,7 +7,7 @@ from numbers import Complex
 from typing import cast
 
 from fractal_core import _native
-from fractal_core._arguments import flag, integer
+from fractal_core._arguments import complex_number, flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 from fractal_core.patterns.protocol import PatternBase, check_span
@@ -41,7 +41,7 @@ class Julia(PatternBase):
     def __post_init__(self) -> None:
         if not isinstance(cast("object", self.c), Complex):
             raise DTypeError("c", repr(self.c), "a number")
-        c = complex(self.c)
+        c = complex_number("c", self.c)
         if not (abs(c.real) <= 2 and abs(c.imag) <= 2):
             raise InvalidArgumentError("c", c, "real and imaginary part from -2 to 2")
         object.__setattr__(self, "c", c)

@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::index_sets::living;
 use crate::simd::level;
 use fractal_kernels::KernelError;
-use fractal_kernels::attention::{Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, Problem, Saved};
+use fractal_kernels::attention::{
+    Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
+};
 use fractal_kernels::planned::PlannedSet;
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
@@ -121,9 +123,10 @@ macro_rules! with_storage {
     };
 }
 
-/// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp.
+/// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp, and if it is there `lse_rest`
+/// (B, H, Nq), what rounding took from lse.
 #[pyfunction]
-#[pyo3(signature = (out, lse, q, k, v, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
+#[pyo3(signature = (out, lse, q, k, v, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1, lse_rest=None))]
 pub(crate) fn attention_forward<'py>(
     py: Python<'py>,
     out: &Bound<'py, PyAny>,
@@ -141,6 +144,7 @@ pub(crate) fn attention_forward<'py>(
     seed: u64,
     executor: &str,
     threads: usize,
+    lse_rest: Option<&Bound<'py, PyAny>>,
 ) -> Result<()> {
     let source = Source::new(index_set)?;
     let dropout = Dropout { p: dropout_p, seed };
@@ -151,16 +155,21 @@ pub(crate) fn attention_forward<'py>(
         let [b, h, n, _] = call.problem.q.shape;
         let shape = [b, h, n, call.problem.v.shape[3]];
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
-        let (out, lse) = (T::write(values(&mut out, "out")?), values(&mut lse, "lse")?);
+        let mut rest = lse_rest.map(|a| writable(a, "lse_rest", &shape[..3])).transpose()?;
+        let out = T::write(values(&mut out, "out")?);
+        let logs = LogSums {
+            lse: values(&mut lse, "lse")?,
+            rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
+        };
         let level = level()?;
-        detached(py, || call.forward(level, executor, out, lse))
+        detached(py, || call.forward(level, executor, out, logs))
     })
 }
 
 /// Fills the gradients of q, k and v, and adds to those of the key bias and the edge bias, each in the shape of its
 /// input.
 #[pyfunction]
-#[pyo3(signature = (dq, dk, dv, dkey_bias, dedge_bias, dout, dlse, q, k, v, out, lse, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
+#[pyo3(signature = (dq, dk, dv, dkey_bias, dedge_bias, dout, dlse, q, k, v, out, lse, lse_rest, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
 pub(crate) fn attention_backward<'py>(
     py: Python<'py>,
     dq: &Bound<'py, PyAny>,
@@ -175,6 +184,7 @@ pub(crate) fn attention_backward<'py>(
     v: &Bound<'py, PyAny>,
     out: &Bound<'py, PyAny>,
     lse: &Bound<'py, PyAny>,
+    lse_rest: &Bound<'py, PyAny>,
     index_set: &Bound<'py, PyAny>,
     dtype: &str,
     scale: f64,
@@ -193,11 +203,13 @@ pub(crate) fn attention_backward<'py>(
         let call = inputs.call(&source, scale, dropout)?;
         let executor = &*crate::threads::executor(executor, threads, call.work())?;
         let (out, dout) = (typed(out, "out")?, typed(dout, "dout")?);
-        let (lse, dlse) = (typed(lse, "lse")?, dlse.map(|a| typed(a, "dlse")).transpose()?);
+        let (lse, rest) = (typed(lse, "lse")?, typed(lse_rest, "lse_rest")?);
+        let dlse = dlse.map(|a| typed(a, "dlse")).transpose()?;
         let saved = Saved {
             out: view::<T>(&out, "out")?,
             dout: view::<T>(&dout, "dout")?,
             lse: flat(&lse, "lse")?,
+            rest: flat(&rest, "lse_rest")?,
             dlse: dlse.as_ref().map(|a| flat(a, "dlse")).transpose()?,
         };
         let [mut dq, mut dk, mut dv] = [

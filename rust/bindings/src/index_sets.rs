@@ -15,13 +15,16 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 
-/// Living index sets by key. Keys are never used twice and start at random in each process, so that a stale one, or one
-/// that a saved program brings from elsewhere, is an error and not somebody else's set.
+/// Living index sets by key. Keys are random numbers, also in a forked child, so that a stale one, or one that a saved
+/// program brings from elsewhere, is an error and not somebody else's set.
 static LIVING: LazyLock<RwLock<HashMap<i64, Weak<PlannedSet>>>> = LazyLock::new(RwLock::default);
-static NEXT_KEY: LazyLock<AtomicI64> = LazyLock::new(|| {
-    // 62 random bits: there is room for as many keys as a process can make.
-    AtomicI64::new((RandomState::new().hash_one(std::process::id()) >> 2) as i64)
-});
+static DRAWN: AtomicI64 = AtomicI64::new(0);
+static DICE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// 62 random bits that no set of this process, of its parent or of its children had before.
+fn fresh_key() -> i64 {
+    (DICE.hash_one((std::process::id(), DRAWN.fetch_add(1, Ordering::Relaxed))) >> 2) as i64
+}
 
 /// Most pairs whose rows are written out: 16 GiB.
 const MOST_LISTED: usize = 1 << 32;
@@ -55,7 +58,7 @@ pub(crate) struct PyIndexSet {
 impl PyIndexSet {
     pub(crate) fn new(set: IndexSet) -> Self {
         let planned = Arc::new(PlannedSet::new(set));
-        let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
+        let key = fresh_key();
         LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&planned));
         Self { planned, key, shown: AtomicI64::new(key) }
     }

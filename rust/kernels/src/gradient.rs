@@ -2,7 +2,7 @@
 
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lanes::{C, PIECE, Piece, Real, map_pieces};
+use crate::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
 use crate::memory;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
@@ -25,8 +25,25 @@ pub(crate) struct Exit {
     pub(crate) z: Complex<f64>,
 }
 
-/// Gradients of `sum grad[i] * field[i]`, where `d field = slope(exit) * 2**-k * d log|z_k|` for orbits that leave and 0
-/// for the others.
+/// Two normal numbers whose product is `2**power`, for a whole `power` of at most 2000 either way; 0 times them is 0.
+fn two_to(power: f64) -> [f64; 2] {
+    let half = (0.5 * power).floor();
+    [half, power - half].map(|k| {
+        let biased = 1023 + k.clamp(-1000.0, 1000.0) as i64;
+        f64::from_bits((biased as u64) << 52)
+    })
+}
+
+/// `d / z`, also where the square of the modulus of `z` overflows; 0 at infinity.
+fn quotient(d: Complex<f64>, z: Complex<f64>) -> Complex<f64> {
+    const FAR: f64 = 1e150;
+    // A power of two.
+    let scale = if z.re.abs().max(z.im.abs()) > FAR { (-600.0_f64).exp2() } else { 1.0 };
+    if z.is_infinite() && !z.is_nan() { Complex::default() } else { (d * scale) / (z * scale) }
+}
+
+/// Gradients of `sum grad[i] * field[i]`, where `d field = slope * 2**power * d log|z_k|` with `(slope, power)` of the exit
+/// for orbits that leave, and 0 for the others and at infinity. Points whose `grad` is 0 add nothing, even NaN.
 pub(crate) fn vjp<T: Real>(
     grad: &[T],
     points: &[Complex<T>],
@@ -34,7 +51,7 @@ pub(crate) fn vjp<T: Real>(
     max_iter: u32,
     radius: f64,
     executor: &dyn Executor,
-    slope: impl Fn(&Exit) -> f64 + Sync,
+    slope: impl Fn(&Exit) -> (f64, f64) + Sync,
 ) -> Result<Gradients<T>> {
     if grad.len() != points.len() {
         return Err(KernelError::shape("grad", grad.len(), format!("{} values, one a point", points.len())));
@@ -50,14 +67,22 @@ pub(crate) fn vjp<T: Real>(
         let mut sum = Complex::default();
         for (i, out) in out.iter_mut().enumerate() {
             let exit = Exit { k: lanes.count[i].to_f64(), z: complex(lanes.re[i], lanes.im[i]) };
-            if exit.k >= f64::from(max_iter) {
+            let g = grad[task * PIECE + i].to_f64();
+            if exit.k >= f64::from(max_iter) || g == 0.0 {
                 continue;
             }
             // d log|z| = Re(dz / z), so d/dre + i d/dim = conj(dz / z).
-            let weight = grad[task * PIECE + i].to_f64() * slope(&exit);
-            let by_point = (complex(lanes.point[0][i], lanes.point[1][i]) / exit.z).conj() * weight;
+            let (slope, power) = slope(&exit);
+            let [first, last] = two_to(power + lanes.power[i].to_f64());
+            let weight = g * slope;
+            let gradient = |d: [&[T; PIECE]; 2], most| {
+                let q = quotient(complex(d[0][i], d[1][i]), exit.z).conj();
+                let part = |x: f64| held(x * first * weight * last, g, most);
+                Complex { re: part(q.re), im: part(q.im) }
+            };
+            let by_point = gradient(lanes.point.each_ref(), T::MOST);
             *out = Complex { re: T::from_f64(by_point.re), im: T::from_f64(by_point.im) };
-            sum += (complex(lanes.parameter[0][i], lanes.parameter[1][i]) / exit.z).conj() * weight;
+            sum += gradient(lanes.parameter.each_ref(), MOST_ADDED);
         }
         *sums[task].lock().unwrap_or_else(PoisonError::into_inner) = sum;
     })?;
@@ -66,11 +91,12 @@ pub(crate) fn vjp<T: Real>(
     Ok(Gradients { points, c })
 }
 
-/// First iterates outside of the disc and their numbers, with derivatives, halved at every step: `2**-k dz_k/dp` and `2**-k dz_k/dc`.
+/// First iterates outside of the disc and their numbers, with derivatives: `2**-power dz_k/dp` and `2**-power dz_k/dc`.
 struct Tangents<T> {
     re: [T; PIECE],
     im: [T; PIECE],
     count: [T; PIECE],
+    power: [T; PIECE],
     point: [[T; PIECE]; 2],
     parameter: [[T; PIECE]; 2],
 }
@@ -78,13 +104,19 @@ struct Tangents<T> {
 impl<T: Real> Tangents<T> {
     fn new() -> Self {
         let zeros = [T::default(); PIECE];
-        Self { re: zeros, im: zeros, count: zeros, point: [zeros; 2], parameter: [zeros; 2] }
+        Self { re: zeros, im: zeros, count: zeros, power: zeros, point: [zeros; 2], parameter: [zeros; 2] }
     }
 }
 
+/// Steps between two looks at the size of the derivatives.
+///
+/// Of iterates inside of a disc of radius 1e11 or less, `|z_{k - 1}|**2 <= |z_k| + |c|` with `|c| <= 1e6`: the product of four
+/// times `2**4` is below 1e24, and below 1e21 for the radius 1e9 that is the most in `f32`.
+const LOOK: u32 = 4;
+
 /// Follows the orbits of a Julia set until they leave the disc, and derivatives that freeze together with them.
 ///
-/// From `dz_{k+1} = 2 z_k dz_k (+ 1)`, the halved ones obey `w_{k+1} = z_k w_k (+ 2**-(k + 1))`.
+/// From `dz_{k+1} = 2 z_k dz_k (+ 1)`; both are scaled down together before they overflow.
 #[inline(always)]
 fn escape_with_tangents<S: Simd, T: Real>(
     simd: S,
@@ -97,31 +129,42 @@ fn escape_with_tangents<S: Simd, T: Real>(
     let n = T::V::<S>::LEN;
     let splat = |x| T::V::<S>::splat(simd, x);
     let (zero, one, bound) = (splat(T::default()), splat(T::from_f64(1.0)), splat(T::from_f64(radius * radius)));
-    let (most, least) = (splat(T::from_f64(T::TANGENT)), splat(T::from_f64(-T::TANGENT)));
-    let held = |x: T::V<S>| x.max(least).min(most);
+    let (most, down) = (splat(T::from_f64(T::TANGENT)), splat(T::from_f64((-f64::from(T::RESCALE)).exp2())));
+    let more = splat(T::from_f64(T::RESCALE.into()));
     let c = C { re: splat(c_re), im: splat(c_im) };
     for at in (0..piece.len).step_by(n) {
         let mut z = piece.load(simd, at);
         let mut count = zero;
         let mut dp = C { re: one, im: zero };
         let mut dc = C { re: zero, im: zero };
-        let mut halved = one;
-        for _ in 0..max_iter {
+        let (mut unit, mut power) = (one, zero);
+        for step in 1..=max_iter {
             let (rr, ii) = (z.re * z.re, z.im * z.im);
             let inside = (rr + ii).simd_le(bound);
             if !inside.any_true() {
                 break;
             }
-            halved *= T::from_f64(0.5);
+            let twice = C { re: z.re + z.re, im: z.im + z.im };
             let keep = |new: T::V<S>, old: T::V<S>| inside.select(new, old);
             dp = C {
-                re: keep(held(z.re * dp.re - z.im * dp.im), dp.re),
-                im: keep(held(z.re * dp.im + z.im * dp.re), dp.im),
+                re: keep(twice.re * dp.re - twice.im * dp.im, dp.re),
+                im: keep(twice.re * dp.im + twice.im * dp.re, dp.im),
             };
             dc = C {
-                re: keep(held((z.re * dc.re - z.im * dc.im) + halved), dc.re),
-                im: keep(held(z.re * dc.im + z.im * dc.re), dc.im),
+                re: keep((twice.re * dc.re - twice.im * dc.im) + unit, dc.re),
+                im: keep(twice.re * dc.im + twice.im * dc.re, dc.im),
             };
+            if step % LOOK == 0 {
+                let large = dp.re.abs().max(dp.im.abs()).max(dc.re.abs().max(dc.im.abs())).simd_gt(most);
+                if large.any_true() {
+                    let scale = large.select(down, one);
+                    power += large.select(more, zero);
+                    unit *= scale;
+                    for part in [&mut dp.re, &mut dp.im, &mut dc.re, &mut dc.im] {
+                        *part *= scale;
+                    }
+                }
+            }
             let ri = z.re * z.im;
             z = C { re: keep((rr - ii) + c.re, z.re), im: keep((ri + ri) + c.im, z.im) };
             count += inside.select(one, zero);
@@ -130,6 +173,7 @@ fn escape_with_tangents<S: Simd, T: Real>(
         z.re.store_slice(&mut out.re[lanes.clone()]);
         z.im.store_slice(&mut out.im[lanes.clone()]);
         count.store_slice(&mut out.count[lanes.clone()]);
+        power.store_slice(&mut out.power[lanes.clone()]);
         dp.re.store_slice(&mut out.point[0][lanes.clone()]);
         dp.im.store_slice(&mut out.point[1][lanes.clone()]);
         dc.re.store_slice(&mut out.parameter[0][lanes.clone()]);

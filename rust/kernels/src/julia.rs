@@ -96,10 +96,10 @@ impl Escape {
     }
 }
 
-/// `log|re + i im|`, also where the square of the modulus overflows.
+/// `log|re + i im|`, also where the square of the modulus overflows; NaN where a part is NaN.
 pub(crate) fn log_modulus(re: f64, im: f64) -> f64 {
     let square = re * re + im * im;
-    if square.is_finite() { 0.5 * square.ln() } else { re.hypot(im).ln() }
+    if square.is_infinite() { (0.5 * re).hypot(0.5 * im).ln() + std::f64::consts::LN_2 } else { 0.5 * square.ln() }
 }
 
 /// Points of a regular grid: rows from the top, columns from the left, the outermost ones on the given sides.
@@ -168,7 +168,7 @@ pub fn julia_vjp<T: Real>(
     check_parameter(c)?;
     escape.check()?;
     vjp(grad, points, c, escape.max_iter, escape.radius, executor, |exit| {
-        -exit.k.exp2() / (std::f64::consts::LN_2 * log_modulus(exit.z.re, exit.z.im))
+        (-1.0 / (std::f64::consts::LN_2 * log_modulus(exit.z.re, exit.z.im)), 0.0)
     })
 }
 

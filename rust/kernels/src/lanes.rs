@@ -24,8 +24,14 @@ pub trait Real:
     type V<S: Simd>: SimdFloat<S, Element = Self>;
     /// `exp(-CUT)` vanishes beside one.
     const CUT: f64;
-    /// Tangents are held within this, so that products of them with anything in a kernel stay finite.
+    /// Tangents beyond this are scaled down, by `2**-RESCALE`; so they do not overflow within a few steps.
     const TANGENT: f64;
+    /// See [`Self::TANGENT`].
+    const RESCALE: i32;
+    /// The largest finite number.
+    const MOST: f64;
+    /// Below `2**-SMALL` squares lose bits; below `2**-(2 SMALL)` they vanish, and times `2**(2 SMALL)` they do not.
+    const SMALL: i32;
     /// Where the potential's orbit is far enough out: `BAIL**-2` vanishes beside one.
     const BAIL: f64;
     /// A radius below which a point counts as the origin.
@@ -35,7 +41,7 @@ pub trait Real:
     fn from_f64(x: f64) -> Self;
     /// Widens to `f64`.
     fn to_f64(self) -> f64;
-    /// `exp` of each lane, which is at most [`Self::CUT`] and some; 0 or nearly so where that is no normal number.
+    /// `exp` of each lane, which is at most [`Self::CUT`] and some; 0 where that is no normal number.
     /// Relative error a few roundings. Several vectors side by side hide each other's latency.
     fn exp<S: Simd, const N: usize>(simd: S, x: [Self::V<S>; N]) -> [Self::V<S>; N];
     /// The logarithm to base 2 of each lane, which is finite and 1 or more; error a few roundings of the result or of one.
@@ -110,6 +116,9 @@ impl Real for f64 {
     type V<S: Simd> = S::f64s;
     const CUT: f64 = 40.0;
     const TANGENT: f64 = 1e100;
+    const RESCALE: i32 = 256;
+    const MOST: f64 = f64::MAX;
+    const SMALL: i32 = 480;
     const BAIL: f64 = 1e8;
     const TINY: f64 = 1e-150;
 
@@ -139,7 +148,7 @@ impl Real for f64 {
             2.511_015_364_692_893e-8,
         ];
         const SHIFT: f64 = 6_755_399_441_055_744.0 + 1023.0;
-        exp!(simd, x, S::f64s, -708.0, SHIFT, 0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10, P, 52_u32)
+        exp!(simd, x, S::f64s, -709.0, SHIFT, 0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10, P, 52_u32)
     }
 
     #[inline(always)]
@@ -151,7 +160,10 @@ impl Real for f64 {
 impl Real for f32 {
     type V<S: Simd> = S::f32s;
     const CUT: f64 = 24.0;
-    const TANGENT: f64 = 1e24;
+    const TANGENT: f64 = 1e17;
+    const RESCALE: i32 = 80;
+    const MOST: f64 = f32::MAX as f64;
+    const SMALL: i32 = 48;
     const BAIL: f64 = 1e4;
     const TINY: f64 = 1e-18;
 
@@ -168,7 +180,7 @@ impl Real for f32 {
         // Relative error 3e-9 before rounding.
         const P: [f32; 7] = [1.0, 1.0, 0.5, 0.166_664_14, 0.041_666_35, 0.008_375_21, 0.001_394_121_3];
         const SHIFT: f32 = 12_582_912.0 + 127.0;
-        exp!(simd, x, S::f32s, -87.0, SHIFT, 0.693_115_23, 3.194_618_5e-5, P, 23_u32)
+        exp!(simd, x, S::f32s, -88.0, SHIFT, 0.693_115_23, 3.194_618_5e-5, P, 23_u32)
     }
 
     #[inline(always)]
@@ -239,6 +251,14 @@ pub(crate) fn map_pieces<T: Real, O: Zeroable + Send>(
     let mut out = memory::zeros::<O>("points", points.len())?;
     for_each_chunk(executor, &mut out, PIECE, |task, out| f(task, &Piece::of(points, task), out));
     Ok(out)
+}
+
+/// What the largest gradients are held within before they are added up, so that no sum over 2**40 points overflows.
+pub(crate) const MOST_ADDED: f64 = f64::MAX / (1_u64 << 40) as f64;
+
+/// A part of the gradient, held within `most`; infinite weights keep their infinities.
+pub(crate) fn held(part: f64, weight: f64, most: f64) -> f64 {
+    if weight.is_finite() { part.clamp(-most, most) } else { part }
 }
 
 /// Refuses numbers that are not finite or outside `low ..= high`.

@@ -66,5 +66,5 @@ pub fn potential_vjp<T: Real>(
 ) -> Result<Gradients<T>> {
     check_parameter(c)?;
     check_iterations(max_iter)?;
-    vjp(grad, points, c, max_iter, bail::<T>(c), executor, |_| 1.0)
+    vjp(grad, points, c, max_iter, bail::<T>(c), executor, |exit| (1.0, -exit.k))
 }

@@ -14,9 +14,11 @@
 //! where `1 - h` is below rounding anyway; so no iterate overflows, and no derivative is lost to a clamp.
 //!
 //! Derivatives go forward beside the orbit: `dz_0/dp = 1`, `dz_{k+1}/dp = 2 z_k dz_k/dp`, `dz_0/dc = 0`,
-//! `dz_{k+1}/dc = 2 z_k dz_k/dc + 1`, and `d log S_k = - sum h_j d((|z_j| - radius) * smoothness)`. The state per point is
-//! a few numbers, whatever the number of iterations. Near a Julia set these tangents grow like `2**k` and more; they are
-//! held within `TANGENT` (1e100 for `f64`, 1e24 for `f32`), so that gradients stay finite.
+//! `dz_{k+1}/dc = 2 z_k dz_k/dc + 1`, and `dS_k = (1 - h_k) (dS_{k-1} - S_{k-1} h_k d((|z_k| - radius) * smoothness))`. The
+//! state per point is a few numbers, whatever the number of iterations. Near a Julia set these tangents grow like `2**k`
+//! and more while `S` falls; so what is carried is `S_{k-1} dz_k`, of the size of what it gives to the gradient. It is
+//! held so far below the largest number that no sum of gradients overflows. From where an orbit ends, `S`, its
+//! derivatives and `S dz` are 0, whatever the iterate.
 //!
 //! The idea (a sigmoid in place of the escape test) is that of "soft" escape times in fractal attention tutorials; the
 //! hazard and survival forms are those of survival analysis.
@@ -24,7 +26,7 @@
 use crate::batch::Batch;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::lanes::{C, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece};
+use crate::lanes::{C, MOST_ADDED, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece, held};
 use crate::memory;
 use fearless_simd::{Level, Simd, SimdMask, dispatch, prelude::*};
 use num_complex::Complex;
@@ -74,6 +76,7 @@ impl Soft {
             smoothness: splat(self.smoothness),
             bound: splat(bound * bound),
             never: splat(-1.0),
+            held: splat(T::MOST / (8.0 * bound.max(self.smoothness * f64::from(self.max_iter).powi(2)).max(1.0))),
             steepest: splat(T::CUT + 1.0),
             zero: splat(0.0),
             one: splat(1.0),
@@ -88,6 +91,7 @@ struct Constants<V> {
     smoothness: V,
     bound: V,
     never: V,
+    held: V,
     steepest: V,
     zero: V,
     one: V,
@@ -109,11 +113,18 @@ pub fn soft_julia_at<T: Real>(
     let mut values = memory::zeros::<T>("points", points.len())?;
     for_each_piece(points, &mut values, executor, Batch::new, |_, points, values, batch| {
         dispatch!(level, simd => survive(simd, points, soft, batch, values));
+        for (value, _) in values.iter_mut().zip(points).filter(|(_, p)| is_nan(p)) {
+            *value = T::from_f64(f64::NAN);
+        }
     });
     Ok(values)
 }
 
-/// Gradients of `sum grad[i] * field[i]`.
+fn is_nan<T: Real>(z: &Complex<T>) -> bool {
+    z.re.to_f64().is_nan() || z.im.to_f64().is_nan()
+}
+
+/// Gradients of `sum grad[i] * field[i]`. Points whose `grad` is 0 add nothing, even NaN.
 pub fn soft_julia_vjp<T: Real>(
     grad: &[T],
     points: &[Complex<T>],
@@ -143,11 +154,15 @@ pub fn soft_julia_vjp_at<T: Real>(
         dispatch!(level, simd => differentiate(simd, points, soft, batch, tangents));
         let mut sum = [0.0; 4];
         for (i, out) in by_point.iter_mut().enumerate() {
-            let g = grad[piece * PIECE + i];
-            let [re, im, shared @ ..] = tangents[i];
-            *out = Complex { re: g * re, im: g * im };
+            let g = grad[piece * PIECE + i].to_f64();
+            if g == 0.0 {
+                continue;
+            }
+            let [re, im, shared @ ..] = if is_nan(&points[i]) { [T::from_f64(f64::NAN); 6] } else { tangents[i] };
+            let part = |d: T, most| held(g * d.to_f64(), g, most);
+            *out = Complex { re: T::from_f64(part(re, T::MOST)), im: T::from_f64(part(im, T::MOST)) };
             for (sum, d) in sum.iter_mut().zip(shared) {
-                *sum += g.to_f64() * d.to_f64();
+                *sum += part(d, MOST_ADDED);
             }
         }
         *sums[piece].lock().unwrap_or_else(PoisonError::into_inner) = sum;
@@ -209,8 +224,7 @@ fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, batch: 
         for row in (0..batch.len()).step_by(n).rev() {
             let mut z = batch.load_complex::<S>(simd, 0, row);
             let mut survival = batch.load::<S>(simd, SURVIVAL, row);
-            // Zero for numbers; NaN and infinities spread to the result.
-            let mut value = batch.load::<S>(simd, VALUE, row) + (z.re * k.zero + z.im * k.zero);
+            let mut value = batch.load::<S>(simd, VALUE, row);
             let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
             let mut steep = steps.square;
             for steep in &mut steep {
@@ -244,23 +258,31 @@ fn differentiate<S: Simd, T: Real>(
 ) {
     const BY_POINT: usize = 3;
     const BY_C: usize = 5;
-    const LOG: usize = 7;
+    const CHANGE: usize = 7;
     const SUM: usize = 13;
     let n = T::V::<S>::LEN;
     let k = soft.constants::<S, T>(simd);
     let splat = |x| T::V::<S>::splat(simd, T::from_f64(x));
-    let (tiny, most, least) = (splat(T::TINY), splat(T::TANGENT), splat(-T::TANGENT));
-    let held = |x: T::V<S>| x.max(least).min(most);
+    let power = |of: i32| splat(f64::from(of).exp2());
+    let (tiny, two, small) = (splat(T::TINY), splat(2.0), power(-2 * T::SMALL));
+    let least = k.zero - k.held;
+    let held = |x: T::V<S>| x.max(least).min(k.held);
     let first = |channel| T::from_f64(if channel == SURVIVAL || channel == BY_POINT { 1.0 } else { 0.0 });
     batch.fill(points, first);
     let take = |state: [T; 19]| std::array::from_fn(|j| state[SUM + j]);
     for age in (0..soft.max_iter).step_by(STEPS) {
         for row in (0..batch.len()).step_by(n).rev() {
             let mut z = batch.load_complex::<S>(simd, 0, row);
-            // NaN and infinities spread to the result.
-            let spread = z.re * k.zero + z.im * k.zero;
-            let steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
+            let mut steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
             batch.store_complex::<S>(0, row, z);
+            let mut lowest = k.one;
+            for j in 0..STEPS {
+                // Whatever is out there must not meet the zeros of the end.
+                let keep = |x| steps.alive[j].select(x, k.zero);
+                (steps.z[j].re, steps.z[j].im) = (keep(steps.z[j].re), keep(steps.z[j].im));
+                steps.square[j] = steps.alive[j].select(steps.square[j], k.one);
+                lowest = lowest.min(steps.square[j]);
+            }
             // Stay, the hazard's change with the smoothness and with the radius, and the latter over |z|.
             let (mut modulus, mut steep) = (steps.square, steps.square);
             for (modulus, steep) in modulus.iter_mut().zip(&mut steep) {
@@ -273,48 +295,70 @@ fn differentiate<S: Simd, T: Real>(
                 // One division for 1 - h and 1 / |z|.
                 let denominator = k.one + odds[j];
                 let both = k.one / (modulus[j] * denominator);
-                let stay = both * modulus[j];
+                let stay = steps.alive[j].select(both * modulus[j], k.zero);
                 let hazard = odds[j] * stay;
                 let rate = hazard * k.smoothness;
                 hazards[j] = [stay, hazard * (modulus[j] - k.radius), rate, rate * (both * denominator)];
             }
+            let mut double = [two; STEPS];
+            if lowest.simd_lt(small).any_true() {
+                // Iterates whose squares are no normal numbers still have a direction: it is that of a multiple.
+                // Lanes beside them keep their bits.
+                for j in 0..STEPS {
+                    let (z, low) = (steps.z[j], steps.square[j].simd_lt(small));
+                    let lower = z.re.abs().max(z.im.abs()).simd_lt(small);
+                    let scale = low.select(lower.select(power(2 * T::SMALL), power(T::SMALL)), k.one);
+                    let z = C { re: z.re * scale, im: z.im * scale };
+                    let modulus = (z.re * z.re + z.im * z.im).sqrt().max(tiny);
+                    hazards[j][3] = low.select(hazards[j][2] / modulus, hazards[j][3]);
+                    (steps.z[j], double[j]) = (z, two / scale);
+                }
+            }
             let mut survival = batch.load::<S>(simd, SURVIVAL, row);
-            // dz/dp and dz/dc.
+            // S dz/dp and S dz/dc, with the S of the iterate before.
             let mut dp = batch.load_complex::<S>(simd, BY_POINT, row);
             let mut dc = batch.load_complex::<S>(simd, BY_C, row);
-            // d log S, and the sum of dS so far.
-            let mut log: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, LOG + j, row));
-            let mut sum: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, SUM + j, row) + spread);
+            // dS, and its sum so far.
+            let mut change: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, CHANGE + j, row));
+            let mut sum: [_; 6] = std::array::from_fn(|j| batch.load::<S>(simd, SUM + j, row));
             for (j, [stay, steeper, rate, pull]) in hazards.into_iter().enumerate() {
                 let z = steps.z[j];
+                let growth = stay * double[j];
                 // z conj(dz) is |z| times the gradient of |z|, and 2 z dz the next tangent: the same four products.
                 let products = |d: C<_>| [z.re * d.re, z.im * d.im, z.re * d.im, z.im * d.re];
                 let [a, b, c, d] = products(dp);
-                log[0] -= pull * (a + b);
-                log[1] += pull * (c - d);
-                let (re, im) = (a - b, c + d);
-                dp = C { re: held(re + re), im: held(im + im) };
+                change[0] -= pull * (a + b);
+                change[1] += pull * (c - d);
+                dp = C { re: held((a - b) * growth), im: held((c + d) * growth) };
                 let [a, b, c, d] = products(dc);
-                log[2] -= pull * (a + b);
-                log[3] += pull * (c - d);
-                let (re, im) = (a - b, c + d);
-                dc = C { re: held((re + re) + k.one), im: held(im + im) };
-                log[4] += rate;
-                log[5] -= steeper;
-                survival = steps.alive[j].select(survival * stay, k.zero);
-                for (sum, log) in sum.iter_mut().zip(log) {
-                    *sum += survival * log;
+                change[2] -= pull * (a + b);
+                change[3] += pull * (c - d);
+                change[4] += survival * rate;
+                change[5] -= survival * steeper;
+                survival *= stay;
+                dc = C { re: held((a - b) * growth + survival), im: held((c + d) * growth) };
+                for (sum, change) in sum.iter_mut().zip(&mut change) {
+                    *change *= stay;
+                    *sum += *change;
                 }
             }
             batch.store::<S>(SURVIVAL, row, survival);
             batch.store_complex::<S>(BY_POINT, row, dp);
             batch.store_complex::<S>(BY_C, row, dc);
             for j in 0..6 {
-                batch.store::<S>(LOG + j, row, log[j]);
+                batch.store::<S>(CHANGE + j, row, change[j]);
                 batch.store::<S>(SUM + j, row, sum[j]);
             }
-            let stay = survival.simd_gt(k.zero).to_bitmask();
-            batch.retire(row, n, stay, |_, point, state| out[point] = take(state));
+            let mut stay = survival.simd_gt(k.zero);
+            if !stay.all_true() {
+                // A survival that has vanished can leave derivatives that grow.
+                let mut left = survival;
+                for part in [dp.re, dp.im, dc.re, dc.im].into_iter().chain(change) {
+                    left = left.max(part.abs());
+                }
+                stay = left.simd_gt(k.zero);
+            }
+            batch.retire(row, n, stay.to_bitmask(), |_, point, state| out[point] = take(state));
         }
         if batch.len() == 0 {
             break;

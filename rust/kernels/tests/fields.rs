@@ -5,7 +5,7 @@ mod naive;
 use fearless_simd::Level;
 use fractal_kernels::executor::{Rayon, Serial};
 use fractal_kernels::julia::{self, Escape};
-use fractal_kernels::potential::{potential, potential_at};
+use fractal_kernels::potential::{potential, potential_at, potential_vjp};
 use fractal_kernels::soft_julia::{Soft, soft_julia, soft_julia_at, soft_julia_vjp, soft_julia_vjp_at};
 use num_complex::Complex;
 use proptest::prelude::*;
@@ -22,6 +22,17 @@ fn levels() -> Vec<Level> {
 /// Points over the plane; the number is no multiple of any vector.
 fn plane() -> Vec<Complex<f64>> {
     (0..1_237).map(|i| Complex::new(f64::from(i % 43) / 13.0 - 1.6, f64::from(i / 43) / 9.0 - 1.5)).collect()
+}
+
+/// The plane with points of all sizes among the others, down to where squares vanish and up to infinity.
+fn plane_of_all_sizes() -> Vec<Complex<f64>> {
+    let sizes = [0.0, 5e-324, 1e-200, 1e-150, 1e-30, 1e-17, 1e15, 1e30, 1.6e154, 1e308, f64::INFINITY];
+    let odd = |(i, p): (usize, Complex<f64>)| match sizes.get(i % 37) {
+        Some(&size) => Complex::new(size, p.im),
+        None if i % 41 == 0 => Complex::new(p.re * 1e-160, p.im * 1e-160),
+        None => p,
+    };
+    plane().into_iter().enumerate().map(odd).collect()
 }
 
 fn narrow(points: &[Complex<f64>]) -> Vec<Complex<f32>> {
@@ -125,7 +136,7 @@ proptest! {
 #[test]
 fn every_level_and_thread_count_gives_the_same_bits() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-    let points = plane();
+    let points = plane_of_all_sizes();
     let grad: Vec<f64> = (0..points.len()).map(|i| (i as f64).sin()).collect();
     let c = Complex::new(-0.7, 0.27);
     let (escape, soft) =
@@ -136,6 +147,8 @@ fn every_level_and_thread_count_gives_the_same_bits() {
         soft_julia_at(first, &points, soft, &Serial).unwrap(),
         soft_julia_vjp_at(first, &grad, &points, soft, &Serial).unwrap(),
         potential_at(first, &points, c, 64, &Serial).unwrap(),
+        potential_vjp(&grad, &points, c, 64, &Serial).unwrap(),
+        julia::julia_vjp(&grad, &points, c, escape, &Serial).unwrap(),
     );
     for level in levels() {
         let run = Rayon(&pool);
@@ -144,6 +157,8 @@ fn every_level_and_thread_count_gives_the_same_bits() {
             soft_julia_at(level, &points, soft, &run).unwrap(),
             soft_julia_vjp_at(level, &grad, &points, soft, &run).unwrap(),
             potential_at(level, &points, c, 64, &run).unwrap(),
+            potential_vjp(&grad, &points, c, 64, &run).unwrap(),
+            julia::julia_vjp(&grad, &points, c, escape, &run).unwrap(),
         );
         assert_eq!(got, expected, "{level:?}");
     }
@@ -175,7 +190,7 @@ fn whole_count_of_many_points_equals_its_twin_at_every_level() {
 
 #[test]
 fn every_level_gives_the_same_bits_in_f32() {
-    let points = narrow(&plane());
+    let points = narrow(&plane_of_all_sizes());
     let grad: Vec<f32> = (0..points.len()).map(|i| (i as f32).cos()).collect();
     let soft = Soft { c: Complex::new(-0.7, 0.27), max_iter: 64, radius: 2.0, smoothness: 2.0 };
     let expected = soft_julia_at(Level::baseline(), &points, soft, &Serial).unwrap();
@@ -185,7 +200,7 @@ fn every_level_gives_the_same_bits_in_f32() {
         assert_eq!(soft_julia_vjp_at(level, &grad, &points, soft, &Serial).unwrap(), gradients, "{level:?}");
     }
     let wide = soft_julia(&plane(), Soft { max_iter: 6, ..soft }, &Serial).unwrap();
-    let short = soft_julia(&points, Soft { max_iter: 6, ..soft }, &Serial).unwrap();
+    let short = soft_julia(&narrow(&plane()), Soft { max_iter: 6, ..soft }, &Serial).unwrap();
     for (a, b) in short.iter().zip(&wide) {
         assert!((f64::from(*a) - b).abs() < 1e-3, "{a} and {b}");
     }

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::pedantic)]
 
 use fractal_kernels::attention::{
-    Call, Gradients, Keys, Level, Problem, Saved, Storage, View, backward, forward, levels,
+    Call, Gradients, Keys, Level, LogSums, Problem, Saved, Storage, View, backward, forward, levels,
 };
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
@@ -52,16 +52,18 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
     let results = [false, true].map(|widened| {
         let call = || Call { problem: problem.clone(), keys: Keys::Set(&planned), edge_bias: None };
         let (mut out, mut lse) = (vec![T::default(); size(shape)], vec![0.0; size(shape) / shape[3]]);
+        let mut rest = lse.clone();
         if widened {
-            call().forward(level, &Serial, &mut out, &mut lse).unwrap();
+            call().forward(level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) }).unwrap();
         } else {
-            forward(&problem, &plan, level, &Serial, &mut out, &mut lse).unwrap();
+            forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
+                .unwrap();
         }
         let zeros = |s| vec![T::default(); size(s)];
         let (mut dq, mut dk, mut dv) = (zeros(shape), zeros(keys), zeros(keys));
         let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None };
         let (o, d) = (View::contiguous(&out, shape), View::contiguous(&dout, shape));
-        let saved = Saved { out: o, lse: &lse, dout: d, dlse: None };
+        let saved = Saved { out: o, lse: &lse, rest: &rest, dout: d, dlse: None };
         if widened {
             call().backward(level, &Serial, saved, gradients).unwrap();
         } else {

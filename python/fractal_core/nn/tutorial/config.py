@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
-from fractal_core._arguments import flag, integer
+from fractal_core._arguments import complex_number, flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError
 
 __all__ = ["FractalConfig"]
@@ -70,7 +70,7 @@ class FractalConfig:
         c = cast("object", self.julia_c)
         if isinstance(c, bool) or not isinstance(c, (int, float, complex)):
             raise DTypeError("julia_c", repr(c), "a number")
-        c = complex(c)
+        c = complex_number("julia_c", c)
         if not (abs(c.real) <= 2 and abs(c.imag) <= 2):
             raise InvalidArgumentError("julia_c", c, "real and imaginary part from -2 to 2")
         object.__setattr__(self, "julia_c", c)

@@ -4,6 +4,7 @@ use super::backward::{Gradients, Saved, check};
 use super::element::Storage;
 use super::forward::{check_outputs, forward_one};
 use super::lists::{KeyLists, backward_lists, forward_lists};
+use super::log_sums::LogSums;
 use super::problem::{EdgeBias, Problem};
 use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
@@ -48,19 +49,25 @@ impl<'a, T: Storage> Call<'a, T> {
         }
     }
 
-    /// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous. One query needs no plan.
-    pub fn forward(self, level: Level, executor: &dyn Executor, out: &mut [T], lse: &mut [T::Acc]) -> Result<()> {
+    /// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous. One query needs no plan.
+    pub fn forward(
+        self,
+        level: Level,
+        executor: &dyn Executor,
+        out: &mut [T],
+        logs: LogSums<'_, T::Acc>,
+    ) -> Result<()> {
         match self.keys {
             Keys::Set(set) if set.set().n_queries() == 1 && self.edge_bias.is_none() => {
                 let keys = memory::collected("index_set", set.set().row(0))?;
-                forward_one(&self.problem, &keys, set.set().n_keys(), level, executor, out, lse)
+                forward_one(&self.problem, &keys, set.set().n_keys(), level, executor, out, logs)
             }
             Keys::Set(set) => {
                 let (problem, plan) = self.planned(set, executor)?;
-                check_outputs(&problem, out, lse)?;
-                forward_widened(&problem, plan, problem.pairs(), level, executor, out, lse)
+                check_outputs(&problem, out, &logs)?;
+                forward_widened(&problem, plan, problem.pairs(), level, executor, out, logs)
             }
-            Keys::Lists(lists) => forward_lists(&self.without_pairs()?, lists, level, executor, out, lse),
+            Keys::Lists(lists) => forward_lists(&self.without_pairs()?, lists, level, executor, out, logs),
         }
     }
 

@@ -4,6 +4,7 @@ use super::kept::Kept;
 use bytemuck::Zeroable;
 use fearless_simd::{Simd, f32x16, f64x8, prelude::*};
 use half::slice::HalfFloatSliceExt;
+use std::f32::consts::{LN_2, LOG2_E};
 
 /// A type that attention is computed in: `f32` or `f64`.
 pub trait Real: SimdFloatElement + Storage<Acc = Self> + PartialOrd + Zeroable
@@ -24,33 +25,35 @@ where
     fn from_f64(x: f64) -> Self;
     /// Widens to `f64`.
     fn to_f64(self) -> f64;
-    /// 2 to the power of each lane, which is at most 1; for `f32` relative error 2e-7, exactly 0 below −126, for `f64`
+    /// e to the power of each lane, which is at most 1; for `f32` relative error 4e-7, exactly 0 below −87.3, for `f64`
     /// the library's.
-    fn exp2<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
-    /// [`Self::exp2`] of a native vector.
-    fn exp2_native<S: Simd>(simd: S, x: Self::N<S>) -> Self::N<S>;
+    ///
+    /// Not 2 to the power of scores times log₂ e: that product rounds large scores and overflows near the largest.
+    fn exp<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
+    /// [`Self::exp`] of a native vector.
+    fn exp_native<S: Simd>(simd: S, x: Self::N<S>) -> Self::N<S>;
     /// The (p, ds) pairs of the last backward pass, for the next one to write over.
     fn kept_pairs() -> &'static Kept<[Self; 2]>;
 }
 
-/// A polynomial of the fraction, with the whole part added to its exponent bits.
-macro_rules! exp2_f32 {
+/// A polynomial of what is left of a whole power of 2, which is added to its exponent bits.
+macro_rules! exp_f32 {
     ($simd:ident, $x:ident, $v:ty) => {{
-        // 2^f on [-1/2, 1/2], exact at 0; relative error 1e-7 before rounding.
-        const P: [f32; 6] = [1.0, std::f32::consts::LN_2, 0.240_222_83, 0.055_505_585, 0.009_669_691, 0.001_330_059_4];
+        // e^r for |r| <= ln 2 / 2, exact at 0; relative error 1e-7 before rounding.
+        const P: [f32; 6] = [1.0, 1.0, 0.49999235, 0.1666711, 0.041890038, 0.008312731];
         // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
         const SHIFT: f32 = 12_582_912.0;
         let splat = |c| <$v>::splat($simd, c);
         // A comparison and not `max`, so that NaN stays NaN.
-        let gone = $x.simd_lt(splat(-126.0));
-        let shifted = $x + splat(SHIFT);
-        let f = $x - (shifted - splat(SHIFT));
+        let gone = $x.simd_lt(splat(-126.0 * LN_2));
+        let shifted = $x.mul_add(splat(LOG2_E), splat(SHIFT));
+        let r = (shifted - splat(SHIFT)).mul_add(splat(-LN_2), $x);
         let mut p = splat(P[5]);
-        p = p.mul_add(f, splat(P[4]));
-        p = p.mul_add(f, splat(P[3]));
-        p = p.mul_add(f, splat(P[2]));
-        p = p.mul_add(f, splat(P[1]));
-        p = p.mul_add(f, splat(P[0]));
+        p = p.mul_add(r, splat(P[4]));
+        p = p.mul_add(r, splat(P[3]));
+        p = p.mul_add(r, splat(P[2]));
+        p = p.mul_add(r, splat(P[1]));
+        p = p.mul_add(r, splat(P[0]));
         gone.select(splat(0.0), <$v>::from_bits((shifted.to_bits() << 23) + p.to_bits()))
     }};
 }
@@ -70,13 +73,13 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn exp2<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-        exp2_f32!(simd, x, f32x16<S>)
+    fn exp<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
+        exp_f32!(simd, x, f32x16<S>)
     }
 
     #[inline(always)]
-    fn exp2_native<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-        exp2_f32!(simd, x, S::f32s)
+    fn exp_native<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        exp_f32!(simd, x, S::f32s)
     }
 
     fn kept_pairs() -> &'static Kept<[Self; 2]> {
@@ -100,13 +103,13 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn exp2<S: Simd>(simd: S, x: f64x8<S>) -> f64x8<S> {
-        f64x8::from_fn(simd, |i| x[i].exp2())
+    fn exp<S: Simd>(simd: S, x: f64x8<S>) -> f64x8<S> {
+        f64x8::from_fn(simd, |i| x[i].exp())
     }
 
     #[inline(always)]
-    fn exp2_native<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
-        S::f64s::from_fn(simd, |i| x[i].exp2())
+    fn exp_native<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
+        S::f64s::from_fn(simd, |i| x[i].exp())
     }
 
     fn kept_pairs() -> &'static Kept<[Self; 2]> {

@@ -73,29 +73,28 @@ impl<'a, A: Real> Blocks<'a, A> {
     fn dots_of<S: Simd, const N: usize>(&self, simd: S, q: &[A], keys: &[u32; N]) -> A::N<S> {
         let mut sums = [A::N::<S>::splat(simd, A::default()); N];
         for (at, q) in q.as_chunks::<WIDTH>().0.iter().enumerate().take(self.count) {
-            // Eight rows at a time: their addresses stay in registers.
-            let mut products = [A::N::<S>::splat(simd, A::default()); N];
-            for (products, keys) in products.as_chunks_mut::<8>().0.iter_mut().zip(keys.as_chunks::<8>().0) {
-                *products = self.products(simd, q, keys, at);
+            // Eight rows at a time: their addresses stay in registers. Block after block is added to the same sums, in
+            // the order of `micro::dots`: the backward pass must find the very scores of the forward pass.
+            for (sums, keys) in sums.as_chunks_mut::<8>().0.iter_mut().zip(keys.as_chunks::<8>().0) {
+                *sums = self.add_products(simd, *sums, q, keys, at);
             }
-            for (product, key) in products.as_chunks_mut::<8>().1.iter_mut().zip(keys.as_chunks::<8>().1) {
-                [*product] = self.products(simd, q, &[*key], at);
-            }
-            if at == 0 {
-                sums = products;
-            } else {
-                for n in 0..N {
-                    sums[n] += products[n];
-                }
+            for (sum, key) in sums.as_chunks_mut::<8>().1.iter_mut().zip(keys.as_chunks::<8>().1) {
+                [*sum] = self.add_products(simd, [*sum], q, &[*key], at);
             }
         }
         fold_all::<S, A, N>(sums)
     }
 
-    /// Products of a block of `q` with those of some rows, summed lane by lane.
+    /// Adds the products of a block of `q` with those of some rows, lane by lane.
     #[inline(always)]
-    fn products<S: Simd, const N: usize>(&self, simd: S, q: &[A; WIDTH], keys: &[u32; N], at: usize) -> [A::N<S>; N] {
-        let mut sums = [A::N::<S>::splat(simd, A::default()); N];
+    fn add_products<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        mut sums: [A::N<S>; N],
+        q: &[A; WIDTH],
+        keys: &[u32; N],
+        at: usize,
+    ) -> [A::N<S>; N] {
         let lanes = A::N::<S>::LEN;
         let mut rows = [q; N];
         for n in 0..N {

@@ -2,11 +2,10 @@
 
 use super::dropout::Draw;
 use super::element::{Real, Storage};
-use super::problem::Problem;
+use super::problem::{KeyBias, Problem};
 use crate::memory::{self, OrLeave};
-use std::f64::consts::LOG2_E;
 
-/// One head's coordinates, and its biases in base 2 and in the plan's order.
+/// One head's coordinates, and its biases in the plan's order.
 #[derive(Debug)]
 pub(crate) struct HeadContext<A> {
     pub(crate) batch: usize,
@@ -23,9 +22,8 @@ pub(crate) struct HeadContext<A> {
 impl<A: Real> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
         let n_keys = problem.k.shape[2];
-        let base2 = |x: A| A::from_f64(x.to_f64() * LOG2_E);
-        let scaled = |row: &[A]| memory::collected("bias", row.iter().map(|&x| base2(x))).or_leave();
-        let bias = problem.key_bias.map(|b| scaled(b.row(batch, head, n_keys)));
+        let row = |b: KeyBias<'_, A>| memory::collected("bias", b.row(batch, head, n_keys).iter().copied()).or_leave();
+        let bias = problem.key_bias.map(row);
         let key_bias = match problem.key_padding {
             None => bias,
             Some(padding) => {
@@ -42,7 +40,7 @@ impl<A: Real> HeadContext<A> {
             key_bias,
             pair_bias: problem.edge_bias.map(|b| {
                 let row = head.min(b.heads - 1) * b.map.pairs();
-                let values = b.map.edges.iter().map(|&e| base2(b.values[row + e as usize]));
+                let values = b.map.edges.iter().map(|&e| b.values[row + e as usize]);
                 memory::collected("edge_bias", values).or_leave()
             }),
             tile_pairs: problem.edge_bias.map_or(0, |b| b.map.tile_pairs()),

@@ -3,6 +3,7 @@
 use super::backward::{Gradients, Saved, check};
 use super::element::Storage;
 use super::forward::check_outputs;
+use super::log_sums::LogSums;
 use super::problem::Problem;
 use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
@@ -94,14 +95,14 @@ pub(super) fn forward_lists<T: Storage>(
     level: Level,
     executor: &dyn Executor,
     out: &mut [T],
-    lse: &mut [T::Acc],
+    mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, lse)?;
-    let (out_step, lse_step) = (out.len() / problem.pairs().len(), lse.len() / problem.pairs().len());
+    check_outputs(problem, out, &logs)?;
+    let (out_step, row_step) = (out.len() / problem.pairs().len(), logs.lse.len() / problem.pairs().len());
     for (pairs, plan) in lists.plans(problem, executor)? {
         let out = &mut out[pairs.start * out_step..pairs.end * out_step];
-        let lse = &mut lse[pairs.start * lse_step..pairs.end * lse_step];
-        forward_widened(problem, &plan, pairs, level, executor, out, lse)?;
+        let logs = logs.part(pairs.start * row_step..pairs.end * row_step);
+        forward_widened(problem, &plan, pairs, level, executor, out, logs)?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod gather;
 mod head;
 mod kept;
 mod lists;
+mod log_sums;
 mod micro;
 mod problem;
 pub mod reference;
@@ -28,6 +29,7 @@ pub use element::{Real, Storage};
 pub use fearless_simd::Level;
 pub use forward::forward;
 pub use lists::{KeyLists, ListValues};
+pub use log_sums::LogSums;
 pub use problem::{Dropout, EdgeBias, KeyBias, Problem, View};
 
 /// The SIMD levels that this machine can run, best first, each with its name.

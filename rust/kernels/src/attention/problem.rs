@@ -157,9 +157,9 @@ impl<T: Storage> Problem<'_, T> {
         (self.q.shape[3], self.v.shape[3])
     }
 
-    /// `scale` for base-2 exponentials.
-    pub(crate) fn scale2(&self) -> T::Acc {
-        T::Acc::from_f64(self.scale * std::f64::consts::LOG2_E)
+    /// The factor on the dot products, as computed with.
+    pub(crate) fn scale(&self) -> T::Acc {
+        T::Acc::from_f64(self.scale)
     }
 
     /// Refuses what the kernels could not run with the plan.

@@ -29,6 +29,13 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
+/// The greatest logit, and the sum of the exponentials of what the others lie below it; `None` where there is no key.
+fn max_and_sum(logits: &[(usize, f64)]) -> Option<(f64, f64)> {
+    let max = logits.iter().map(|l| l.1).fold(f64::NEG_INFINITY, f64::max);
+    let hidden = max == f64::NEG_INFINITY && !logits.iter().any(|l| l.1.is_nan());
+    (!hidden).then(|| (max, logits.iter().map(|l| (l.1 - max).exp()).sum()))
+}
+
 impl Head<'_> {
     fn logits(&self, set: &IndexSet, query: usize, first_edge: usize) -> Vec<(usize, f64)> {
         let q = &self.q[query * self.d..][..self.d];
@@ -52,11 +59,7 @@ impl Head<'_> {
         for query in 0..set.n_queries() {
             let logits = self.logits(set, query, edge);
             edge += logits.len();
-            let max = logits.iter().map(|l| l.1).fold(f64::NEG_INFINITY, f64::max);
-            if max == f64::NEG_INFINITY && !logits.iter().any(|l| l.1.is_nan()) {
-                continue;
-            }
-            let sum: f64 = logits.iter().map(|l| (l.1 - max).exp()).sum();
+            let Some((max, sum)) = max_and_sum(&logits) else { continue };
             lse[query] = max + sum.ln();
             for &(key, s) in &logits {
                 let p = (s - max).exp() / sum;
@@ -70,7 +73,7 @@ impl Head<'_> {
 
     /// Gradients of q, k, v, the key bias and the edge bias for the gradients of the output and of lse.
     pub fn backward(&self, set: &IndexSet, dout: &[f64], dlse: Option<&[f64]>) -> Gradients {
-        let (out, lse) = self.forward(set);
+        let (out, _) = self.forward(set);
         let mut g = Gradients {
             q: vec![0.0; self.q.len()],
             k: vec![0.0; self.k.len()],
@@ -81,10 +84,11 @@ impl Head<'_> {
         let mut edge = 0;
         for query in 0..set.n_queries() {
             let logits = self.logits(set, query, edge);
+            let (max, sum) = max_and_sum(&logits).unwrap_or((0.0, 1.0));
             let go = &dout[query * self.dv..][..self.dv];
             let delta = dot(go, &out[query * self.dv..][..self.dv]) - dlse.map_or(0.0, |d| d[query]);
             for (slot, &(key, s)) in logits.iter().enumerate() {
-                let p = if s == f64::NEG_INFINITY { 0.0 } else { (s - lse[query]).exp() };
+                let p = if s == f64::NEG_INFINITY { 0.0 } else { (s - max).exp() / sum };
                 let dp = dot(go, &self.v[key * self.dv..][..self.dv]);
                 let ds = p * (dp - delta);
                 for c in 0..self.dv {

@@ -220,18 +220,16 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
     }
 }
 
-/// Adds the biases of row keys and of their pairs.
+/// Adds the biases of row keys and of their pairs; the two first to each other, as in [`biased`], so that large ones that
+/// cancel leave the score.
 #[inline(always)]
 pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], pairs: &[usize], s: &mut [T::Acc]) {
-    if let Some(bias) = &head.key_bias {
-        for (s, &key) in s.iter_mut().zip(keys) {
-            *s += bias[key as usize];
+    for (i, (s, &key)) in s.iter_mut().zip(keys).enumerate() {
+        let mut bias = head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[key as usize]);
+        if let Some(of_pairs) = &head.pair_bias {
+            bias += of_pairs[head.tile_pairs + pairs[i]];
         }
-    }
-    if let Some(bias) = &head.pair_bias {
-        for (s, &pair) in s.iter_mut().zip(pairs) {
-            *s += bias[head.tile_pairs + pair];
-        }
+        *s += bias;
     }
 }
 

@@ -4,6 +4,7 @@
 use super::backward::{Gradients, Saved, run_pairs as run_backward};
 use super::element::Storage;
 use super::forward::run_pairs as run_forward;
+use super::log_sums::LogSums;
 use super::problem::{Problem, View};
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
@@ -111,21 +112,21 @@ pub(super) fn forward_widened<T: Storage>(
     level: Level,
     executor: &dyn Executor,
     out: &mut [T],
-    lse: &mut [T::Acc],
+    mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
     problem.check(plan)?;
     if !widens(problem, plan) {
-        run_forward(problem, plan, pairs, level, executor, out, lse);
+        run_forward(problem, plan, pairs, level, executor, out, logs);
         return Ok(());
     }
     let (mut inputs, mut wide) = (Inputs::default(), Vec::new());
-    let steps = [out.len() / pairs.len(), lse.len() / pairs.len()];
+    let steps = [out.len() / pairs.len(), logs.lse.len() / pairs.len()];
     for part in parts(problem, pairs.clone(), 2) {
         let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
         let out = &mut out[of(steps[0])];
         memory::resize("q, k, v", &mut wide, out.len(), T::Acc::default())?;
         let problem = inputs.widen(problem, &part, executor);
-        run_forward(&problem, plan, part.clone(), level, executor, &mut wide, &mut lse[of(steps[1])]);
+        run_forward(&problem, plan, part.clone(), level, executor, &mut wide, logs.part(of(steps[1])));
         narrow(&wide, executor, out);
     }
     Ok(())
@@ -159,6 +160,7 @@ pub(super) fn backward_widened<T: Storage>(
             out: widen(saved.out, heads.clone(), &mut out, executor),
             dout: widen(saved.dout, heads, &mut dout, executor),
             lse: saved.lse,
+            rest: saved.rest,
             dlse: saved.dlse,
         };
         let wide = Gradients {

@@ -3,7 +3,8 @@
 use crate::inputs::{Case, Inputs, Random, sets};
 use fractal_kernels::attention::reference::Head;
 use fractal_kernels::attention::{
-    Dropout, EdgeBias, EdgeMap, Gradients, KeyBias, Level, Problem, Real, Saved, Storage, View, backward, forward,
+    Dropout, EdgeBias, EdgeMap, Gradients, KeyBias, Level, LogSums, Problem, Real, Saved, Storage, View, backward,
+    forward,
 };
 use fractal_kernels::executor::Executor;
 use fractal_kernels::index_set::{Form, IndexSet};
@@ -94,11 +95,13 @@ pub(crate) fn run<T: Storage>(
     };
     let mut out = vec![T::default(); dout.len()];
     let mut lse = vec![T::Acc::default(); case.batch * case.heads * n];
-    forward(&problem, &plan, level, executor, &mut out, &mut lse).unwrap();
+    let mut rest = lse.clone();
+    forward(&problem, &plan, level, executor, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) }).unwrap();
     let shape = [case.batch, case.heads, n, case.dv];
     let saved = Saved {
         out: View::contiguous(&out, shape),
         lse: &lse,
+        rest: &rest,
         dout: View::contiguous(&dout, shape),
         dlse: Some(&dlse),
     };

@@ -43,7 +43,7 @@ pub(super) fn sweep_keys<S: Simd, T: Storage>(
             simd.vectorize(
                 #[inline(always)]
                 || {
-                    let scale = T::Acc::from_f64(problem.scale);
+                    let scale = problem.scale();
                     add_pairs(simd, scale, [&mut queries, &mut douts], &lanes, row_pairs, own, g, first - places.start);
                 },
             );

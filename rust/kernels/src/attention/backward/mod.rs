@@ -40,6 +40,8 @@ pub struct Saved<'a, T: Storage> {
     pub out: View<'a, T>,
     /// Log-sum-exp `(B, H, Nq)`, contiguous.
     pub lse: &'a [T::Acc],
+    /// What rounding took from it, in the same shape.
+    pub rest: &'a [T::Acc],
     /// Gradient of the output.
     pub dout: View<'a, T>,
     /// Gradient of lse `(B, H, Nq)`, contiguous.
@@ -99,7 +101,7 @@ pub(super) fn check<T: Storage>(
             return Err(KernelError::shape(name, format!("shape {:?}", view.shape), format!("{shape:?}")));
         }
     }
-    for (name, given) in [("lse", Some(saved.lse)), ("dlse", saved.dlse)] {
+    for (name, given) in [("lse", Some(saved.lse)), ("lse_rest", Some(saved.rest)), ("dlse", saved.dlse)] {
         if given.is_some_and(|x| x.len() != batch * heads * n) {
             return Err(KernelError::shape(name, "another length", format!("{:?}", [batch, heads, n])));
         }

@@ -73,7 +73,7 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) inputs: Inputs<'p, T>,
     pub(super) keys: Panel<'p, T>,
     pub(super) values: Panel<'p, T>,
-    /// The tile's queries, scaled for base-2 exponentials, and output gradients: as columns and as rows.
+    /// The tile's queries, scaled, and output gradients: as columns and as rows.
     pub(super) qt: Aligned<T::Acc>,
     pub(super) dot: Aligned<T::Acc>,
     pub(super) q_rows: Aligned<T::Acc>,
@@ -83,8 +83,9 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) fresh: bool,
     /// ds of a block of the tile's keys.
     pub(super) ds: Aligned<T::Acc>,
-    /// lse in base 2, +∞ where there is none; delta − dlse.
+    /// lse, +∞ where there is none, and what rounding took from it; delta − dlse.
     pub(super) lse: [T::Acc; TILE],
+    pub(super) rest: [T::Acc; TILE],
     pub(super) delta: [T::Acc; TILE],
     pub(super) block: TileKeys,
     pub(super) lanes: LaneKeys,
@@ -129,6 +130,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             fresh: true,
             ds: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
             lse: [zero; TILE],
+            rest: [zero; TILE],
             delta: [zero; TILE],
             block: TileKeys::default(),
             lanes: LaneKeys::default(),
@@ -186,7 +188,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         let (plan, saved, n) = (self.plan, self.saved, self.plan.lanes(tile));
         let rows = || (0..n).map(|lane| plan.query(tile, lane));
         let queries = self.inputs.queries.gather(rows());
-        transpose(simd, queries, self.problem.scale2(), self.qt.lanes_mut());
+        transpose(simd, queries, self.problem.scale(), self.qt.lanes_mut());
         copy_tile(queries, &mut self.q_rows);
         let douts = self.inputs.douts.gather(rows());
         transpose(simd, douts, T::Acc::ONE, self.dot.lanes_mut());
@@ -200,8 +202,9 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             let at = first + plan.query(tile, lane);
             let lse = saved.lse[at];
             if lse != T::Acc::NEG_INFINITY {
-                self.lse[lane] = T::Acc::from_f64(lse.to_f64() * std::f64::consts::LOG2_E);
+                self.lse[lane] = lse;
             }
+            self.rest[lane] = saved.rest[at];
             let out = &outs.data[outs.starts[lane]..][..width];
             let delta = dot::<S, T::Acc>(simd, &self.dout_rows[lane * width..][..width], out);
             self.delta[lane] = delta - saved.dlse.map_or(T::Acc::default(), |d| d[at]);

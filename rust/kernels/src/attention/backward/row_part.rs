@@ -20,15 +20,15 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         tile: usize,
     ) {
         let (d, dv) = (self.qt.len() / TILE, self.dot.len() / TILE);
-        let scale = T::Acc::from_f64(self.problem.scale);
-        let scale2 = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
+        let scale = self.problem.scale();
+        let factor = <T::Acc as Real>::N::<S>::splat(simd, scale);
         let (mut k, mut v) = ([0; ND], [0; ND]);
         for at in (0..self.lanes.longest()).step_by(ND) {
             for lane in 0..self.lanes.count() {
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
                 let (keys, values) = (self.keys.fetch(list, &mut k), self.values.fetch(list, &mut v));
                 let pairs = self.lanes.pairs(lane, at, list.len());
-                let mut s = dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * scale2;
+                let mut s = dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * factor;
                 if head.biased() || list.len() < ND {
                     let mut lanes = [T::Acc::default(); ND];
                     s.store_slice(&mut lanes);
@@ -37,7 +37,8 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     s = <T::Acc as Real>::N::<S>::from_slice(simd, &lanes);
                 }
                 let lse = <T::Acc as Real>::N::<S>::splat(simd, self.lse[lane]);
-                let weight = T::Acc::exp2_native(simd, s - lse);
+                let rest = <T::Acc as Real>::N::<S>::splat(simd, self.rest[lane]);
+                let weight = T::Acc::exp_native(simd, (s - lse) - rest);
                 let mut dp = dots::<S, T::Acc, ND>(simd, &self.dout_rows[lane * dv..][..dv], values, &v);
                 let mut p = weight;
                 if let Some(draw) = &head.draw {

@@ -35,8 +35,8 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let s = scores::<S, T::Acc, NK, NQ>(simd, keys, first, self.qt.lanes());
                 let dp = scores::<S, T::Acc, NK, NQ>(simd, values, first, self.dot.lanes());
                 let ds = &mut self.ds.lanes_mut()[first..first + NK];
-                let known =
-                    Known { plan: self.plan, tile, head, block: &self.block, lse: &self.lse, delta: &self.delta };
+                let (lse, rest, delta) = (&self.lse, &self.rest, &self.delta);
+                let known = Known { plan: self.plan, tile, head, block: &self.block, lse, rest, delta };
                 let pair_before = pair;
                 known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, &mut p.0, ds, &mut pair);
                 if task.wants_biases() {
@@ -46,7 +46,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                         task.add_bias(g, place(self.chunks, &self.own, &self.slots, key), mask, &ds[i], &mut pair);
                     }
                 }
-                scale_lanes::<S, T::Acc, NQ>(simd, ds, T::Acc::from_f64(self.problem.scale));
+                scale_lanes::<S, T::Acc, NQ>(simd, ds, self.problem.scale());
                 for (four, (p, ds)) in p.0.as_chunks::<4>().0.iter().zip(ds.as_chunks::<4>().0).enumerate() {
                     let at = first + 4 * four;
                     let masks = &self.block.masks[at..at + 4];
@@ -84,11 +84,12 @@ struct Known<'a, A> {
     head: &'a HeadContext<A>,
     block: &'a TileKeys,
     lse: &'a [A; TILE],
+    rest: &'a [A; TILE],
     delta: &'a [A; TILE],
 }
 
 impl<A: Real> Known<'_, A> {
-    /// `p = exp2(s − lse)` and `ds = p (dp − delta)`, of `NK` keys from `first` on.
+    /// `p = exp(s − lse)` and `ds = p (dp − delta)`, of `NK` keys from `first` on.
     #[inline(always)]
     fn differentiate<S: Simd, T: Storage<Acc = A>, const NK: usize, const NQ: usize>(
         &self,
@@ -101,6 +102,7 @@ impl<A: Real> Known<'_, A> {
         pair: &mut usize,
     ) {
         let lse = load_lanes::<S, A, NQ>(simd, self.lse);
+        let rest = load_lanes::<S, A, NQ>(simd, self.rest);
         let delta = load_lanes::<S, A, NQ>(simd, self.delta);
         for i in 0..NK {
             if self.head.biased() {
@@ -108,7 +110,7 @@ impl<A: Real> Known<'_, A> {
             }
             hide::<S, A, NQ>(simd, &mut s[i], self.block.masks[first + i]);
             for n in 0..NQ {
-                s[i][n] = A::exp2(simd, s[i][n] - lse[n]);
+                s[i][n] = A::exp(simd, (s[i][n] - lse[n]) - rest[n]);
             }
             let mut weight = s[i];
             if let Some(draw) = &self.head.draw {

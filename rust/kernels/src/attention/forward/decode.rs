@@ -5,9 +5,9 @@
 //! key) is left out.
 
 use super::HEADS;
-use super::softmax::log_sum;
 use crate::attention::dropout::Draw;
 use crate::attention::element::{Real, Storage};
+use crate::attention::log_sums::{LogSum, LogSums};
 use crate::attention::micro::{add_rows, dots, scale_row};
 use crate::attention::problem::Problem;
 use crate::attention::rows::Panel;
@@ -15,11 +15,10 @@ use crate::attention::scratch::{Aligned, hide_rest, padded};
 use crate::executor::Executor;
 use crate::memory::{self, OrLeave};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
-use std::f64::consts::LOG2_E;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Fills `out (pairs, group, Dv)` and `lse (pairs, group)` of some (batch, key head) pairs, each with the one query that
+/// Fills `out (pairs, group, Dv)` and `logs (pairs, group)` of some (batch, key head) pairs, each with the one query that
 /// attends to `keys`. The problem was checked.
 pub(super) fn decode<T: Storage>(
     problem: &Problem<'_, T>,
@@ -28,14 +27,14 @@ pub(super) fn decode<T: Storage>(
     level: Level,
     executor: &dyn Executor,
     out: &mut [T],
-    lse: &mut [T::Acc],
+    logs: LogSums<'_, T::Acc>,
 ) {
     let (group, width, kv_heads) = (problem.group(), problem.widths().1, problem.heads().2);
-    let mut tasks = memory::with_capacity("q, k, v", lse.len()).or_leave();
-    for (pair, (out, lse)) in pairs.zip(out.chunks_exact_mut(group * width).zip(lse.chunks_exact_mut(group))) {
-        for (part, (out, lse)) in out.chunks_mut(HEADS * width).zip(lse.chunks_mut(HEADS)).enumerate() {
+    let mut tasks = memory::with_capacity("q, k, v", logs.lse.len()).or_leave();
+    for (pair, (out, logs)) in pairs.zip(out.chunks_exact_mut(group * width).zip(logs.chunks(group))) {
+        for (part, (out, logs)) in out.chunks_mut(HEADS * width).zip(logs.chunks(HEADS)).enumerate() {
             let head = pair % kv_heads * group + part * HEADS;
-            tasks.push(Mutex::new(Task { problem, keys, batch: pair / kv_heads, head, out, lse }));
+            tasks.push(Mutex::new(Task { problem, keys, batch: pair / kv_heads, head, out, logs }));
         }
     }
     executor.run(tasks.len(), &|task| {
@@ -53,7 +52,7 @@ struct Task<'a, T: Storage> {
     head: usize,
     /// One row a head.
     out: &'a mut [T],
-    lse: &'a mut [T::Acc],
+    logs: LogSums<'a, T::Acc>,
 }
 
 impl<T: Storage> Task<'_, T> {
@@ -75,14 +74,15 @@ impl<T: Storage> Task<'_, T> {
     fn run<S: Simd, const ND: usize, const NC: usize>(&mut self, simd: S) {
         if self.keys.is_empty() {
             self.out.fill(T::default());
-            return self.lse.fill(T::Acc::NEG_INFINITY);
+            return (0..self.logs.lse.len())
+                .for_each(|i| self.logs.set(i, LogSum::new(T::Acc::default(), T::Acc::default())));
         }
         let key_head = self.head / self.problem.group();
         let (mut keys, mut values) = (Panel::new(self.problem.k), Panel::new(self.problem.v));
         keys.select(self.batch, key_head);
         values.select(self.batch, key_head);
         let length = self.keys.len().next_multiple_of(ND);
-        let mut weights = Aligned::zeros(self.lse.len() * length);
+        let mut weights = Aligned::zeros(self.logs.lse.len() * length);
         self.score::<S, ND>(simd, &mut keys, &mut weights);
         for (i, weights) in weights.chunks_exact_mut(length).enumerate() {
             self.weigh(simd, i, weights);
@@ -90,16 +90,16 @@ impl<T: Storage> Task<'_, T> {
         self.sum::<S, ND, NC>(simd, &mut values, &weights);
     }
 
-    /// Base-2 scores of all keys, a row a head; −∞ past the last one.
+    /// Scores of all keys, a row a head; −∞ past the last one.
     #[inline(always)]
     fn score<S: Simd, const ND: usize>(&self, simd: S, keys: &mut Panel<'_, T>, scores: &mut [T::Acc]) {
         let (d, length) = (padded(self.problem.widths().0), self.keys.len().next_multiple_of(ND));
-        let mut queries = Aligned::zeros(self.lse.len() * d);
+        let mut queries = Aligned::zeros(self.logs.lse.len() * d);
         for (i, row) in queries.chunks_exact_mut(d).enumerate() {
             let query = self.problem.q.row(self.batch, self.head + i, 0);
             T::widen(query, &mut row[..query.len()]);
         }
-        let scale = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale2());
+        let scale = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale());
         let mut starts = [0; ND];
         for (step, list) in self.keys.chunks(ND).enumerate() {
             let data = keys.fetch(list, &mut starts);
@@ -120,7 +120,7 @@ impl<T: Storage> Task<'_, T> {
         if let Some(bias) = self.problem.key_bias {
             let bias = bias.row(self.batch, self.head + i, n_keys);
             for (s, &key) in scores.iter_mut().zip(keys) {
-                *s += T::Acc::from_f64(bias[key as usize].to_f64() * LOG2_E);
+                *s += bias[key as usize];
             }
         }
         if let Some(padding) = self.problem.key_padding {
@@ -147,12 +147,12 @@ impl<T: Storage> Task<'_, T> {
         let minus = <T::Acc as Real>::N::<S>::splat(simd, base);
         let mut sums = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::default());
         for s in scores.chunks_exact_mut(lanes) {
-            let e = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, s) - minus);
+            let e = T::Acc::exp_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, s) - minus);
             sums += e;
             e.store_slice(s);
         }
         let sum = sums.reduce_sum();
-        self.lse[i] = log_sum(base, sum);
+        self.logs.set(i, LogSum::new(base, sum));
         if sum != T::Acc::default() {
             scale_row(simd, scores, T::Acc::from_f64(1.0 / sum.to_f64()));
         }
@@ -174,7 +174,7 @@ impl<T: Storage> Task<'_, T> {
     ) {
         let width = self.problem.widths().1;
         let (dv, length) = (padded(width), self.keys.len().next_multiple_of(ND));
-        let mut sums = Aligned::zeros(self.lse.len() * dv);
+        let mut sums = Aligned::zeros(self.logs.lse.len() * dv);
         let mut starts = [0; ND];
         for (step, list) in self.keys.chunks(ND).enumerate() {
             let data = values.fetch(list, &mut starts);
@@ -183,7 +183,7 @@ impl<T: Storage> Task<'_, T> {
                 add_rows::<S, T::Acc, NC>(simd, sums, weights, data, &starts[..list.len()]);
             }
         }
-        for ((sums, out), &lse) in sums.chunks_exact(dv).zip(self.out.chunks_exact_mut(width)).zip(&*self.lse) {
+        for ((sums, out), &lse) in sums.chunks_exact(dv).zip(self.out.chunks_exact_mut(width)).zip(&*self.logs.lse) {
             // Hidden values may be NaN: without a key the output is 0 all the same.
             if lse == T::Acc::NEG_INFINITY {
                 out.fill(T::default());

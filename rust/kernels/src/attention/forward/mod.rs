@@ -7,6 +7,7 @@ mod tile_part;
 
 use super::element::{Real, Storage};
 use super::head::HeadContext;
+use super::log_sums::LogSums;
 use super::problem::Problem;
 use super::rows::{Panel, TaskRows, deal};
 use super::scratch::{Aligned, KEY_BLOCK, LaneKeys, ROW_BLOCK, padded};
@@ -28,18 +29,18 @@ const TASK_TILES: usize = 16;
 /// Query heads of one task: they share the rows of one key head.
 const HEADS: usize = 4;
 
-/// Fills `out (B, H, Nq, Dv)` and `lse (B, H, Nq)`, both contiguous.
+/// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous.
 pub fn forward<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
     level: Level,
     executor: &dyn Executor,
     out: &mut [T],
-    lse: &mut [T::Acc],
+    logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, lse)?;
+    check_outputs(problem, out, &logs)?;
     problem.check(plan)?;
-    run_pairs(problem, plan, problem.pairs(), level, executor, out, lse);
+    run_pairs(problem, plan, problem.pairs(), level, executor, out, logs);
     Ok(())
 }
 
@@ -51,19 +52,22 @@ pub(super) fn forward_one<T: Storage>(
     level: Level,
     executor: &dyn Executor,
     out: &mut [T],
-    lse: &mut [T::Acc],
+    logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, lse)?;
+    check_outputs(problem, out, &logs)?;
     problem.check_sizes(1, n_keys)?;
-    decode(problem, keys, problem.pairs(), level, executor, out, lse);
+    decode(problem, keys, problem.pairs(), level, executor, out, logs);
     Ok(())
 }
 
 /// Refuses outputs of another size than the problem's.
-pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], lse: &[T::Acc]) -> Result<()> {
+pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], logs: &LogSums<'_, T::Acc>) -> Result<()> {
     let rows = problem.q.shape[..3].iter().product::<usize>();
-    if out.len() != rows * problem.widths().1 || lse.len() != rows {
+    if out.len() != rows * problem.widths().1 || logs.lse.len() != rows {
         return Err(KernelError::shape("out", format!("{} values", out.len()), rows * problem.widths().1));
+    }
+    if let Some(rest) = logs.rest.as_ref().filter(|rest| rest.len() != rows) {
+        return Err(KernelError::shape("lse_rest", format!("{} values", rest.len()), rows));
     }
     Ok(())
 }
@@ -76,17 +80,21 @@ pub(super) fn run_pairs<T: Storage>(
     level: Level,
     executor: &dyn Executor,
     out: &mut [T],
-    lse: &mut [T::Acc],
+    logs: LogSums<'_, T::Acc>,
 ) {
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
-        return decode(problem, &plan.keys(0).or_leave(), pairs, level, executor, out, lse);
+        return decode(problem, &plan.keys(0).or_leave(), pairs, level, executor, out, logs);
     }
     let contexts = problem.contexts(pairs).or_leave();
     let group = problem.group();
     let parts = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(plan, out, problem.widths().1, TASK_TILES);
-    let lse = deal(plan, lse, 1, TASK_TILES);
-    let outputs = out.into_iter().zip(lse).map(Some);
+    let lse = deal(plan, logs.lse, 1, TASK_TILES);
+    let mut rest = logs.rest.map(|rest| deal(plan, rest, 1, TASK_TILES).into_iter());
+    let outputs = out
+        .into_iter()
+        .zip(lse)
+        .map(|(out, lse)| Some(Outputs { out, lse, rest: rest.as_mut().and_then(Iterator::next) }));
     let mut outputs: Vec<Option<Outputs<'_, T>>> = memory::collected("q, k, v", outputs).or_leave();
     // The query heads of a key head share its rows.
     let mut tasks = memory::with_capacity("q, k, v", outputs.len()).or_leave();
@@ -107,7 +115,12 @@ pub(super) fn run_pairs<T: Storage>(
     });
 }
 
-type Outputs<'a, T> = (TaskRows<'a, T>, TaskRows<'a, <T as Storage>::Acc>);
+/// The rows that a task writes for one head.
+struct Outputs<'a, T: Storage> {
+    out: TaskRows<'a, T>,
+    lse: TaskRows<'a, T::Acc>,
+    rest: Option<TaskRows<'a, T::Acc>>,
+}
 
 #[inline(always)]
 fn run_task<S: Simd, T: Storage>(
@@ -148,7 +161,7 @@ struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, c
 struct Head<'p, T: Storage> {
     context: &'p HeadContext<T::Acc>,
     queries: Panel<'p, T>,
-    /// The tile's queries as columns, scaled for base-2 exponentials.
+    /// The tile's queries as columns, scaled.
     qt: Aligned<T::Acc>,
     /// Scores, then weights, of row keys, lane by lane.
     row_scores: Aligned<T::Acc>,
@@ -215,10 +228,14 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
 
     #[inline(always)]
     fn finish<S: Simd>(&mut self, simd: S, lanes: usize, first: usize, outputs: &mut [Outputs<'_, T>]) {
-        for (head, (out, lse)) in self.heads.iter_mut().zip(outputs) {
+        for (head, outputs) in self.heads.iter_mut().zip(outputs) {
             for lane in 0..lanes {
-                lse.row(first + lane)[0] = head.softmax.log_sum(lane);
-                head.softmax.write(simd, lane, out.row(first + lane));
+                let log = head.softmax.log_sum(lane);
+                outputs.lse.row(first + lane)[0] = log.lse;
+                if let Some(rest) = &mut outputs.rest {
+                    rest.row(first + lane)[0] = log.rest;
+                }
+                head.softmax.write(simd, lane, outputs.out.row(first + lane));
             }
         }
     }

@@ -17,7 +17,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             head.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
         }
         for from in (0..self.lanes.longest()).step_by(ROW_BLOCK) {
-            let (heads, lanes, scale) = (&mut self.heads[..], &self.lanes, self.problem.scale2());
+            let (heads, lanes, scale) = (&mut self.heads[..], &self.lanes, self.problem.scale());
             let tops = match self.keys.blocks() {
                 Some(mut keys) => score::<S, T, _, ND>(simd, heads, &mut keys, scale, lanes, from),
                 None => score::<S, T, _, ND>(simd, heads, &mut self.keys, scale, lanes, from),
@@ -60,7 +60,7 @@ impl<T: Storage> Head<'_, T> {
             let minus = <T::Acc as Real>::N::<S>::splat(simd, base[lane]);
             let mut sum = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::default());
             for p in scores[..list.len().next_multiple_of(ND)].chunks_exact_mut(ND) {
-                let e = T::Acc::exp2_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, p) - minus);
+                let e = T::Acc::exp_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, p) - minus);
                 sum += e;
                 e.store_slice(p);
             }
@@ -75,7 +75,7 @@ impl<T: Storage> Head<'_, T> {
     }
 }
 
-/// Base-2 scores of up to `ROW_BLOCK` keys of each lane and head; returns their maximum by lane. A key's row is read for
+/// Scores of up to `ROW_BLOCK` keys of each lane and head; returns their maximum by lane. A key's row is read for
 /// one head after the other.
 #[inline(always)]
 fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(

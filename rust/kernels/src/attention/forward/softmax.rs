@@ -1,13 +1,13 @@
 //! The running softmax of a tile: maximum, sum and weighted values of each lane.
 
 use crate::attention::element::{Real, Storage};
+use crate::attention::log_sums::LogSum;
 use crate::attention::micro::{load_lanes, scale_row, store_lanes};
 use crate::attention::scratch::Aligned;
 use crate::plan::TILE;
 use fearless_simd::{Simd, prelude::*};
-use std::f64::consts::LN_2;
 
-/// Maxima and sums in base 2, and unnormalised outputs.
+/// Maxima, sums and unnormalised outputs.
 #[derive(Debug)]
 pub(super) struct Softmax<A> {
     pub(super) max: [A; TILE],
@@ -16,15 +16,6 @@ pub(super) struct Softmax<A> {
     pub(super) out: Aligned<A>,
     pub(super) width: usize,
     fresh: bool,
-}
-
-/// The natural logarithm of `sum · 2^max`; −∞ where the sum is 0.
-#[inline(always)]
-pub(super) fn log_sum<A: Real>(max: A, sum: A) -> A {
-    if sum == A::default() {
-        return A::NEG_INFINITY;
-    }
-    A::from_f64((max.to_f64() + sum.to_f64().log2()) * LN_2)
 }
 
 impl<A: Real> Softmax<A> {
@@ -66,7 +57,7 @@ impl<A: Real> Softmax<A> {
         let mut factors = base;
         let mut sums = load_lanes::<S, A, NQ>(simd, &self.sum);
         for n in 0..NQ {
-            factors[n] = A::exp2(simd, old[n] - base[n]);
+            factors[n] = A::exp(simd, old[n] - base[n]);
             sums[n] *= factors[n];
         }
         store_lanes::<S, A, NQ>(&mut self.sum, sums);
@@ -95,10 +86,10 @@ impl<A: Real> Softmax<A> {
         self.fresh = false;
     }
 
-    /// Natural log-sum-exp of a lane.
+    /// Log-sum-exp of a lane.
     #[inline(always)]
-    pub(super) fn log_sum(&self, lane: usize) -> A {
-        log_sum(self.max[lane], self.sum[lane])
+    pub(super) fn log_sum(&self, lane: usize) -> LogSum<A> {
+        LogSum::new(self.max[lane], self.sum[lane])
     }
 
     /// Writes a lane's output; a lane without keys gives 0.

@@ -54,10 +54,10 @@ impl<T: Storage> Head<'_, T> {
     #[inline(always)]
     fn prepare<S: Simd>(&mut self, simd: S, problem: &Problem<'_, T>, plan: &Plan, tile: usize) {
         let rows = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
-        transpose(simd, rows, problem.scale2(), self.qt.lanes_mut());
+        transpose(simd, rows, problem.scale(), self.qt.lanes_mut());
     }
 
-    /// Base-2 scores of the block's keys, biased and masked; returns their maximum by lane.
+    /// Scores of the block's keys, biased and masked; returns their maximum by lane.
     #[inline(always)]
     fn score_block<S: Simd, const NQ: usize, const NK: usize>(
         &mut self,
@@ -106,7 +106,7 @@ impl<T: Storage> Head<'_, T> {
         for p in scores {
             let mut s = load_lanes::<S, T::Acc, NQ>(simd, p);
             for n in 0..NQ {
-                s[n] = T::Acc::exp2(simd, s[n] - base[n]);
+                s[n] = T::Acc::exp(simd, s[n] - base[n]);
                 sums[n] += s[n];
             }
             store_lanes::<S, T::Acc, NQ>(p, s);
