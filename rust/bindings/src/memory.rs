@@ -119,7 +119,7 @@ impl Block {
             return Some(Self(Some(kept.remove(at))));
         }
         let memory = mapped(size);
-        (!memory.is_null()).then_some(Self(Some(Mapping { memory, size })))
+        if memory.is_null() { None } else { Some(Self(Some(Mapping { memory, size }))) }
     }
 }
 
