@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from functools import cache
@@ -206,6 +207,8 @@ def outcomes(program: str, calls: object) -> tuple[str, dict[str, list[str]]]:
         capture_output=True,
         text=True,
         timeout=300,
+        # Blocks of a megabyte and more go back to the system at once, so that a limit bites whatever ran before.
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)},
         check=False,
     )
     said = dict(json.loads(line) for line in done.stdout.splitlines())

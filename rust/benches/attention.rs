@@ -41,7 +41,7 @@ fn window(criterion: &mut Criterion) {
         group.bench_function(format!("forward {name}"), |b| {
             b.iter(|| {
                 forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
-                    .expect("shapes fit")
+                    .expect("shapes fit");
             });
         });
         let saved = Saved {
