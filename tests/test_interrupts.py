@@ -21,6 +21,11 @@ CALLS = {
     # A Siegel disc: its orbits neither leave nor repeat.
     "julia": "fc.fields.julia_escape(fc.fields.grid((4000, 4000), (-1, 1, -1, 1)), -0.39054-0.58679j, max_iter=10**7)",
     "mandelbrot": "fc.fields.mandelbrot_escape(fc.fields.grid((4000, 4000), [-2, 1, -1.5, 1.5]), max_iter=10**7)",
+    # Few points that stay for ever: one task, with nothing between tasks to look at.
+    "julia, vjp": "fc.fields.julia_escape_vjp(np.ones(512), np.zeros(512), -0.1, 2**24)",
+    "potential, vjp": "fc.fields.julia_potential_vjp(np.ones(512), np.zeros(512), -0.1, 2**24)",
+    "soft julia": "fc.fields.julia_soft_escape(np.zeros(512), -0.1, 2**24, smoothness=100)",
+    "soft julia, vjp": "fc.fields.julia_soft_escape_vjp(np.ones(512), np.zeros(512), -0.1, 2**24, smoothness=100)",
     "morton order": "fc.curves.morton_order((2**13, 2**14))",
     "dragon vertices": "fc.curves.dragon_vertices(2**28)",
 }

@@ -166,7 +166,7 @@ mod openmp {
             if threads <= 1 {
                 return Serial.run(tasks, task);
             }
-            let shared = Shared { team: Team::new(tasks, task), caller: std::thread::current().id() };
+            let shared = Shared { team: Team::new(tasks, 1, task), caller: std::thread::current().id() };
             // SAFETY: `member` only reads what is shared, which lives until GOMP_parallel has joined every thread.
             unsafe {
                 (self.parallel)(member, (&raw const shared).cast::<c_void>().cast_mut(), threads as c_uint, 0);

@@ -37,31 +37,46 @@ impl Executor for Serial {
     }
 }
 
-/// What the threads of one run share: the tasks, the next one, and the first panic.
+/// What the threads of one run share: the tasks, those that are next, and the first panic.
 pub struct Team<'a> {
     task: &'a (dyn Fn(usize) + Sync),
     tasks: usize,
-    next: AtomicUsize,
+    /// The next task of each stretch of neighbours. Threads begin at stretches of their own, so that what neighbours
+    /// write, which shares pages, is written by one thread, and go on with those of others.
+    next: Vec<AtomicUsize>,
+    arrived: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     stop: StopSign,
 }
 
 impl<'a> Team<'a> {
-    /// A team for the caller's tasks.
-    pub fn new(tasks: usize, task: &'a (dyn Fn(usize) + Sync)) -> Self {
-        Self { task, tasks, next: AtomicUsize::new(0), panic: Mutex::new(None), stop: StopSign::here() }
+    /// A team for the caller's tasks, in so many stretches.
+    pub fn new(tasks: usize, stretches: usize, task: &'a (dyn Fn(usize) + Sync)) -> Self {
+        let stretches = stretches.clamp(1, tasks.max(1));
+        let next = (0..stretches).map(|s| AtomicUsize::new(Self::start(tasks, stretches, s))).collect();
+        let (arrived, panic) = (AtomicUsize::new(0), Mutex::new(None));
+        Self { task, tasks, next, arrived, panic, stop: StopSign::here() }
+    }
+
+    /// The first task of a stretch; tasks that are left over go to the first stretches.
+    fn start(tasks: usize, stretches: usize, stretch: usize) -> usize {
+        tasks / stretches * stretch + stretch.min(tasks % stretches)
     }
 
     /// Runs tasks until none is left. The calling thread keeps asking its watcher; the others obey the stop sign.
     pub fn work(&self, caller: bool) {
+        let first = self.arrived.fetch_add(1, Ordering::Relaxed);
         let tasks = || {
-            loop {
-                interrupt::check();
-                let i = self.next.fetch_add(1, Ordering::Relaxed);
-                if i >= self.tasks {
-                    return;
+            for stretch in (0..self.next.len()).map(|s| (first + s) % self.next.len()) {
+                let stop = Self::start(self.tasks, self.next.len(), stretch + 1);
+                loop {
+                    interrupt::check();
+                    let i = self.next[stretch].fetch_add(1, Ordering::Relaxed);
+                    if i >= stop {
+                        break;
+                    }
+                    (self.task)(i);
                 }
-                (self.task)(i);
             }
         };
         let caught = catch_unwind(AssertUnwindSafe(|| if caller { tasks() } else { self.stop.obeyed(tasks) }));
@@ -72,7 +87,9 @@ impl<'a> Team<'a> {
 
     /// Starts no task any more and keeps the panic, if it is the first.
     fn fail(&self, panic: Box<dyn Any + Send>) {
-        self.next.store(self.tasks, Ordering::Relaxed);
+        for next in &self.next {
+            next.store(self.tasks, Ordering::Relaxed);
+        }
         self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
     }
 
@@ -93,17 +110,20 @@ impl Executor for Rayon<'_> {
         if tasks <= 1 || self.0.current_thread_index().is_some() {
             return Serial.run(tasks, task);
         }
-        let team = Team::new(tasks, task);
         let threads = self.threads().min(tasks);
-        let (working, left) = (Mutex::new(threads), Condvar::new());
+        let team = Team::new(tasks, threads, task);
+        // The caller works, too, as one of the pool's threads would: it need not wait for one to wake up.
+        let others = threads - 1;
+        let (working, left) = (Mutex::new(others), Condvar::new());
         self.0.in_place_scope(|scope| {
-            for _ in 0..threads {
+            for _ in 0..others {
                 scope.spawn(|_| {
                     team.work(false);
                     *working.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
                     left.notify_one();
                 });
             }
+            team.work(true);
             let mut count = working.lock().unwrap_or_else(PoisonError::into_inner);
             while *count > 0 {
                 let waited = left.wait_timeout(count, Duration::from_millis(50));
@@ -131,13 +151,21 @@ pub fn for_each_chunk<T: Send>(
     piece: usize,
     task: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let pieces = out.chunks_mut(piece.max(1)).enumerate();
-    // Whoever is free takes the next piece: a list of them would be memory whose size the caller decides.
-    let (count, rest) = (pieces.len(), Mutex::new(pieces));
-    executor.run(count, &|_| {
-        let next = rest.lock().unwrap_or_else(PoisonError::into_inner).next();
-        if let Some((i, piece)) = next {
-            task(i, piece);
+    let piece = piece.max(1);
+    let pieces = out.len().div_ceil(piece);
+    // A lock for each piece would be memory whose size the caller decides. In a shelf, whoever comes takes the next.
+    let shelf = pieces.div_ceil(SHELVES).max(1);
+    let shelves: Vec<_> = out
+        .chunks_mut(shelf.saturating_mul(piece))
+        .map(|part| Mutex::new(part.chunks_mut(piece).enumerate()))
+        .collect();
+    executor.run(pieces, &|i| {
+        let next = shelves[i / shelf].lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some((j, part)) = next {
+            task(i / shelf * shelf + j, part);
         }
     });
 }
+
+/// Into how many parts [`for_each_chunk`] divides what is shared out.
+const SHELVES: usize = 256;

@@ -2,6 +2,7 @@
 
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::interrupt;
 use crate::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
 use crate::memory;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
@@ -27,19 +28,21 @@ pub(crate) struct Exit {
 
 /// Two normal numbers whose product is `2**power`, for a whole `power` of at most 2000 either way; 0 times them is 0.
 fn two_to(power: f64) -> [f64; 2] {
-    let half = (0.5 * power).floor();
-    [half, power - half].map(|k| {
-        let biased = 1023 + k.clamp(-1000.0, 1000.0) as i64;
-        f64::from_bits((biased as u64) << 52)
-    })
+    let power = power as i64;
+    let half = power >> 1;
+    [half, power - half].map(|k| f64::from_bits(((1023 + k.clamp(-1000, 1000)) as u64) << 52))
 }
 
 /// `d / z`, also where the square of the modulus of `z` overflows; 0 at infinity.
 fn quotient(d: Complex<f64>, z: Complex<f64>) -> Complex<f64> {
     const FAR: f64 = 1e150;
-    // A power of two.
-    let scale = if z.re.abs().max(z.im.abs()) > FAR { (-600.0_f64).exp2() } else { 1.0 };
-    if z.is_infinite() && !z.is_nan() { Complex::default() } else { (d * scale) / (z * scale) }
+    // 2**-600
+    const DOWN: f64 = f64::from_bits((1023 - 600) << 52);
+    let largest = z.re.abs().max(z.im.abs());
+    if largest <= FAR {
+        return d / z;
+    }
+    if z.is_infinite() && !z.is_nan() { Complex::default() } else { (d * DOWN) / (z * DOWN) }
 }
 
 /// Gradients of `sum grad[i] * field[i]`, where `d field = slope * 2**power * d log|z_k|` with `(slope, power)` of the exit
@@ -132,16 +135,23 @@ fn escape_with_tangents<S: Simd, T: Real>(
     let (most, down) = (splat(T::from_f64(T::TANGENT)), splat(T::from_f64((-f64::from(T::RESCALE)).exp2())));
     let more = splat(T::from_f64(T::RESCALE.into()));
     let c = C { re: splat(c_re), im: splat(c_im) };
+    let mut since = 0;
     for at in (0..piece.len).step_by(n) {
+        if since > 1 << 16 {
+            interrupt::check();
+            since = 0;
+        }
         let mut z = piece.load(simd, at);
         let mut count = zero;
         let mut dp = C { re: one, im: zero };
         let mut dc = C { re: zero, im: zero };
         let (mut unit, mut power) = (one, zero);
+        let mut taken = max_iter;
         for step in 1..=max_iter {
             let (rr, ii) = (z.re * z.re, z.im * z.im);
             let inside = (rr + ii).simd_le(bound);
             if !inside.any_true() {
+                taken = step;
                 break;
             }
             let twice = C { re: z.re + z.re, im: z.im + z.im };
@@ -169,6 +179,7 @@ fn escape_with_tangents<S: Simd, T: Real>(
             z = C { re: keep((rr - ii) + c.re, z.re), im: keep((ri + ri) + c.im, z.im) };
             count += inside.select(one, zero);
         }
+        since += taken;
         let lanes = at..at + n;
         z.re.store_slice(&mut out.re[lanes.clone()]);
         z.im.store_slice(&mut out.im[lanes.clone()]);

@@ -105,8 +105,10 @@ pub(crate) fn escape<'a, S: Simd, T: Real>(
         scratch.begin::<S, false>(simd, points, parameter, round);
     }
     round.age = round.steps;
+    let mut rounds = 0;
     while round.age < max_iter && scratch.len > 0 {
-        crate::interrupt::check();
+        rounds += 1;
+        crate::interrupt::check_each(rounds, 64);
         round.steps = if for_good { steps(round.age) } else { 1 };
         if mandelbrot {
             scratch.go_on::<S, true>(simd, parameter, round);

@@ -26,6 +26,7 @@
 use crate::batch::Batch;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
+use crate::interrupt;
 use crate::lanes::{C, MOST_ADDED, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece, held};
 use crate::memory;
 use fearless_simd::{Level, Simd, SimdMask, dispatch, prelude::*};
@@ -181,6 +182,11 @@ pub fn soft_julia_vjp_at<T: Real>(
 /// (a root, an exponential, a division) is then worked out for all of them side by side.
 const STEPS: usize = 4;
 
+/// The first of every [`STEPS`] steps.
+fn ages(max_iter: u32) -> impl Iterator<Item = u32> {
+    (0..max_iter).step_by(STEPS).inspect(|&age| interrupt::check_each(age as usize, 1 << 10))
+}
+
 /// The channel of the survival, behind the iterate's two.
 const SURVIVAL: usize = 2;
 
@@ -220,7 +226,7 @@ fn survive<S: Simd, T: Real>(simd: S, points: &[Complex<T>], soft: Soft, batch: 
     let n = T::V::<S>::LEN;
     let k = soft.constants::<S, T>(simd);
     batch.fill(points, |channel| T::from_f64(if channel == SURVIVAL { 1.0 } else { 0.0 }));
-    for age in (0..soft.max_iter).step_by(STEPS) {
+    for age in ages(soft.max_iter) {
         for row in (0..batch.len()).step_by(n).rev() {
             let mut z = batch.load_complex::<S>(simd, 0, row);
             let mut survival = batch.load::<S>(simd, SURVIVAL, row);
@@ -270,7 +276,7 @@ fn differentiate<S: Simd, T: Real>(
     let first = |channel| T::from_f64(if channel == SURVIVAL || channel == BY_POINT { 1.0 } else { 0.0 });
     batch.fill(points, first);
     let take = |state: [T; 19]| std::array::from_fn(|j| state[SUM + j]);
-    for age in (0..soft.max_iter).step_by(STEPS) {
+    for age in ages(soft.max_iter) {
         for row in (0..batch.len()).step_by(n).rev() {
             let mut z = batch.load_complex::<S>(simd, 0, row);
             let mut steps = walk::<S, T>(simd, &mut z, soft.max_iter - age, &k);
