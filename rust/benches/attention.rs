@@ -1,10 +1,11 @@
 //! A window of ±64 keys, n = 4096, f32, 4 heads of width 64, on one thread.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fractal_kernels::attention::{Gradients, LogSums, Problem, Saved, View, backward, forward, levels};
+use fractal_kernels::attention::{Gradients, LogSums, Problem, Saved, View, backward, forward};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
+use fractal_kernels::simd::levels;
 
 const SHAPE: [usize; 4] = [1, 4, 4096, 64];
 

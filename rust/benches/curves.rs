@@ -2,10 +2,10 @@
 //! one of the same kind.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fractal_kernels::attention::levels;
+use fractal_kernels::curves::hilbert;
+use fractal_kernels::curves::lattice::{Integer, Rows};
 use fractal_kernels::executor::Serial;
-use fractal_kernels::hilbert;
-use fractal_kernels::lattice::{Integer, Rows};
+use fractal_kernels::simd::levels;
 
 const POINTS: usize = 1 << 20;
 const ORDER: u32 = 16;

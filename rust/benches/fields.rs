@@ -1,9 +1,9 @@
 //! Julia fields of 512 × 512 points, 256 iterations, on one thread.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fractal_kernels::attention::levels;
 use fractal_kernels::executor::Serial;
-use fractal_kernels::julia::{Escape, grid, julia_at};
+use fractal_kernels::fields::julia::{Escape, grid, julia_at};
+use fractal_kernels::simd::levels;
 use num_complex::Complex;
 
 const SIDE: usize = 512;

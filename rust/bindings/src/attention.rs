@@ -9,7 +9,7 @@ use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
     Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
 };
-use fractal_kernels::planned::PlannedSet;
+use fractal_kernels::plan::PlannedSet;
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;

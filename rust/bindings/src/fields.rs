@@ -3,9 +3,10 @@
 use crate::detached::detached;
 use crate::error::Result;
 use crate::threads::{default_executor, executor as executor_named};
-use fractal_kernels::julia::{self, Escape};
-use fractal_kernels::lanes::Real;
-use fractal_kernels::{KernelError, gradient::Gradients, memory, potential, soft_julia};
+use fractal_kernels::fields::julia::{self, Escape};
+use fractal_kernels::fields::lanes::Real;
+use fractal_kernels::fields::{gradient::Gradients, potential, soft_julia};
+use fractal_kernels::{KernelError, memory};
 use num_complex::{Complex, Complex64};
 use numpy::ndarray::{ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray2, PyReadonlyArray1};

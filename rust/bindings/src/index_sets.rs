@@ -6,8 +6,7 @@ use crate::threads::default_executor;
 use fractal_kernels::KernelError;
 use fractal_kernels::index_set::{Blocks, Form, IndexSet};
 use fractal_kernels::memory;
-use fractal_kernels::plan::Plan;
-use fractal_kernels::planned::PlannedSet;
+use fractal_kernels::plan::PlannedSet;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use std::collections::HashMap;
@@ -322,7 +321,7 @@ impl PyIndexSet {
     /// What the plan will do, counted: tiles, their pairs and computed lanes, row pairs, bytes.
     fn plan_report(&self, py: Python<'_>) -> Result<HashMap<&'static str, usize>> {
         let executor = default_executor()?;
-        let report = detached(py, || self.planned.plan(&*executor).map(Plan::report))?;
+        let report = detached(py, || self.planned.plan(&*executor).map(|plan| plan.report()))?;
         Ok(HashMap::from([
             ("tiles", report.tiles),
             ("tile_edges", report.tile_edges),

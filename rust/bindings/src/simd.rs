@@ -1,8 +1,8 @@
 //! The SIMD level of the attention kernels: the best of the machine, or the one that the environment names.
 
 use fractal_kernels::KernelError;
-use fractal_kernels::attention::{Level, levels};
 use fractal_kernels::error::Result;
+use fractal_kernels::simd::{Level, levels};
 use std::sync::OnceLock;
 
 const NAME: &str = "FRACTAL_CORE_SIMD";

@@ -5,8 +5,8 @@ mod naive;
 
 use codec::{hilbert, morton};
 use fearless_simd::Level;
+use fractal_kernels::curves::lattice::Rows;
 use fractal_kernels::executor::{Rayon, Serial};
-use fractal_kernels::lattice::Rows;
 use fractal_kernels::{cantor, dragon, hilbert_order};
 use proptest::prelude::*;
 
@@ -138,7 +138,7 @@ fn codes_equal_their_twins_at_every_level() {
                 assert!(plane.eq(codes.iter().copied()), "the twins agree");
             }
             let morton_codes: Vec<u64> = coords.chunks(ndim).map(|p| naive::morton::encode(p, order)).collect();
-            for (name, level) in fractal_kernels::attention::levels() {
+            for (name, level) in fractal_kernels::simd::levels() {
                 let what = format!("{name}, {ndim} axes of {order} bits");
                 assert_eq!(hilbert::encode_at(level, &coords, ndim, order, &Serial).unwrap(), codes, "{what}");
                 assert_eq!(hilbert::decode_at(level, &codes, ndim, order, &Serial).unwrap(), coords, "{what}");
@@ -162,11 +162,11 @@ fn dtypes_and_strides_do_not_change_codes() {
             let strides = [-1, n as isize];
             let rows = Rows::strided("coords", &columns, n - 1, strides, [n, $ndim]).unwrap();
             let mut out = vec![0_u64; n];
-            fractal_kernels::hilbert::encode(Level::new(), rows, $order, &mut out, &Serial).unwrap();
+            fractal_kernels::curves::hilbert::encode(Level::new(), rows, $order, &mut out, &Serial).unwrap();
             assert!(out.iter().eq($codes.iter().rev()));
             let mut out = vec![<$t>::default(); given.len()];
             let index = Rows::packed("index", &$codes, 1).unwrap();
-            fractal_kernels::hilbert::decode(Level::new(), index, $ndim, $order, &mut out, &Serial).unwrap();
+            fractal_kernels::curves::hilbert::decode(Level::new(), index, $ndim, $order, &mut out, &Serial).unwrap();
             assert_eq!(out, given);
         )*};
     }
@@ -213,8 +213,8 @@ fn refusals_name_the_argument() {
         morton::decode(&[0_u64], 0, 3).unwrap_err(),
         Rows::strided("coords", &[0_u8; 5], 0, [2, 1], [3, 2]).map(|_| ()).unwrap_err(),
         Rows::strided("coords", &[0_u8; 5], 3, [-2, 1], [3, 2]).map(|_| ()).unwrap_err(),
-        fractal_kernels::hilbert::encode(Level::new(), pair, 2, &mut [0_u8; 2], &Serial).unwrap_err(),
-        fractal_kernels::hilbert::encode(Level::new(), pair, 4, &mut [0_i8; 1], &Serial).unwrap_err(),
+        fractal_kernels::curves::hilbert::encode(Level::new(), pair, 2, &mut [0_u8; 2], &Serial).unwrap_err(),
+        fractal_kernels::curves::hilbert::encode(Level::new(), pair, 4, &mut [0_i8; 1], &Serial).unwrap_err(),
         hilbert_order::order(&[usize::MAX, 2]).unwrap_err(),
         cantor::points(27).unwrap_err(),
         cantor::digit_offsets(-1, 3, &[0]).unwrap_err(),

@@ -1,14 +1,14 @@
 //! One query against a cache: without a plan, it gives what the planned kernel and the slow twin give.
 #![allow(missing_docs, clippy::pedantic)]
 
-use fractal_kernels::attention::reference::Head;
-use fractal_kernels::attention::{
-    Call, Dropout, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, View, forward, levels,
-};
+mod naive;
+
+use fractal_kernels::attention::{Call, Dropout, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, View, forward};
 use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::IndexSet;
-use fractal_kernels::plan::Plan;
-use fractal_kernels::planned::PlannedSet;
+use fractal_kernels::plan::{Plan, PlannedSet};
+use fractal_kernels::simd::levels;
+use naive::attention::Head;
 use proptest::prelude::*;
 
 const CACHE: usize = 200;

@@ -4,9 +4,9 @@ mod naive;
 
 use fearless_simd::Level;
 use fractal_kernels::executor::{Rayon, Serial};
-use fractal_kernels::julia::{self, Escape};
-use fractal_kernels::potential::{potential, potential_at, potential_vjp};
-use fractal_kernels::soft_julia::{Soft, soft_julia, soft_julia_at, soft_julia_vjp, soft_julia_vjp_at};
+use fractal_kernels::fields::julia::{self, Escape};
+use fractal_kernels::fields::potential::{potential, potential_at, potential_vjp};
+use fractal_kernels::fields::soft_julia::{Soft, soft_julia, soft_julia_at, soft_julia_vjp, soft_julia_vjp_at};
 use num_complex::Complex;
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ fn complex(most: f64) -> impl Strategy<Value = Complex<f64>> {
 
 /// The levels that this machine can run.
 fn levels() -> Vec<Level> {
-    fractal_kernels::attention::levels().into_iter().map(|(_, level)| level).collect()
+    fractal_kernels::simd::levels().into_iter().map(|(_, level)| level).collect()
 }
 
 /// Points over the plane; the number is no multiple of any vector.

@@ -1,13 +1,12 @@
 //! Halves widened once a call give the bits that converting them at every reading gives, forward and backward.
 #![allow(missing_docs, clippy::pedantic)]
 
-use fractal_kernels::attention::{
-    Call, Gradients, Keys, Level, LogSums, Problem, Saved, Storage, View, backward, forward, levels,
-};
+use fractal_kernels::attention::{Call, Gradients, Keys, LogSums, Problem, Saved, Storage, View, backward, forward};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
-use fractal_kernels::planned::PlannedSet;
+use fractal_kernels::plan::PlannedSet;
+use fractal_kernels::simd::{Level, levels};
 use half::{bf16, f16};
 
 /// Queries and keys of a call that is widened as a whole, and of one where each key head is a part of its own.

@@ -1,10 +1,11 @@
 //! Sizes that no memory holds are refused, in a task too, and the refusal says how much was asked for.
 
 use fractal_kernels::builders::{self, Span};
+use fractal_kernels::curves::dragon;
 use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::memory::{self, Entries, OrLeave, caught};
-use fractal_kernels::{ErrorKind, KernelError, dragon, interrupt};
+use fractal_kernels::{ErrorKind, KernelError, interrupt};
 use std::time::Duration;
 
 const HUGE: usize = 1 << 56;

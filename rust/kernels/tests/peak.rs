@@ -1,9 +1,9 @@
 //! The chains of the peak loop against one lane at a time.
 #![allow(missing_docs, clippy::pedantic)]
 
-use fractal_kernels::attention::levels;
 use fractal_kernels::executor::{Rayon, Serial};
 use fractal_kernels::peak::{CHAINS, STEP, fma_chains, multiply_adds};
+use fractal_kernels::simd::levels;
 
 /// The sum of one lane of every chain.
 fn lane(steps: usize, task: usize) -> f64 {

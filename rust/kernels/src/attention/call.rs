@@ -10,8 +10,7 @@ use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::memory;
-use crate::plan::Plan;
-use crate::planned::PlannedSet;
+use crate::plan::{Plan, PlannedSet};
 use fearless_simd::Level;
 
 /// Which keys the queries attend to.

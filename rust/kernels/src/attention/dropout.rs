@@ -1,7 +1,15 @@
 //! Dropout from a counter: the same (seed, head, query, key) gives the same draw in any order of work.
 
 use super::element::Real;
-use super::problem::Dropout;
+
+/// Dropout of attention weights, drawn from a counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Chance that a weight is dropped, 0 ≤ p < 1.
+    pub p: f64,
+    /// Which draw.
+    pub seed: u64,
+}
 
 /// Finaliser of splitmix64 (Steele, Lea and Flood, 2014).
 fn mix(mut x: u64) -> u64 {

@@ -1,8 +1,9 @@
 //! What few queries of a tile use: dot products with rows that lie anywhere, and weighted sums of them.
 
+use super::blocks::{Blocks, WIDTH};
 use super::element::{Real, Storage};
-use super::micro::{add_columns, add_rows, dots, fold_all};
-use super::rows::Panel;
+use super::micro::{add_columns, add_rows, dots};
+use super::panel::Panel;
 use fearless_simd::{Simd, prelude::*};
 
 /// Rows of one head, by key.
@@ -33,80 +34,6 @@ impl<T: Storage> Gather<T::Acc> for Panel<'_, T> {
         let mut starts = [0; N];
         let data = self.fetch(keys, &mut starts);
         add_rows::<S, T::Acc, C>(simd, sum, weights, data, &starts[..keys.len()]);
-    }
-}
-
-/// Columns of a block.
-const WIDTH: usize = 64;
-
-/// Rows that are read in place and are made of whole blocks, as those of most models are: one multiplication and one check
-/// a block, and loops of a length that the compiler knows.
-#[derive(Clone, Copy)]
-pub(crate) struct Blocks<'a, A> {
-    data: &'a [[A; WIDTH]],
-    first: usize,
-    stride: usize,
-    /// Blocks of a row.
-    count: usize,
-}
-
-impl<'a, A: Real> Blocks<'a, A> {
-    /// `None` where the rows do not lie so.
-    pub(crate) fn new(data: &'a [A], first: usize, stride: isize, width: usize) -> Option<Self> {
-        let stride = usize::try_from(stride).ok()?;
-        let lie_so = width > 0 && [first, stride, width].iter().all(|x| x % WIDTH == 0);
-        let blocks = |x: usize| x / WIDTH;
-        lie_so.then(|| Self {
-            data: data.as_chunks().0,
-            first: blocks(first),
-            stride: blocks(stride),
-            count: blocks(width),
-        })
-    }
-
-    #[inline(always)]
-    fn block(&self, key: u32, at: usize) -> &'a [A; WIDTH] {
-        &self.data[self.first + key as usize * self.stride + at]
-    }
-
-    #[inline(always)]
-    fn dots_of<S: Simd, const N: usize>(&self, simd: S, q: &[A], keys: &[u32; N]) -> A::N<S> {
-        let mut sums = [A::N::<S>::splat(simd, A::default()); N];
-        for (at, q) in q.as_chunks::<WIDTH>().0.iter().enumerate().take(self.count) {
-            // Eight rows at a time: their addresses stay in registers. Block after block is added to the same sums, in
-            // the order of `micro::dots`: the backward pass must find the very scores of the forward pass.
-            for (sums, keys) in sums.as_chunks_mut::<8>().0.iter_mut().zip(keys.as_chunks::<8>().0) {
-                *sums = self.add_products(simd, *sums, q, keys, at);
-            }
-            for (sum, key) in sums.as_chunks_mut::<8>().1.iter_mut().zip(keys.as_chunks::<8>().1) {
-                [*sum] = self.add_products(simd, [*sum], q, &[*key], at);
-            }
-        }
-        fold_all::<S, A, N>(sums)
-    }
-
-    /// Adds the products of a block of `q` with those of some rows, lane by lane.
-    #[inline(always)]
-    fn add_products<S: Simd, const N: usize>(
-        &self,
-        simd: S,
-        mut sums: [A::N<S>; N],
-        q: &[A; WIDTH],
-        keys: &[u32; N],
-        at: usize,
-    ) -> [A::N<S>; N] {
-        let lanes = A::N::<S>::LEN;
-        let mut rows = [q; N];
-        for n in 0..N {
-            rows[n] = self.block(keys[n], at);
-        }
-        for column in (0..WIDTH).step_by(lanes) {
-            let x = A::N::<S>::from_slice(simd, &q[column..column + lanes]);
-            for n in 0..N {
-                sums[n] = x.mul_add(A::N::<S>::from_slice(simd, &rows[n][column..column + lanes]), sums[n]);
-            }
-        }
-        sums
     }
 }
 

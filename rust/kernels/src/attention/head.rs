@@ -3,7 +3,9 @@
 use super::dropout::Draw;
 use super::element::{Real, Storage};
 use super::problem::{KeyBias, Problem};
+use crate::error::Result;
 use crate::memory::{self, OrLeave};
+use std::ops::Range;
 
 /// One head's coordinates, and its biases in the plan's order.
 #[derive(Debug)]
@@ -46,6 +48,21 @@ impl<A: Real> HeadContext<A> {
             tile_pairs: problem.edge_bias.map_or(0, |b| b.map.tile_pairs()),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
         }
+    }
+
+    /// What the query heads of some (batch, key head) pairs need, head after head.
+    pub(crate) fn all<T: Storage<Acc = A>>(problem: &Problem<'_, T>, pairs: Range<usize>) -> Result<Vec<Self>> {
+        let (heads, of_pairs) = (problem.heads().1, problem.query_heads(&pairs));
+        let room = |name, values: usize| memory::room::<A>(name, of_pairs.len().saturating_mul(values) as u64);
+        match (problem.key_bias.is_some(), problem.key_padding.is_some()) {
+            (true, _) => room("bias", problem.k.shape[2])?,
+            (_, true) => room("key_padding_mask", problem.k.shape[2])?,
+            _ => {}
+        }
+        if let Some(bias) = &problem.edge_bias {
+            room("edge_bias", bias.map.pairs())?;
+        }
+        memory::collected("bias", of_pairs.map(|i| Self::new(problem, i / heads, i % heads)))
     }
 
     /// Scores have something added.

@@ -1,11 +1,9 @@
 //! One call of attention: shapes, strided inputs, biases.
 
-use super::edges::EdgeMap;
+use super::dropout::Dropout;
 use super::element::{Real, Storage};
-use super::head::HeadContext;
 use crate::error::{KernelError, Result};
-use crate::memory;
-use crate::plan::Plan;
+use crate::plan::{EdgeMap, Plan};
 use std::ops::Range;
 
 /// A `(batch, heads, n, width)` tensor with any strides and contiguous rows.
@@ -84,15 +82,6 @@ pub struct EdgeBias<'a, A> {
     pub map: &'a EdgeMap,
 }
 
-/// Dropout of attention weights, drawn from a counter.
-#[derive(Clone, Copy, Debug)]
-pub struct Dropout {
-    /// Chance that a weight is dropped, 0 ≤ p < 1.
-    pub p: f64,
-    /// Which draw.
-    pub seed: u64,
-}
-
 /// One call of attention.
 #[derive(Clone, Debug)]
 pub struct Problem<'a, T: Storage> {
@@ -135,21 +124,6 @@ impl<T: Storage> Problem<'_, T> {
     /// Every (batch, key head) pair, counted through.
     pub(crate) fn pairs(&self) -> Range<usize> {
         0..self.k.shape[0] * self.k.shape[1]
-    }
-
-    /// What the query heads of some pairs need, head after head.
-    pub(crate) fn contexts(&self, pairs: Range<usize>) -> Result<Vec<HeadContext<T::Acc>>> {
-        let (heads, of_pairs) = (self.heads().1, self.query_heads(&pairs));
-        let room = |name, values: usize| memory::room::<T::Acc>(name, of_pairs.len().saturating_mul(values) as u64);
-        match (self.key_bias.is_some(), self.key_padding.is_some()) {
-            (true, _) => room("bias", self.k.shape[2])?,
-            (_, true) => room("key_padding_mask", self.k.shape[2])?,
-            _ => {}
-        }
-        if let Some(bias) = &self.edge_bias {
-            room("edge_bias", bias.map.pairs())?;
-        }
-        memory::collected("bias", of_pairs.map(|i| HeadContext::new(self, i / heads, i % heads)))
     }
 
     /// Width of a key and of a value.

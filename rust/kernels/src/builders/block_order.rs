@@ -1,7 +1,7 @@
 //! In which order a plan takes the cells of a box, so that 16 in a row share most of their keys.
 
+use crate::curves::hilbert_order;
 use crate::error::Result;
-use crate::hilbert_order;
 use crate::memory;
 use crate::plan::TILE;
 use std::array::from_fn;

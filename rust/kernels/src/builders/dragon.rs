@@ -1,7 +1,7 @@
 //! Neighbours on the lattice of the Heighway dragon.
 
-use super::Span;
-use crate::dragon::{heading, unit, vertex, vertices};
+use super::span::Span;
+use crate::curves::dragon::{heading, unit, vertex, vertices};
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::IndexSet;

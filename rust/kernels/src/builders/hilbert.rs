@@ -1,10 +1,10 @@
 //! Neighbourhoods of Hilbert cells: of a sequence laid along the curve, and of a raster box.
 
-use super::Span;
 use super::block_order::{Side, block_order};
+use super::span::Span;
+use crate::curves::hilbert::{decode_point, encode_point};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::hilbert::{decode_point, encode_point};
 use crate::index_set::IndexSet;
 
 /// Keys whose cells are within Chebyshev distance `radius` of the query's, position i being the i-th cell of the

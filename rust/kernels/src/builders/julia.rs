@@ -1,6 +1,6 @@
 //! A research pattern: positions scattered over the plane of a Julia set see those that escape as fast as they do.
 
-use super::Span;
+use super::span::Span;
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::index_set::IndexSet;

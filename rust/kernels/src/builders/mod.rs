@@ -11,6 +11,7 @@ mod neighborhood;
 mod offsets;
 mod random;
 mod sierpinski;
+mod span;
 
 pub use dragon::dragon;
 pub use hilbert::{hilbert, hilbert_box};
@@ -19,61 +20,4 @@ pub use neighborhood::{Axis, neighborhood};
 pub use offsets::{cantor, cantor_samples, sample_positions, window};
 pub use random::random;
 pub use sierpinski::sierpinski;
-
-use crate::error::{KernelError, Result};
-
-/// The positions that ask and the keys that exist: the queries are the last `n_queries` of `n_keys` positions.
-#[derive(Clone, Copy, Debug)]
-pub struct Span {
-    n_queries: usize,
-    n_keys: usize,
-    causal: bool,
-}
-
-impl Span {
-    /// Refuses an empty sequence, more queries than keys and more keys than 2³¹ − 1.
-    pub fn new(n_queries: usize, n_keys: usize, causal: bool) -> Result<Self> {
-        if n_keys == 0 || n_keys > i32::MAX as usize {
-            return Err(KernelError::value("n_keys", n_keys, "1 to 2^31 - 1"));
-        }
-        if n_queries == 0 || n_queries > n_keys {
-            return Err(KernelError::value("n_queries", n_queries, format!("1 to n_keys = {n_keys}")));
-        }
-        Ok(Self { n_queries, n_keys, causal })
-    }
-
-    /// Number of queries.
-    pub fn n_queries(&self) -> usize {
-        self.n_queries
-    }
-
-    /// Number of keys.
-    pub fn n_keys(&self) -> usize {
-        self.n_keys
-    }
-
-    /// Whether keys after the query are left out.
-    pub fn causal(&self) -> bool {
-        self.causal
-    }
-
-    /// Position of a query among the keys.
-    pub fn position(&self, query: usize) -> usize {
-        self.n_keys - self.n_queries + query
-    }
-
-    /// Pairs of a set that has each query's own key and up to `before` earlier ones.
-    fn least_pairs(&self, before: usize) -> u64 {
-        let rows = |positions: usize| {
-            // Those after the first `before` positions have all of them.
-            let (positions, short) = (positions as u64, positions.min(before) as u64);
-            short * (short + 1) / 2 + (positions - short) * (before.min(self.n_keys) as u64 + 1)
-        };
-        rows(self.n_keys) - rows(self.position(0))
-    }
-
-    /// One past the last key that the position may see.
-    pub fn end(&self, position: usize) -> usize {
-        if self.causal { position + 1 } else { self.n_keys }
-    }
-}
+pub use span::Span;

@@ -11,12 +11,12 @@
 //! * an axis that looks back only has windows that end at the query and begin `kernel − 1` cells before the leader, cut
 //!   off at the start.
 
-use super::Span;
 use super::block_order::{Side, block_order};
+use super::span::Span;
+use crate::curves::lattice::check_cells;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::index_set::IndexSet;
-use crate::lattice::check_cells;
 use crate::memory;
 
 /// One axis of the box and the windows along it.

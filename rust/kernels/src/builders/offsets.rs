@@ -1,11 +1,11 @@
 //! Patterns that are the same at every position: windows and integer Cantor sets, held as offsets.
 
-use super::Span;
-use crate::cantor::{digit_offsets, numerators};
+use super::span::Span;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::index_set::IndexSet;
 use crate::memory;
+use crate::sets::cantor::{digit_offsets, numerators};
 
 /// Keys at most `radius` positions away.
 pub fn window(span: Span, radius: usize) -> Result<IndexSet> {

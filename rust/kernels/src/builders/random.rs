@@ -1,6 +1,6 @@
 //! Random keys drawn from a counter, so that a row depends on the seed and its own position alone.
 
-use super::Span;
+use super::span::Span;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::IndexSet;

@@ -1,6 +1,6 @@
 //! The Sierpinski triangle as a relation: i attends to j where the bits of j are among those of i.
 
-use super::Span;
+use super::span::Span;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::IndexSet;

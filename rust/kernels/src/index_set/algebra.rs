@@ -1,7 +1,7 @@
 //! Union, intersection, causality, transposition and slices. Two sets of offsets from one position stay
 //! offsets, and two sets of runs stay runs.
 
-use super::{Form, IndexSet};
+use super::set::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;

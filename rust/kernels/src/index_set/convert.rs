@@ -1,6 +1,6 @@
 //! Into and out of the other ways to write an index set: masks, padded lists, CSR.
 
-use super::{Form, IndexSet};
+use super::set::{Form, IndexSet, check_n_keys};
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::interrupt;
@@ -198,12 +198,4 @@ pub(super) fn rows_in_parallel<T: Copy + Send>(
         whole.extend_from_slice(&entries);
     }
     Ok((indptr, whole))
-}
-
-/// Keys are counted in 32 bits.
-pub(super) fn check_n_keys(n_keys: usize) -> Result<()> {
-    if n_keys > i32::MAX as usize {
-        return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which blocks of queries and keys hold pairs, and which hold all of theirs.
 
 use super::convert::rows_in_parallel;
-use super::{Form, IndexSet};
+use super::set::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;

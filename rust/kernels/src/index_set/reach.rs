@@ -2,7 +2,7 @@
 //!
 //! Every layer keeps a token's own state (the residual path), so the sets that are reached only grow.
 
-use super::{Form, IndexSet};
+use super::set::{Form, IndexSet};
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::interrupt;

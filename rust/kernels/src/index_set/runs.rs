@@ -1,13 +1,10 @@
 //! Rows held as runs of consecutive keys: packed segments, blocks, and whatever else is dense in stretches.
 
-use super::convert::{check_n_keys, rows_in_parallel};
-use super::{Form, IndexSet};
+use super::convert::rows_in_parallel;
+use super::set::{Form, IndexSet, Run, check_n_keys, first_entry};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::memory::{self, Entries};
-
-/// A run of keys, `[first, end)`.
-pub type Run = [i32; 2];
 
 /// Blocks of queries and keys that hold pairs: rows of blocks as CSR, as many as cover the queries.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +56,7 @@ impl Blocks<'_> {
 /// Row starts that begin at 0 and do not decrease.
 fn check_starts(argument: &'static str, starts: &[i64]) -> Result<()> {
     if starts.first() != Some(&0) {
-        return Err(KernelError::value(argument, super::first_entry(starts.first()), "a first entry of 0"));
+        return Err(KernelError::value(argument, first_entry(starts.first()), "a first entry of 0"));
     }
     if let Some([before, after, ..]) = starts.windows(2).find(|w| w[1] < w[0]) {
         return Err(KernelError::value(argument, format!("{after} after {before}"), "entries that do not decrease"));

@@ -1,6 +1,7 @@
 //! How the backward pass cuts a plan: chunks of queries, the keys each owns, and the foreign keys it also touches.
 
-use super::{Cursor, Plan, TILE, TileKeys};
+use super::tables::Tables;
+use super::tile::{Cursor, TILE, TileKeys};
 use crate::error::Result;
 use crate::interrupt;
 use crate::memory;
@@ -25,11 +26,11 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    pub(crate) fn new(plan: &Plan, tiles: usize) -> Result<Self> {
+    pub(crate) fn new(plan: &Tables, tiles: usize) -> Result<Self> {
         const SIZE: &str = "index_set";
         let count = plan.tiles().div_ceil(tiles).max(1);
         let shift = plan.n_keys() as i64 - plan.n_queries() as i64;
-        let order = plan.order.clone().filter(|_| shift == 0);
+        let order = plan.shared_order().filter(|_| shift == 0);
         let mut places = memory::zeros::<u32>(SIZE, if order.is_some() { plan.n_keys() } else { 0 })?;
         for (place, &key) in order.iter().flat_map(|order| order.iter().enumerate()) {
             places[key as usize] = place as u32;

@@ -1,6 +1,6 @@
 //! The plan of listed rows.
 
-use super::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
+use super::tile::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;

@@ -5,7 +5,7 @@
 //! a piece of [`LONG`] keys or more joins the tile whoever uses it, for lists of it would cost more than the idle lanes.
 
 use super::listed::Listed;
-use super::{FEW, RUN, THRESHOLD, push_run};
+use super::tile::{FEW, RUN, THRESHOLD, push_run};
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::Run;

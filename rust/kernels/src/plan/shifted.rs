@@ -1,6 +1,6 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
-use super::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
+use super::tile::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 

@@ -1,8 +1,8 @@
 //! Row pairs by key: what the second backward pass walks.
 
-use super::TILE;
 use super::listed::Listed;
 use super::shifted::Shifted;
+use super::tile::TILE;
 use crate::error::Result;
 use crate::interrupt;
 use crate::memory::{self, OrLeave};

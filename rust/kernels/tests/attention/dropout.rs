@@ -2,10 +2,11 @@
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{NAMES, run};
-use fractal_kernels::attention::{Dropout, LogSums, Problem, View, forward, levels};
+use fractal_kernels::attention::{Dropout, LogSums, Problem, View, forward};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
+use fractal_kernels::simd::levels;
 
 #[test]
 fn dropout_gradients_match_finite_differences() {

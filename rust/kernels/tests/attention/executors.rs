@@ -2,9 +2,10 @@
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{NAMES, close, expected, run};
-use fractal_kernels::attention::{Dropout, levels};
+use fractal_kernels::attention::Dropout;
 use fractal_kernels::executor::{Rayon, Serial};
 use fractal_kernels::index_set::Form;
+use fractal_kernels::simd::levels;
 
 #[test]
 fn every_executor_gives_the_same_bits() {

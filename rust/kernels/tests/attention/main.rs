@@ -4,6 +4,8 @@
 mod dropout;
 mod executors;
 mod inputs;
+#[path = "../naive/mod.rs"]
+mod naive;
 mod plans;
 mod runs;
 mod twins;

@@ -1,14 +1,14 @@
 //! The kernel and its twin on the same inputs, and how close they must be.
 
 use crate::inputs::{Case, Inputs, Random, sets};
-use fractal_kernels::attention::reference::Head;
+use crate::naive::attention::Head;
 use fractal_kernels::attention::{
-    Dropout, EdgeBias, EdgeMap, Gradients, KeyBias, Level, LogSums, Problem, Real, Saved, Storage, View, backward,
-    forward,
+    Dropout, EdgeBias, Gradients, KeyBias, LogSums, Problem, Real, Saved, Storage, View, backward, forward,
 };
 use fractal_kernels::executor::Executor;
 use fractal_kernels::index_set::{Form, IndexSet};
-use fractal_kernels::plan::Plan;
+use fractal_kernels::plan::{EdgeMap, Plan};
+use fractal_kernels::simd::Level;
 
 /// out, lse, dq, dk, dv, dkey_bias, dedge_bias.
 pub(crate) type Results = [Vec<f64>; 7];

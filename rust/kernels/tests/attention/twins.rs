@@ -2,8 +2,8 @@
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, listed};
 use crate::runs::{close, every_case, expected, run};
-use fractal_kernels::attention::levels;
 use fractal_kernels::executor::Serial;
+use fractal_kernels::simd::levels;
 use half::{bf16, f16};
 
 /// Head dimensions, of which some are no multiple of a vector.

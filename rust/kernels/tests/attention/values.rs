@@ -2,10 +2,11 @@
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{close, expected, run};
-use fractal_kernels::attention::{LogSums, Problem, View, forward, levels};
+use fractal_kernels::attention::{LogSums, Problem, View, forward};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::{Form, IndexSet};
 use fractal_kernels::plan::Plan;
+use fractal_kernels::simd::levels;
 
 #[test]
 fn nan_and_infinity_in_a_query_stay_in_its_row() {

@@ -2,9 +2,9 @@
 #![allow(unreachable_pub, reason = "a module of a test crate")]
 
 use fearless_simd::Level;
+use fractal_kernels::curves::lattice::{Integer, Rows};
 use fractal_kernels::error::Result;
 use fractal_kernels::executor::{Executor, Serial};
-use fractal_kernels::lattice::{Integer, Rows};
 use fractal_kernels::{hilbert as places, morton as codes};
 
 macro_rules! codec {

@@ -1,13 +1,13 @@
 //! Second backward sweep, by chunks of keys: row pairs are gathered through the transposed plan.
 
-use super::Saved;
+use super::saved::Saved;
 use super::task::KeyGradients;
 use crate::attention::element::{Real, Storage};
 use crate::attention::head::HeadContext;
+use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::add_rows;
+use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
-use crate::attention::rows::Panel;
-use crate::attention::scratch::LaneKeys;
 use crate::interrupt;
 use crate::plan::{Chunks, TILE, Transposed};
 use fearless_simd::{Simd, prelude::*};

@@ -8,21 +8,24 @@
 mod key_sweep;
 mod query_sweep;
 mod row_part;
+mod saved;
 mod task;
 mod tile_part;
 
+use super::buffers::padded;
+use super::deal::{TaskRows, cut, deal, deal_parts};
 use super::element::{Real, Storage};
 use super::head::HeadContext;
-use super::problem::{Problem, View};
-use super::rows::{TaskRows, cut, deal, deal_parts};
-use super::scratch::padded;
-use crate::error::{KernelError, Result};
+use super::problem::Problem;
+use crate::error::Result;
 use crate::executor::Executor;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Plan, TILE};
 use fearless_simd::{Level, dispatch};
 use key_sweep::sweep_keys;
 use query_sweep::sweep_queries;
+pub(super) use saved::check;
+pub use saved::{Gradients, Saved};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use task::{Halos, KeyGradients, QueryTask};
@@ -32,36 +35,6 @@ const WAVE_TASKS: usize = 32;
 
 /// Bytes of row pairs that one wave aims for.
 const WAVE_BYTES: usize = 4 << 20;
-
-/// What the forward pass left, and the incoming gradients.
-#[derive(Clone, Copy, Debug)]
-pub struct Saved<'a, T: Storage> {
-    /// Output `(B, H, Nq, Dv)`.
-    pub out: View<'a, T>,
-    /// Log-sum-exp `(B, H, Nq)`, contiguous.
-    pub lse: &'a [T::Acc],
-    /// What rounding took from it, in the same shape.
-    pub rest: &'a [T::Acc],
-    /// Gradient of the output.
-    pub dout: View<'a, T>,
-    /// Gradient of lse `(B, H, Nq)`, contiguous.
-    pub dlse: Option<&'a [T::Acc]>,
-}
-
-/// Where the gradients go; all contiguous.
-#[derive(Debug)]
-pub struct Gradients<'a, T: Storage> {
-    /// `(B, H, Nq, D)`.
-    pub q: &'a mut [T],
-    /// `(B, Hkv, Nk, D)`.
-    pub k: &'a mut [T],
-    /// `(B, Hkv, Nk, Dv)`.
-    pub v: &'a mut [T],
-    /// In the shape of the key bias; set to zero before the call.
-    pub key_bias: Option<&'a mut [T::Acc]>,
-    /// In the shape of the pair bias; set to zero before the call.
-    pub edge_bias: Option<&'a mut [T::Acc]>,
-}
 
 /// Fills the gradients.
 pub fn backward<T: Storage>(
@@ -75,37 +48,6 @@ pub fn backward<T: Storage>(
     check(problem, &saved, &gradients)?;
     problem.check(plan)?;
     run_pairs(problem, plan, problem.pairs(), level, executor, saved, gradients);
-    Ok(())
-}
-
-/// Refuses arrays of other sizes than the problem's.
-pub(super) fn check<T: Storage>(
-    problem: &Problem<'_, T>,
-    saved: &Saved<'_, T>,
-    gradients: &Gradients<'_, T>,
-) -> Result<()> {
-    let [batch, heads, n, _] = problem.q.shape;
-    let size = |view: &View<'_, T>| view.shape.iter().product::<usize>();
-    for (name, got, want) in [
-        ("dq", gradients.q.len(), size(&problem.q)),
-        ("dk", gradients.k.len(), size(&problem.k)),
-        ("dv", gradients.v.len(), size(&problem.v)),
-    ] {
-        if got != want {
-            return Err(KernelError::shape(name, format!("{got} values"), want));
-        }
-    }
-    let shape = [batch, heads, n, problem.widths().1];
-    for (name, view) in [("out", &saved.out), ("dout", &saved.dout)] {
-        if view.shape != shape || !view.fits() {
-            return Err(KernelError::shape(name, format!("shape {:?}", view.shape), format!("{shape:?}")));
-        }
-    }
-    for (name, given) in [("lse", Some(saved.lse)), ("lse_rest", Some(saved.rest)), ("dlse", saved.dlse)] {
-        if given.is_some_and(|x| x.len() != batch * heads * n) {
-            return Err(KernelError::shape(name, "another length", format!("{:?}", [batch, heads, n])));
-        }
-    }
     Ok(())
 }
 
@@ -140,7 +82,7 @@ pub(super) fn run_pairs<T: Storage>(
     let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * together);
     for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
-        let contexts = problem.contexts(first..(first + wave_pairs).min(pairs.end)).or_leave();
+        let contexts = HeadContext::all(problem, first..(first + wave_pairs).min(pairs.end)).or_leave();
         let run =
             Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, level, executor };
         let biases = run.run(q, k, v, &mut row_pairs);

@@ -1,13 +1,15 @@
 //! First backward sweep, by chunks of queries: tiles, and the first half of the rows.
 
-use super::Saved;
+use super::saved::Saved;
 use super::task::QueryTask;
+use crate::attention::buffers::{Aligned, KEY_BLOCK, padded};
 use crate::attention::element::{Real, Storage};
 use crate::attention::head::HeadContext;
+use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::{dot, transpose};
+use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
-use crate::attention::rows::{Panel, Rows};
-use crate::attention::scratch::{Aligned, KEY_BLOCK, LaneKeys, padded};
+use crate::attention::rows::Rows;
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Plan, TILE, TileKeys};

@@ -2,10 +2,10 @@
 
 use super::query_sweep::Sweep;
 use super::task::QueryTask;
+use crate::attention::bias::{hide_rest, row_biased};
 use crate::attention::element::{Real, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::micro::{add_rows, dots};
-use crate::attention::scratch::{hide_rest, row_biased};
 use crate::plan::TILE;
 use fearless_simd::{Simd, prelude::*};
 

@@ -1,7 +1,7 @@
 //! What one task of the backward pass writes.
 
+use crate::attention::deal::{TaskRows, deal_parts};
 use crate::attention::element::{Real, Storage};
-use crate::attention::rows::{TaskRows, deal_parts};
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, TILE};
 use std::ops::Range;

@@ -2,12 +2,14 @@
 
 use super::query_sweep::Sweep;
 use super::task::{Place, QueryTask};
+use crate::attention::accumulate::add_terms;
+use crate::attention::bias::biased;
+use crate::attention::buffers::whole_steps;
+use crate::attention::deal::TaskRows;
 use crate::attention::element::{Real, Storage};
-use crate::attention::forward::add_terms;
 use crate::attention::head::HeadContext;
+use crate::attention::lane_keys::group_ranges;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
-use crate::attention::rows::TaskRows;
-use crate::attention::scratch::{biased, group_ranges, whole_steps};
 use crate::plan::{Chunks, Cursor, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 

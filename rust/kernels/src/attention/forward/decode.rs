@@ -4,14 +4,15 @@
 //! that a core can have, and asking for rows further ahead gains nothing. Work of the size of the cache (a plan, a bias by
 //! key) is left out.
 
-use super::HEADS;
+use super::task::HEADS;
+use crate::attention::bias::hide_rest;
+use crate::attention::buffers::{Aligned, padded};
 use crate::attention::dropout::Draw;
 use crate::attention::element::{Real, Storage};
 use crate::attention::log_sums::{LogSum, LogSums};
 use crate::attention::micro::{add_rows, dots, scale_row};
+use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
-use crate::attention::rows::Panel;
-use crate::attention::scratch::{Aligned, hide_rest, padded};
 use crate::executor::Executor;
 use crate::memory::{self, OrLeave};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};

@@ -1,11 +1,13 @@
 //! The keys that few of a tile's queries use: gathered dot products and sums, 16 keys of each lane at a time.
 
-use super::{HEADS, Head, Task};
+use super::task::{HEADS, Head, Task};
+use crate::attention::bias::{hide_rest, row_biased};
+use crate::attention::buffers::ROW_BLOCK;
 use crate::attention::element::{Real, Storage};
 use crate::attention::gather::Gather;
 use crate::attention::head::HeadContext;
+use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::store_lanes;
-use crate::attention::scratch::{LaneKeys, ROW_BLOCK, hide_rest, row_biased};
 use crate::plan::{Plan, TILE};
 use fearless_simd::{Simd, prelude::*};
 

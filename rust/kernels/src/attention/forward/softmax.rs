@@ -1,9 +1,9 @@
 //! The running softmax of a tile: maximum, sum and weighted values of each lane.
 
+use crate::attention::buffers::Aligned;
 use crate::attention::element::{Real, Storage};
 use crate::attention::log_sums::LogSum;
 use crate::attention::micro::{load_lanes, scale_row, store_lanes};
-use crate::attention::scratch::Aligned;
 use crate::plan::TILE;
 use fearless_simd::{Simd, prelude::*};
 

@@ -1,11 +1,14 @@
 //! The tile's shared keys: two small matrix products with a softmax between.
 
-use super::{Head, Task};
+use super::task::{Head, Task};
+use crate::attention::accumulate::add_terms;
+use crate::attention::bias::biased;
+use crate::attention::buffers::whole_steps;
 use crate::attention::element::{Real, Storage};
-use crate::attention::micro::{by_term, hide, load, load_lanes, scores, store, store_lanes, transpose};
+use crate::attention::lane_keys::group_ranges;
+use crate::attention::micro::{hide, load_lanes, scores, store_lanes, transpose};
 use crate::attention::problem::Problem;
 use crate::attention::rows::Rows;
-use crate::attention::scratch::{biased, group_ranges, whole_steps};
 use crate::plan::{Cursor, Plan, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
@@ -112,52 +115,5 @@ impl<T: Storage> Head<'_, T> {
             store_lanes::<S, T::Acc, NQ>(p, s);
         }
         store_lanes::<S, T::Acc, NQ>(&mut self.softmax.sum, sums);
-    }
-}
-
-/// Adds weighted rows to four rows of an accumulator, which counts as 0 where it is fresh; `NC` native vectors of columns
-/// at a time.
-#[inline(always)]
-pub(in crate::attention) fn add_terms<S: Simd, A: Real, const NC: usize>(
-    simd: S,
-    acc: &mut [A],
-    fresh: bool,
-    weights: &[[A; TILE]],
-    group: usize,
-    rows: Rows<'_, A>,
-) {
-    let lanes = A::N::<S>::LEN;
-    let width = acc.len() / 4;
-    let mut column = 0;
-    while column + NC * lanes <= width {
-        columns::<S, A, NC>(simd, acc, fresh, weights, group, rows, column);
-        column += NC * lanes;
-    }
-    while column < width {
-        columns::<S, A, 1>(simd, acc, fresh, weights, group, rows, column);
-        column += lanes;
-    }
-}
-
-#[inline(always)]
-fn columns<S: Simd, A: Real, const C: usize>(
-    simd: S,
-    acc: &mut [A],
-    fresh: bool,
-    weights: &[[A; TILE]],
-    group: usize,
-    rows: Rows<'_, A>,
-    column: usize,
-) {
-    let width = acc.len() / 4;
-    let mut sums = [[A::N::<S>::splat(simd, A::default()); C]; 4];
-    if !fresh {
-        for r in 0..4 {
-            sums[r] = load::<S, A, C>(simd, acc, r * width + column);
-        }
-    }
-    let sums = by_term::<S, A, C>(simd, sums, weights, group, rows, column);
-    for r in 0..4 {
-        store::<S, A, C>(acc, r * width + column, sums[r]);
     }
 }

@@ -1,6 +1,6 @@
 //! What numbers of many points stand in, and how vectors of them are packed.
 
-use crate::lanes::{C, PIECE, Real};
+use crate::fields::lanes::{C, PIECE, Real};
 use fearless_simd::{Simd, prelude::*};
 
 /// Vectors side by side, to hide the latency of each.

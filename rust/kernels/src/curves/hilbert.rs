@@ -7,11 +7,11 @@
 //! that, so the curve is *prefix-stable*: the first `2**(ndim * (order - 1))` places of order `k` are the curve of order
 //! `k - 1`, in place and not mirrored or transposed. An index means the same point at every order that holds it.
 
-use crate::blocks;
+use super::codec;
+use super::interleave::{deinterleave, interleave};
+use super::lattice::{Curve, Integer, Rows};
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::lattice::{Curve, Integer, Rows};
-use crate::morton::{deinterleave, interleave};
 use fearless_simd::Level;
 
 /// Places on the curve of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
@@ -22,7 +22,7 @@ pub fn encode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    blocks::encode(level, Curve::Hilbert, coords, order, out, executor, |point| encode_point(point, order))
+    codec::encode(level, Curve::Hilbert, coords, order, out, executor, |point| encode_point(point, order))
 }
 
 /// Points at places of the curve, shape (n, 1), each below `2**(ndim * order)`, into `out` (n, ndim).
@@ -34,7 +34,7 @@ pub fn decode<T: Integer, U: Integer>(
     out: &mut [U],
     executor: &dyn Executor,
 ) -> Result<()> {
-    blocks::decode(level, Curve::Hilbert, index, ndim, order, out, executor, |code, point| {
+    codec::decode(level, Curve::Hilbert, index, ndim, order, out, executor, |code, point| {
         decode_point(code, point, order);
     })
 }

@@ -1,10 +1,11 @@
 //! The way from a plan's pairs back to row order, made only when a bias per pair is asked for.
 
+use super::made::Plan;
+use super::tile::{Cursor, TILE, TileKeys};
 use crate::error::{KernelError, Result};
 use crate::index_set::{Form, IndexSet};
 use crate::interrupt;
 use crate::memory;
-use crate::plan::{Cursor, Plan, TILE, TileKeys};
 
 /// For each pair of a plan, its place in row order.
 #[derive(Debug)]

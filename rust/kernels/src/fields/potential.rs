@@ -5,13 +5,13 @@
 //! (modulus 1e8 for `f64`, 1e4 for `f32`); orbits that are not there within `max_iter` iterates count as 0.
 //! A. Douady and J. H. Hubbard, "Étude dynamique des polynômes complexes" (1984).
 
+use super::gradient::{Gradients, vjp};
+use super::julia::log_modulus;
+use super::lanes::{Real, check_iterations, check_parameter, for_each_piece};
+use super::orbit::{Family, Scratch, escape};
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::gradient::{Gradients, vjp};
-use crate::julia::log_modulus;
-use crate::lanes::{Real, check_iterations, check_parameter, for_each_piece};
 use crate::memory;
-use crate::orbit::{Family, Scratch, escape};
 use fearless_simd::{Level, dispatch};
 use num_complex::Complex;
 

@@ -3,13 +3,15 @@
 mod columns;
 mod late;
 mod live;
+mod round;
 
-use crate::lanes::Real;
+use super::lanes::Real;
 use columns::WAYS;
 use fearless_simd::{Simd, prelude::*};
 use live::Early;
 pub(crate) use live::Scratch;
 use num_complex::Complex;
+use round::{OLD, Round};
 
 /// What is iterated: which of `z_0` and `c` is the point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,9 +24,6 @@ pub(crate) enum Family<T> {
 
 /// Steps with a look at each iterate: outside of a set most orbits leave within them.
 const FIRST: u32 = 8;
-
-/// Age from which an orbit is compared with an iterate further back than the last round's.
-const OLD: u32 = 256;
 
 /// Steps of the round that begins at a later age, for discs that no orbit comes back into: many leave early, few late.
 /// Rounds that go around an attracting cycle, most often of 2 to 8 points, end where they began.
@@ -136,16 +135,4 @@ pub(crate) fn escape<'a, S: Simd, T: Real>(
             point: Some(&late.point.0[0][..late.len]),
         },
     ]
-}
-
-/// A round of steps.
-#[derive(Clone, Copy)]
-struct Round {
-    age: u32,
-    steps: u32,
-    max_iter: u32,
-    radius: f64,
-    for_good: bool,
-    /// Rounds of old orbits before this one.
-    old: u32,
 }

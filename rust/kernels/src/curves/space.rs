@@ -1,9 +1,9 @@
-//! Points of space and their codes, many at a time, a lane a point: the transpose formulation of [`crate::hilbert`] on
+//! Points of space and their codes, many at a time, a lane a point: the transpose formulation of [`super::hilbert`] on
 //! vectors.
 
-use crate::blocks::{Block, Direction};
-use crate::lattice::{Curve, Integer};
-use crate::morton::{gather3, spread3};
+use super::block::{Block, Direction};
+use super::interleave::{gather3, spread3};
+use super::lattice::{Curve, Integer};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 
 /// Points worked on together.

@@ -3,7 +3,7 @@
 //!
 //! Each lane computes its own point alone, so where a point sits changes no bit of its result.
 
-use crate::lanes::{C, PIECE, Real};
+use super::lanes::{C, PIECE, Real};
 use fearless_simd::{Simd, prelude::*};
 use num_complex::Complex;
 

@@ -1,12 +1,9 @@
 //! Points of the plane and their codes, many at a time, a lane a point.
 
-use crate::blocks::{Block, Direction};
-use crate::lattice::{Curve, Integer};
-use crate::plane_digits::convert;
+use super::block::{Block, Direction};
+use super::lattice::{Curve, Integer};
+use super::plane_digits::{BLOCK, convert};
 use fearless_simd::{Level, dispatch};
-
-/// Points worked on together.
-pub(crate) const BLOCK: usize = 512;
 
 /// Points as `y | x << 16` or codes, 16 bits a coordinate; of wider ones the rest in `high`.
 pub(crate) struct Plane {

@@ -1,7 +1,7 @@
 //! Points that left in a round of several steps: which step it was.
 
 use super::columns::{Columns, WAYS};
-use crate::lanes::{C, Real};
+use crate::fields::lanes::{C, Real};
 use fearless_simd::{Simd, SimdMask, prelude::*};
 
 /// Points whose orbits leave the disc after the first steps; until [`Late::finish`], as they were at the beginning of the

@@ -1,49 +1,15 @@
 //! Codecs that work on blocks of points: arrays of any integers in and out, piece by piece.
 
-use crate::error::Result;
-use crate::executor::{Executor, for_each_chunk};
-use crate::lattice::{
+use super::block::{Block, Direction};
+use super::lattice::{
     Curve, Integer, PIECE, Rows, check_out, check_range, check_room, check_size, decode_rows, encode_rows, low_bits,
 };
-use crate::plane::Plane;
-use crate::space::Space;
+use super::plane::Plane;
+use super::space::Space;
+use crate::error::Result;
+use crate::executor::{Executor, for_each_chunk};
 use fearless_simd::{Level, dispatch};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Points to codes, or back.
-#[derive(Clone, Copy)]
-pub(crate) enum Direction {
-    Encode,
-    Decode,
-}
-
-/// Points or their codes in buffers on the stack. A function for each dtype and level, none for a pair of dtypes: the
-/// compiler would make 64 of each.
-pub(crate) trait Block {
-    /// Coordinates of a point.
-    const AXES: usize;
-
-    /// Points of a full block.
-    const POINTS: usize;
-
-    /// A block of points of `order` bits a coordinate.
-    fn new(order: u32) -> Self;
-
-    /// Takes points, (n, AXES).
-    fn load_points<T: Integer>(&mut self, level: Level, coords: &[T]);
-
-    /// Takes codes, (n,).
-    fn load_codes<T: Integer>(&mut self, level: Level, index: &[T]);
-
-    /// The first `n` points become codes, or codes points.
-    fn convert(&mut self, level: Level, curve: Curve, direction: Direction, n: usize);
-
-    /// Gives codes, (n,).
-    fn store_codes<U: Integer>(&self, level: Level, out: &mut [U]);
-
-    /// Gives points, (n, AXES).
-    fn store_points<U: Integer>(&self, level: Level, out: &mut [U]);
-}
 
 /// Codes of points, (n, ndim), into `out`, (n,): in blocks for the plane and space, else point by point with `code`, which
 /// may scribble on the point it is given.

@@ -2,7 +2,7 @@
 //!
 //! Property tests hold the fast kernel to it; it is never called for speed.
 
-use crate::index_set::IndexSet;
+use fractal_kernels::index_set::IndexSet;
 
 /// One head of attention in `f64`: contiguous `q (n_queries, d)`, `k (n_keys, d)`, `v (n_keys, dv)`.
 #[derive(Clone, Copy, Debug)]

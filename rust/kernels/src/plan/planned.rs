@@ -1,10 +1,10 @@
 //! An index set together with the plans made of it: what attention is called with again and again.
 
-use crate::attention::EdgeMap;
+use super::edges::EdgeMap;
+use super::made::Plan;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::{Form, IndexSet};
-use crate::plan::Plan;
 use std::sync::OnceLock;
 
 /// An index set that keeps its plans.

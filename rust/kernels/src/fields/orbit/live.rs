@@ -2,8 +2,8 @@
 
 use super::columns::{Columns, WAYS};
 use super::late::Late;
-use super::{OLD, Round};
-use crate::lanes::{C, MOST_LANES, Real};
+use super::round::{OLD, Round};
+use crate::fields::lanes::{C, MOST_LANES, Real};
 use fearless_simd::{Simd, SimdMask, prelude::*};
 use num_complex::Complex;
 

@@ -11,12 +11,12 @@
 //! radius is smoother; it is `k + 1` at the disc's edge and `k` at the edge's image. Points outside of the disc at once
 //! can have values below 0. Without smoothing the field is `k`.
 
+use super::gradient::{Gradients, vjp};
+use super::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_range, for_each_piece};
+use super::orbit::{Exits, Family, Scratch, escape};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
-use crate::gradient::{Gradients, vjp};
-use crate::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_range, for_each_piece};
 use crate::memory;
-use crate::orbit::{Exits, Family, Scratch, escape};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;
 

@@ -16,10 +16,10 @@
 //!
 //! Squares and cubes of side `2**k` take the codec's curve ([`crate::hilbert`]) itself.
 
+use super::hilbert::decode_point;
+use super::lattice::check_cells;
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, Serial, for_each_chunk};
-use crate::hilbert::decode_point;
-use crate::lattice::check_cells;
 use crate::memory::{self, OrLeave};
 use std::sync::{Mutex, PoisonError};
 

@@ -1,73 +1,8 @@
-//! What the passes share beside their loops: sizes, a tile's row keys, biases.
+//! The keys that a tile's lanes read: those of its rows, lane by lane, and which of a block's each group uses.
 
-use super::element::{Real, Storage};
-use super::head::HeadContext;
-use super::micro::load_lanes;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Plan, RowPairs, TILE, TileKeys, Transposed};
-use fearless_simd::Simd;
 use std::ops::Range;
-
-/// Keys of a tile that are scored before their softmax: their scores stay in L1.
-pub(crate) const KEY_BLOCK: usize = 256;
-
-/// As many keys of a block as whole steps of `keys` hold: a full block needs no padding.
-pub(crate) const fn whole_steps(keys: usize) -> usize {
-    KEY_BLOCK / keys * keys
-}
-
-/// Row keys of one query that are scored before their softmax.
-pub(crate) const ROW_BLOCK: usize = 128;
-
-/// A width rounded up to whole vectors.
-pub(crate) fn padded(width: usize) -> usize {
-    width.next_multiple_of(TILE)
-}
-
-/// Values that start at a cache line, so that no vector of them lies across two.
-#[derive(Debug)]
-pub(crate) struct Aligned<A> {
-    data: Vec<A>,
-    span: Range<usize>,
-}
-
-impl<A: Real> Aligned<A> {
-    pub(crate) fn zeros(n: usize) -> Self {
-        const LINE: usize = 64;
-        let data = memory::zeros::<A>("q, k, v", n + LINE / size_of::<A>()).or_leave();
-        // Where the address cannot be told, any start serves.
-        let start = data.as_ptr().align_offset(LINE).min(LINE / size_of::<A>());
-        Self { data, span: start..start + n }
-    }
-
-    /// The values by tile: one array of 16 lanes after the other.
-    #[inline(always)]
-    pub(crate) fn lanes(&self) -> &[[A; TILE]] {
-        self.as_chunks().0
-    }
-
-    /// [`Self::lanes`], to write.
-    #[inline(always)]
-    pub(crate) fn lanes_mut(&mut self) -> &mut [[A; TILE]] {
-        self.as_chunks_mut().0
-    }
-}
-
-impl<A> std::ops::Deref for Aligned<A> {
-    type Target = [A];
-
-    #[inline(always)]
-    fn deref(&self) -> &[A] {
-        &self.data[self.span.clone()]
-    }
-}
-
-impl<A> std::ops::DerefMut for Aligned<A> {
-    #[inline(always)]
-    fn deref_mut(&mut self) -> &mut [A] {
-        &mut self.data[self.span.clone()]
-    }
-}
 
 /// The row keys of a tile's lanes.
 #[derive(Debug, Default)]
@@ -193,50 +128,4 @@ pub(crate) fn group_ranges(block: &TileKeys) -> [Range<usize>; TILE / 4] {
         range.end = block.masks.iter().rposition(used).map_or(range.start, |i| i + 1);
     }
     ranges
-}
-
-/// Adds the biases of one key of a block.
-#[inline(always)]
-pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
-    simd: S,
-    head: &HeadContext<T::Acc>,
-    block: &TileKeys,
-    at: usize,
-    pair: &mut usize,
-    s: &mut [<T::Acc as Real>::V<S>; NQ],
-) {
-    let mut lanes = [head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[block.keys[at] as usize]); TILE];
-    if let Some(bias) = &head.pair_bias {
-        for (lane, x) in lanes.iter_mut().enumerate() {
-            if block.masks[at] >> lane & 1 == 1 {
-                *x += bias[*pair];
-                *pair += 1;
-            }
-        }
-    }
-    let bias = load_lanes::<S, T::Acc, NQ>(simd, &lanes);
-    for n in 0..NQ {
-        s[n] += bias[n];
-    }
-}
-
-/// Adds the biases of row keys and of their pairs; the two first to each other, as in [`biased`], so that large ones that
-/// cancel leave the score.
-#[inline(always)]
-pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], pairs: &[usize], s: &mut [T::Acc]) {
-    for (i, (s, &key)) in s.iter_mut().zip(keys).enumerate() {
-        let mut bias = head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[key as usize]);
-        if let Some(of_pairs) = &head.pair_bias {
-            bias += of_pairs[head.tile_pairs + pairs[i]];
-        }
-        *s += bias;
-    }
-}
-
-/// What lies past a list becomes −∞.
-#[inline(always)]
-pub(crate) fn hide_rest<A: Real>(keys: usize, s: &mut [A]) {
-    if keys < s.len() {
-        s[keys..].fill(A::NEG_INFINITY);
-    }
 }

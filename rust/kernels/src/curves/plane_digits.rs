@@ -8,10 +8,12 @@
 //! Words of four points are transposed into planes of bytes for it, within their lanes: where a point sits does not
 //! matter. Bits are spread and gathered by tables of half bytes.
 
-use crate::blocks::Direction;
-use crate::lattice::Curve;
-use crate::plane::BLOCK;
+use super::block::Direction;
+use super::lattice::Curve;
 use fearless_simd::{Simd, prelude::*};
+
+/// Points worked on together.
+pub(crate) const BLOCK: usize = 512;
 
 /// The first `n` words: points, `y | x << 16`, become codes, or codes points. States go on from the levels above.
 #[inline(always)]

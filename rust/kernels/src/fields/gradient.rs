@@ -1,9 +1,9 @@
 //! Gradients of fields that look at one number only, the logarithm of the first iterate outside of a disc.
 
+use super::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
-use crate::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
 use crate::memory;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 use num_complex::Complex;

@@ -23,11 +23,11 @@
 //! The idea (a sigmoid in place of the escape test) is that of "soft" escape times in fractal attention tutorials; the
 //! hazard and survival forms are those of survival analysis.
 
-use crate::batch::Batch;
+use super::batch::Batch;
+use super::lanes::{C, MOST_ADDED, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece, held};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
-use crate::lanes::{C, MOST_ADDED, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece, held};
 use crate::memory;
 use fearless_simd::{Level, Simd, SimdMask, dispatch, prelude::*};
 use num_complex::Complex;

@@ -1,0 +1,143 @@
+//! One task of the forward pass: some tiles, for the query heads that share a key head.
+
+use super::softmax::Softmax;
+use crate::attention::buffers::{Aligned, KEY_BLOCK, ROW_BLOCK, padded};
+use crate::attention::deal::TaskRows;
+use crate::attention::element::{Real, Storage};
+use crate::attention::head::HeadContext;
+use crate::attention::lane_keys::LaneKeys;
+use crate::attention::panel::Panel;
+use crate::attention::problem::Problem;
+use crate::interrupt;
+use crate::plan::{Plan, TILE, TileKeys};
+use fearless_simd::{Simd, prelude::*};
+use std::ops::Range;
+
+/// Query heads of one task: they share the rows of one key head.
+pub(super) const HEADS: usize = 4;
+
+/// The rows that a task writes for one head.
+pub(super) struct Outputs<'a, T: Storage> {
+    pub(super) out: TaskRows<'a, T>,
+    pub(super) lse: TaskRows<'a, T::Acc>,
+    pub(super) rest: Option<TaskRows<'a, T::Acc>>,
+}
+
+#[inline(always)]
+pub(super) fn run_task<S: Simd, T: Storage>(
+    simd: S,
+    problem: &Problem<'_, T>,
+    plan: &Plan,
+    heads: &[HeadContext<T::Acc>],
+    tiles: Range<usize>,
+    outputs: &mut [Outputs<'_, T>],
+) {
+    // Vectors a tile, keys scored at a time, native lanes, native vectors of columns at a time: what fills 32 registers
+    // of 512 bits, 16 of 256, 16 or 32 of 128.
+    let queries = <<T::Acc as Real>::V<S> as SimdBase<S>>::LEN;
+    match (queries, <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN) {
+        (TILE, 16) => Task::<T, 1, 8, 16, 4>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (TILE, 8) => Task::<T, 1, 6, 8, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (TILE, _) => Task::<T, 1, 2, 4, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (_, 8) => Task::<T, 2, 4, 8, 4>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (_, 4) => Task::<T, 2, 2, 4, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+        (_, _) => Task::<T, 2, 1, 2, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+    }
+}
+
+/// One task: `NQ` vectors a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
+pub(super) struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
+    pub(super) problem: &'p Problem<'p, T>,
+    pub(super) plan: &'p Plan,
+    pub(super) heads: Vec<Head<'p, T>>,
+    pub(super) keys: Panel<'p, T>,
+    pub(super) values: Panel<'p, T>,
+    /// Scores, then weights, of a block of the tile's keys and one head.
+    pub(super) scores: Aligned<T::Acc>,
+    pub(super) block: TileKeys,
+    pub(super) lanes: LaneKeys,
+}
+
+/// One of the query heads of a task.
+pub(super) struct Head<'p, T: Storage> {
+    pub(super) context: &'p HeadContext<T::Acc>,
+    pub(super) queries: Panel<'p, T>,
+    /// The tile's queries as columns, scaled.
+    pub(super) qt: Aligned<T::Acc>,
+    /// Scores, then weights, of row keys, lane by lane.
+    pub(super) row_scores: Aligned<T::Acc>,
+    pub(super) softmax: Softmax<T::Acc>,
+}
+
+impl<'p, T: Storage> Head<'p, T> {
+    fn new(problem: &'p Problem<'p, T>, plan: &Plan, context: &'p HeadContext<T::Acc>) -> Self {
+        let (d, dv) = problem.widths();
+        let mut queries = Panel::new(problem.q);
+        queries.select(context.batch, context.query_head);
+        Self {
+            context,
+            queries,
+            qt: Aligned::zeros(TILE * padded(d)),
+            row_scores: Aligned::zeros(if plan.has_rows() { TILE * ROW_BLOCK } else { 0 }),
+            softmax: Softmax::new(padded(dv)),
+        }
+    }
+}
+
+impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'p, T, NQ, NK, ND, NC> {
+    fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, heads: &'p [HeadContext<T::Acc>]) -> Self {
+        let (mut keys, mut values) = (Panel::new(problem.k), Panel::new(problem.v));
+        keys.select(heads[0].batch, heads[0].key_head);
+        values.select(heads[0].batch, heads[0].key_head);
+        Self {
+            problem,
+            plan,
+            heads: heads.iter().map(|context| Head::new(problem, plan, context)).collect(),
+            keys,
+            values,
+            scores: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
+            block: TileKeys::default(),
+            lanes: LaneKeys::default(),
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(&mut self, simd: S, tiles: Range<usize>, outputs: &mut [Outputs<'_, T>]) {
+        let first = tiles.start;
+        for tile in tiles {
+            interrupt::check();
+            for head in &mut self.heads {
+                head.softmax.clear();
+            }
+            simd.vectorize(
+                #[inline(always)]
+                || self.tile_part(simd, tile),
+            );
+            if self.plan.has_rows() {
+                self.lanes.fill(self.plan, tile, self.problem.edge_bias.is_some());
+                simd.vectorize(
+                    #[inline(always)]
+                    || self.row_part(simd, tile),
+                );
+            }
+            simd.vectorize(
+                #[inline(always)]
+                || self.finish(simd, self.plan.lanes(tile), (tile - first) * TILE, outputs),
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, simd: S, lanes: usize, first: usize, outputs: &mut [Outputs<'_, T>]) {
+        for (head, outputs) in self.heads.iter_mut().zip(outputs) {
+            for lane in 0..lanes {
+                let log = head.softmax.log_sum(lane);
+                outputs.lse.row(first + lane)[0] = log.lse;
+                if let Some(rest) = &mut outputs.rest {
+                    rest.row(first + lane)[0] = log.rest;
+                }
+                head.softmax.write(simd, lane, outputs.out.row(first + lane));
+            }
+        }
+    }
+}

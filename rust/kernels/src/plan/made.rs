@@ -1,0 +1,65 @@
+//! A plan: its tables, and what the backward pass makes of them on first use.
+
+use super::chunks::Chunks;
+use super::tables::Tables;
+use super::transposed::Transposed;
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::index_set::IndexSet;
+use crate::memory::OrLeave;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// How an index set runs: its tables, and what the backward pass makes of them.
+#[derive(Debug)]
+pub struct Plan {
+    tables: Tables,
+    transposed: OnceLock<Transposed>,
+    chunks: Mutex<Option<Arc<Chunks>>>,
+}
+
+impl Deref for Plan {
+    type Target = Tables;
+
+    #[inline(always)]
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl From<Tables> for Plan {
+    fn from(tables: Tables) -> Self {
+        Self { tables, transposed: OnceLock::new(), chunks: Mutex::new(None) }
+    }
+}
+
+impl Plan {
+    /// Plans an index set in time linear in its pairs, in parallel.
+    pub fn new(set: &IndexSet, executor: &dyn Executor) -> Result<Self> {
+        Tables::new(set, executor).map(Self::from)
+    }
+
+    /// Rows alone, of equally long lists in which −1 is a pad.
+    pub fn from_lists<I: Copy + Into<i64> + Sync>(
+        lists: &[I],
+        n_queries: usize,
+        n_keys: usize,
+        executor: &dyn Executor,
+    ) -> Result<Self> {
+        Tables::from_lists(lists, n_queries, n_keys, executor).map(Self::from)
+    }
+
+    /// Row pairs by key, for the second backward pass; made on first use.
+    pub(crate) fn transposed(&self) -> &Transposed {
+        self.transposed.get_or_init(|| self.tables.transpose().or_leave())
+    }
+
+    /// The cut of the backward pass into chunks of so many tiles; the last one asked for is kept.
+    pub(crate) fn chunks(&self, tiles: usize) -> Arc<Chunks> {
+        let mut kept = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(chunks) if chunks.tiles == tiles => chunks.clone(),
+            _ => kept.insert(Arc::new(Chunks::new(&self.tables, tiles).or_leave())).clone(),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a plan reads, however it is held.
+
+use super::listed::Listed;
+use super::runs;
+use super::shifted::Shifted;
+use super::tile::{Cursor, RowPairs, TILE, TileKeys};
+use super::transposed::Transposed;
+use crate::error::Result;
+use crate::executor::Executor;
+use crate::index_set::{Form, IndexSet};
+use crate::interrupt;
+use crate::memory;
+use std::sync::Arc;
+
+/// The tables of a plan: what each tile and each row reads.
+#[derive(Debug)]
+pub struct Tables {
+    n_queries: usize,
+    n_keys: usize,
+    order: Option<Arc<Vec<u32>>>,
+    form: PlanForm,
+}
+
+#[derive(Debug)]
+enum PlanForm {
+    Listed(Listed),
+    Shifted(Shifted),
+}
+
+/// What a plan will do, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanReport {
+    /// Number of query tiles.
+    pub tiles: usize,
+    /// (query, key) pairs that run in tiles.
+    pub tile_edges: usize,
+    /// Lanes computed for them, masked ones included.
+    pub tile_lanes: usize,
+    /// (query, key) pairs that run in rows.
+    pub row_edges: usize,
+    /// Bytes of the plan.
+    pub index_bytes: usize,
+}
+
+impl Tables {
+    /// Plans an index set in time linear in its pairs, in parallel.
+    pub fn new(set: &IndexSet, executor: &dyn Executor) -> Result<Self> {
+        let form = match set.form() {
+            Form::Offsets { offsets, q_offset } => {
+                PlanForm::Shifted(Shifted::new(offsets, *q_offset, set.n_queries(), set.n_keys())?)
+            }
+            Form::Csr { indptr, indices } => PlanForm::Listed(Listed::new(
+                indptr,
+                indices,
+                set.n_keys(),
+                set.order().map(|o| o.as_slice()),
+                executor,
+            )?),
+            Form::Runs { indptr, runs } => {
+                PlanForm::Listed(runs::plan(indptr, runs, set.order().map(|o| o.as_slice()), executor)?)
+            }
+        };
+        Ok(Self {
+            n_queries: set.n_queries(),
+            n_keys: set.n_keys(),
+            order: match set.form() {
+                Form::Offsets { .. } => None,
+                Form::Csr { .. } | Form::Runs { .. } => set.order().cloned(),
+            },
+            form,
+        })
+    }
+
+    /// Rows alone, of equally long lists in which −1 is a pad.
+    pub fn from_lists<I: Copy + Into<i64> + Sync>(
+        lists: &[I],
+        n_queries: usize,
+        n_keys: usize,
+        executor: &dyn Executor,
+    ) -> Result<Self> {
+        let form = PlanForm::Listed(Listed::from_lists(lists, n_queries, n_keys, executor)?);
+        Ok(Self { n_queries, n_keys, order: None, form })
+    }
+
+    /// Number of queries.
+    pub fn n_queries(&self) -> usize {
+        self.n_queries
+    }
+
+    /// Number of keys.
+    pub fn n_keys(&self) -> usize {
+        self.n_keys
+    }
+
+    /// Number of query tiles.
+    pub fn tiles(&self) -> usize {
+        self.n_queries.div_ceil(TILE)
+    }
+
+    /// The tables of the row pairs by key, for the second backward pass.
+    pub(super) fn transpose(&self) -> Result<Transposed> {
+        match &self.form {
+            PlanForm::Listed(p) => Transposed::listed(p, self.n_keys, self.order()),
+            PlanForm::Shifted(p) => Transposed::shifted(p, self.n_queries),
+        }
+    }
+
+    /// [`Self::order`], shared.
+    pub(super) fn shared_order(&self) -> Option<Arc<Vec<u32>>> {
+        self.order.clone()
+    }
+
+    /// The order in which queries are cut into tiles; `None` is consecutive.
+    pub(crate) fn order(&self) -> Option<&[u32]> {
+        self.order.as_ref().map(|o| o.as_slice())
+    }
+
+    /// The query in a lane of a tile.
+    #[inline]
+    pub(crate) fn query(&self, tile: usize, lane: usize) -> usize {
+        let at = tile * TILE + lane;
+        self.order.as_ref().map_or(at, |o| o[at] as usize)
+    }
+
+    /// Two queries of the next tile for each of its first eight steps.
+    #[inline(always)]
+    pub(crate) fn next_queries(&self, tile: usize, step: usize) -> impl Iterator<Item = usize> {
+        let first = (tile + 1) * TILE + 2 * step;
+        let end = if step < TILE / 2 { (first + 2).min(self.n_queries) } else { first };
+        (first..end).map(|at| self.query(at / TILE, at % TILE))
+    }
+
+    /// Number of queries in a tile: 16 but for the last one.
+    #[inline]
+    pub(crate) fn lanes(&self, tile: usize) -> usize {
+        (self.n_queries - tile * TILE).min(TILE)
+    }
+
+    /// The next block of a tile's keys; `false` when there are no more.
+    #[inline]
+    pub(crate) fn tile_block(&self, tile: usize, cursor: &mut Cursor, max: usize, out: &mut TileKeys) -> bool {
+        match &self.form {
+            PlanForm::Listed(p) => p.tile_block(tile, cursor, max, out),
+            PlanForm::Shifted(p) => p.tile_block(tile, self.lanes(tile), self.n_keys, cursor, max, out),
+        }
+    }
+
+    /// The first row pair of a tile; pair numbers are unique in the plan, and those of a tile are consecutive.
+    pub(crate) fn first_pair(&self, tile: usize) -> usize {
+        match &self.form {
+            PlanForm::Listed(p) => p.first_pair((tile * TILE).min(self.n_queries)),
+            PlanForm::Shifted(p) => p.first_pair(tile),
+        }
+    }
+
+    /// The row keys of a lane, increasing, and their pairs.
+    #[inline]
+    pub(crate) fn row_keys<'a>(
+        &'a self,
+        tile: usize,
+        lane: usize,
+        buffer: &'a mut Vec<u32>,
+    ) -> (&'a [u32], RowPairs<'a>) {
+        match &self.form {
+            PlanForm::Listed(p) => p.row_keys(tile * TILE + lane),
+            PlanForm::Shifted(p) => p.row_keys(tile, lane, self.n_keys, buffer),
+        }
+    }
+
+    /// The row keys of a tile are those of the tile before it, 16 on; their pairs are as many on as this says.
+    #[inline]
+    pub(crate) fn row_step(&self, tile: usize) -> Option<usize> {
+        match &self.form {
+            PlanForm::Shifted(p) if tile > 0 && self.lanes(tile) == TILE => {
+                p.follows(tile, self.n_keys).then(|| p.pairs_per_tile())
+            }
+            PlanForm::Shifted(_) | PlanForm::Listed(_) => None,
+        }
+    }
+
+    /// All keys of a query that has a tile for itself, in no order.
+    pub(crate) fn keys(&self, tile: usize) -> Result<Vec<u32>> {
+        let (mut cursor, mut block, mut buffer) = (Cursor::default(), TileKeys::default(), Vec::new());
+        let mut keys = memory::copied("index_set", self.row_keys(tile, 0, &mut buffer).0)?;
+        while self.tile_block(tile, &mut cursor, 4096, &mut block) {
+            memory::extend("index_set", &mut keys, block.keys.iter().copied())?;
+        }
+        Ok(keys)
+    }
+
+    /// Some tiles have keys.
+    pub(crate) fn has_tiles(&self) -> bool {
+        match &self.form {
+            PlanForm::Listed(p) => p.has_tiles(),
+            PlanForm::Shifted(p) => p.has_tiles(),
+        }
+    }
+
+    /// Some queries have row keys.
+    #[inline]
+    pub(crate) fn has_rows(&self) -> bool {
+        self.row_pairs() > 0
+    }
+
+    /// Upper bound of row pair numbers.
+    pub(crate) fn row_pairs(&self) -> usize {
+        match &self.form {
+            PlanForm::Listed(p) => p.row_pairs(),
+            PlanForm::Shifted(p) => p.row_pairs(self.tiles()),
+        }
+    }
+
+    /// Number of pairs in the tiles before each tile, and in all.
+    pub(crate) fn tile_pair_starts(&self) -> Result<Vec<usize>> {
+        let mut starts = memory::with_capacity("index_set", self.tiles() + 1)?;
+        starts.push(0);
+        let mut block = TileKeys::default();
+        for tile in 0..self.tiles() {
+            interrupt::check();
+            let mut cursor = Cursor::default();
+            let mut count = *starts.last().unwrap_or(&0);
+            while self.tile_block(tile, &mut cursor, 256, &mut block) {
+                count += block.masks.iter().map(|m| m.count_ones() as usize).sum::<usize>();
+            }
+            starts.push(count);
+        }
+        Ok(starts)
+    }
+
+    /// What the plan will do, counted.
+    pub fn report(&self) -> PlanReport {
+        let mut report = PlanReport { tiles: self.tiles(), ..PlanReport::default() };
+        let (mut block, mut buffer) = (TileKeys::default(), Vec::new());
+        for tile in 0..self.tiles() {
+            interrupt::check();
+            let mut cursor = Cursor::default();
+            while self.tile_block(tile, &mut cursor, 256, &mut block) {
+                report.tile_edges += block.masks.iter().map(|m| m.count_ones() as usize).sum::<usize>();
+                report.tile_lanes += block.keys.len() * TILE;
+            }
+            for lane in 0..self.lanes(tile) {
+                report.row_edges += self.row_keys(tile, lane, &mut buffer).0.len();
+            }
+        }
+        report.index_bytes = match &self.form {
+            PlanForm::Listed(p) => p.bytes(),
+            PlanForm::Shifted(p) => p.bytes(),
+        };
+        report
+    }
+
+    /// A cheap upper estimate of the lanes and row pairs that one pass computes.
+    pub fn work(&self) -> usize {
+        match &self.form {
+            PlanForm::Listed(p) => p.work(),
+            PlanForm::Shifted(p) => p.work() * self.tiles(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Cantor sets and their kin among the integers.
+
+pub mod cantor;
