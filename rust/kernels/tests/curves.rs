@@ -6,8 +6,9 @@ mod naive;
 use codec::{hilbert, morton};
 use fearless_simd::Level;
 use fractal_kernels::curves::lattice::Rows;
+use fractal_kernels::curves::{dragon, hilbert_order};
 use fractal_kernels::executor::{Rayon, Serial};
-use fractal_kernels::{cantor, dragon, hilbert_order};
+use fractal_kernels::sets::cantor;
 use proptest::prelude::*;
 
 /// A size the codecs take, and a place on its curve.

@@ -3,9 +3,9 @@
 
 use fearless_simd::Level;
 use fractal_kernels::curves::lattice::{Integer, Rows};
+use fractal_kernels::curves::{hilbert as places, morton as codes};
 use fractal_kernels::error::Result;
 use fractal_kernels::executor::{Executor, Serial};
-use fractal_kernels::{hilbert as places, morton as codes};
 
 macro_rules! codec {
     ($name:ident, $kernel:ident) => {
