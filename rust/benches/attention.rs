@@ -5,7 +5,7 @@ use fractal_kernels::attention::{Gradients, LogSums, Problem, Saved, View, backw
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
-use fractal_kernels::simd::levels;
+use fractal_kernels::simd::{Run, levels};
 
 const SHAPE: [usize; 4] = [1, 4, 4096, 64];
 
@@ -41,8 +41,14 @@ fn window(criterion: &mut Criterion) {
     for (name, level) in levels() {
         group.bench_function(format!("forward {name}"), |b| {
             b.iter(|| {
-                forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
-                    .expect("shapes fit");
+                forward(
+                    &problem,
+                    &plan,
+                    Run::new(level, &Serial),
+                    &mut out,
+                    LogSums { lse: &mut lse, rest: Some(&mut rest) },
+                )
+                .expect("shapes fit");
             });
         });
         let saved = Saved {
@@ -55,7 +61,7 @@ fn window(criterion: &mut Criterion) {
         group.bench_function(format!("backward {name}"), |b| {
             b.iter(|| {
                 let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None };
-                backward(&problem, &plan, level, &Serial, saved, gradients).expect("shapes fit");
+                backward(&problem, &plan, Run::new(level, &Serial), saved, gradients).expect("shapes fit");
             });
         });
     }

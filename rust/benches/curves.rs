@@ -5,7 +5,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fractal_kernels::curves::hilbert;
 use fractal_kernels::curves::lattice::{Integer, Rows};
 use fractal_kernels::executor::Serial;
-use fractal_kernels::simd::levels;
+use fractal_kernels::simd::{Run, levels};
 
 const POINTS: usize = 1 << 20;
 const ORDER: u32 = 16;
@@ -25,7 +25,7 @@ fn plane(c: &mut Criterion) {
     for (name, level) in levels() {
         let rows = Rows::packed("coords", &coords, 2).expect("pairs");
         group.bench_function(name, |b| {
-            b.iter(|| hilbert::encode(level, rows, ORDER, &mut codes_out, &Serial).expect("16 bits"));
+            b.iter(|| hilbert::encode(Run::new(level, &Serial), rows, ORDER, &mut codes_out).expect("16 bits"));
         });
     }
     group.bench_function("fast_hilbert", |b| {
@@ -42,7 +42,7 @@ fn plane(c: &mut Criterion) {
     for (name, level) in levels() {
         let rows = Rows::packed("index", &index, 1).expect("a vector");
         group.bench_function(name, |b| {
-            b.iter(|| hilbert::decode(level, rows, 2, ORDER, &mut points_out, &Serial).expect("32 bits"));
+            b.iter(|| hilbert::decode(Run::new(level, &Serial), rows, 2, ORDER, &mut points_out).expect("32 bits"));
         });
     }
     group.bench_function("fast_hilbert", |b| {
@@ -63,11 +63,11 @@ fn space(c: &mut Criterion) {
     for (name, level) in levels() {
         let rows = Rows::packed("coords", &coords, 3).expect("triples");
         group.bench_function(format!("encode {name}"), |b| {
-            b.iter(|| hilbert::encode(level, rows, ORDER, &mut codes_out, &Serial).expect("16 bits"));
+            b.iter(|| hilbert::encode(Run::new(level, &Serial), rows, ORDER, &mut codes_out).expect("16 bits"));
         });
         let rows = Rows::packed("index", &codes_out, 1).expect("a vector");
         group.bench_function(format!("decode {name}"), |b| {
-            b.iter(|| hilbert::decode(level, rows, 3, ORDER, &mut points_out, &Serial).expect("48 bits"));
+            b.iter(|| hilbert::decode(Run::new(level, &Serial), rows, 3, ORDER, &mut points_out).expect("48 bits"));
         });
     }
     group.finish();

@@ -10,6 +10,7 @@ use fractal_kernels::attention::{
     Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
 };
 use fractal_kernels::plan::PlannedSet;
+use fractal_kernels::simd::Run;
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -161,8 +162,8 @@ pub(crate) fn attention_forward<'py>(
             lse: values(&mut lse, "lse")?,
             rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
         };
-        let level = level()?;
-        detached(py, || call.forward(level, executor, out, logs))
+        let run = Run::new(level()?, executor);
+        detached(py, || call.forward(run, out, logs))
     })
 }
 
@@ -226,8 +227,8 @@ pub(crate) fn attention_backward<'py>(
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
-        let level = level()?;
-        detached(py, || call.backward(level, executor, saved, gradients))
+        let run = Run::new(level()?, executor);
+        detached(py, || call.backward(run, saved, gradients))
     })
 }
 

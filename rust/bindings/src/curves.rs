@@ -9,6 +9,7 @@ use fractal_kernels::KernelError;
 use fractal_kernels::curves::lattice::{Integer, Rows};
 use fractal_kernels::curves::{dragon, hilbert, hilbert_order as boxes, morton};
 use fractal_kernels::sets::cantor;
+use fractal_kernels::simd::Run;
 use numpy::ndarray::Array2;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -69,7 +70,7 @@ macro_rules! codec {
                     let coords = rows_in_place(&coords, "coords")?;
                     let mut out = writable::<To>(&out, "out", &[coords.len()])?;
                     let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
-                    detached(py, || $curve::encode(level, coords, order, out, &*executor))
+                    detached(py, || $curve::encode(Run::new(level, &*executor), coords, order, out))
                 })
             )
         }
@@ -92,7 +93,7 @@ macro_rules! codec {
                     let index = rows_in_place(&index, "index")?;
                     let mut out = writable::<To>(&out, "out", &[index.len(), ndim])?;
                     let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
-                    detached(py, || $curve::decode(level, index, ndim, order, out, &*executor))
+                    detached(py, || $curve::decode(Run::new(level, &*executor), index, ndim, order, out))
                 })
             )
         }

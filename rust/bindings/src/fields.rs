@@ -2,10 +2,12 @@
 
 use crate::detached::detached;
 use crate::error::Result;
+use crate::simd::level;
 use crate::threads::{default_executor, executor as executor_named};
 use fractal_kernels::fields::julia::{self, Escape};
 use fractal_kernels::fields::lanes::Real;
 use fractal_kernels::fields::{gradient::Gradients, potential, soft_julia};
+use fractal_kernels::simd::Run;
 use fractal_kernels::{KernelError, memory};
 use num_complex::{Complex, Complex64};
 use numpy::ndarray::{ArrayView, Dimension};
@@ -103,7 +105,8 @@ pub(crate) fn julia_escape<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
     let executor = default_executor()?;
-    either!(points, map(py, points, |p| julia::julia(p, c, escape, &*executor)))
+    let run = Run::new(level()?, &*executor);
+    either!(points, map(py, points, |p| julia::julia(p, c, escape, run)))
 }
 
 /// Escape field of the Mandelbrot set.
@@ -117,7 +120,8 @@ pub(crate) fn mandelbrot_escape<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
     let executor = default_executor()?;
-    either!(points, map(py, points, |p| julia::mandelbrot(p, escape, &*executor)))
+    let run = Run::new(level()?, &*executor);
+    either!(points, map(py, points, |p| julia::mandelbrot(p, escape, run)))
 }
 
 /// Green's function of the Julia set of c.
@@ -129,7 +133,8 @@ pub(crate) fn julia_potential<'py>(
     max_iter: u32,
 ) -> Result<Bound<'py, PyAny>> {
     let executor = default_executor()?;
-    either!(points, map(py, points, |p| potential::potential(p, c, max_iter, &*executor)))
+    let run = Run::new(level()?, &*executor);
+    either!(points, map(py, points, |p| potential::potential(p, c, max_iter, run)))
 }
 
 /// Multiply-adds of a soft escape count, most of whose orbits end early.
@@ -153,7 +158,8 @@ pub(crate) fn julia_soft_escape<'py>(
 ) -> Result<Bound<'py, PyAny>> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
     let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
-    either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, &*executor)))
+    let run = Run::new(level()?, &*executor);
+    either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, run)))
 }
 
 fn point_and_c<T>(py: Python<'_>, gradients: Gradients<T>) -> (Bound<'_, PyAny>, Complex64)
@@ -175,8 +181,9 @@ pub(crate) fn julia_escape_vjp<'py>(
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
     let escape = Escape { max_iter, radius, smooth: true };
     let executor = default_executor()?;
+    let run = Run::new(level()?, &*executor);
     either!(grad, points, {
-        let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, &*executor))?;
+        let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, run))?;
         Ok(point_and_c(py, gradients))
     })
 }
@@ -191,8 +198,9 @@ pub(crate) fn julia_potential_vjp<'py>(
     max_iter: u32,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
     let executor = default_executor()?;
+    let run = Run::new(level()?, &*executor);
     either!(grad, points, {
-        let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, &*executor))?;
+        let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, run))?;
         Ok(point_and_c(py, gradients))
     })
 }
@@ -213,8 +221,9 @@ pub(crate) fn julia_soft_escape_vjp<'py>(
 ) -> Result<(Bound<'py, PyAny>, Complex64, f64, f64)> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
     let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
+    let run = Run::new(level()?, &*executor);
     either!(grad, points, {
-        let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, &*executor))?;
+        let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, run))?;
         Ok((all.points.into_pyarray(py).into_any(), all.c, all.radius, all.smoothness))
     })
 }

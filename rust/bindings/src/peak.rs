@@ -4,6 +4,7 @@ use crate::detached::detached;
 use crate::error::Result;
 use crate::{simd, threads};
 use fractal_kernels::peak;
+use fractal_kernels::simd::Run;
 use pyo3::prelude::*;
 use std::hint::black_box;
 
@@ -15,6 +16,6 @@ pub(crate) fn fma_chains(py: Python<'_>, steps: u32, tasks: u32, executor: &str,
     let level = simd::level()?;
     let work = peak::multiply_adds(level, steps, tasks);
     let executor = threads::executor(executor, threads, work as usize)?;
-    detached(py, || peak::fma_chains(level, steps, tasks, &*executor).map(black_box))?;
+    detached(py, || peak::fma_chains(steps, tasks, Run::new(level, &*executor)).map(black_box))?;
     Ok(2 * work)
 }

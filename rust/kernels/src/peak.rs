@@ -6,8 +6,9 @@
 //! since a compiler may vectorise a kernel and not this loop.
 
 use crate::error::Result;
-use crate::executor::{Executor, for_each_chunk};
+use crate::executor::for_each_chunk;
 use crate::memory;
+use crate::simd::Run;
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 
 /// Independent chains.
@@ -25,10 +26,10 @@ pub fn multiply_adds(level: Level, steps: usize, tasks: usize) -> u64 {
 /// Runs `steps` of `x ← x · 0.75 + 0.25` in every lane of twelve vectors, once for each task.
 ///
 /// Chain `c` of task `t` begins at `c + t` in all lanes. Gives one number a task: the sum over chains and lanes.
-pub fn fma_chains(level: Level, steps: usize, tasks: usize, executor: &dyn Executor) -> Result<Vec<f32>> {
+pub fn fma_chains(steps: usize, tasks: usize, run: Run<'_>) -> Result<Vec<f32>> {
     let mut sums = memory::zeros::<f32>("tasks", tasks)?;
-    for_each_chunk(executor, &mut sums, 1, |task, sum| {
-        sum[0] = dispatch!(level, simd => chains(simd, std::hint::black_box(STEP), steps, task));
+    for_each_chunk(run.executor, &mut sums, 1, |task, sum| {
+        sum[0] = dispatch!(run.level, simd => chains(simd, std::hint::black_box(STEP), steps, task));
     });
     Ok(sums)
 }

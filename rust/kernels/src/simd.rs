@@ -30,6 +30,13 @@ pub struct Run<'a> {
     pub executor: &'a dyn Executor,
 }
 
+impl<'a> Run<'a> {
+    /// At this level, by this executor.
+    pub fn new(level: Level, executor: &'a dyn Executor) -> Self {
+        Self { level, executor }
+    }
+}
+
 impl fmt::Debug for Run<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Run {{ level: {:?}, threads: {} }}", self.level, self.executor.threads())

@@ -4,11 +4,11 @@ mod codec;
 mod naive;
 
 use codec::{hilbert, morton};
-use fearless_simd::Level;
 use fractal_kernels::curves::lattice::Rows;
 use fractal_kernels::curves::{dragon, hilbert_order};
 use fractal_kernels::executor::{Rayon, Serial};
 use fractal_kernels::sets::cantor;
+use fractal_kernels::simd::{Level, Run};
 use proptest::prelude::*;
 
 /// A size the codecs take, and a place on its curve.
@@ -141,10 +141,26 @@ fn codes_equal_their_twins_at_every_level() {
             let morton_codes: Vec<u64> = coords.chunks(ndim).map(|p| naive::morton::encode(p, order)).collect();
             for (name, level) in fractal_kernels::simd::levels() {
                 let what = format!("{name}, {ndim} axes of {order} bits");
-                assert_eq!(hilbert::encode_at(level, &coords, ndim, order, &Serial).unwrap(), codes, "{what}");
-                assert_eq!(hilbert::decode_at(level, &codes, ndim, order, &Serial).unwrap(), coords, "{what}");
-                assert_eq!(morton::encode_at(level, &coords, ndim, order, &Serial).unwrap(), morton_codes, "{what}");
-                assert_eq!(morton::decode_at(level, &morton_codes, ndim, order, &Serial).unwrap(), coords, "{what}");
+                assert_eq!(
+                    hilbert::encode_at(Run::new(level, &Serial), &coords, ndim, order).unwrap(),
+                    codes,
+                    "{what}"
+                );
+                assert_eq!(
+                    hilbert::decode_at(Run::new(level, &Serial), &codes, ndim, order).unwrap(),
+                    coords,
+                    "{what}"
+                );
+                assert_eq!(
+                    morton::encode_at(Run::new(level, &Serial), &coords, ndim, order).unwrap(),
+                    morton_codes,
+                    "{what}"
+                );
+                assert_eq!(
+                    morton::decode_at(Run::new(level, &Serial), &morton_codes, ndim, order).unwrap(),
+                    coords,
+                    "{what}"
+                );
             }
         }
     }
@@ -163,11 +179,11 @@ fn dtypes_and_strides_do_not_change_codes() {
             let strides = [-1, n as isize];
             let rows = Rows::strided("coords", &columns, n - 1, strides, [n, $ndim]).unwrap();
             let mut out = vec![0_u64; n];
-            fractal_kernels::curves::hilbert::encode(Level::new(), rows, $order, &mut out, &Serial).unwrap();
+            fractal_kernels::curves::hilbert::encode(Run::new(Level::new(), &Serial), rows, $order, &mut out).unwrap();
             assert!(out.iter().eq($codes.iter().rev()));
             let mut out = vec![<$t>::default(); given.len()];
             let index = Rows::packed("index", &$codes, 1).unwrap();
-            fractal_kernels::curves::hilbert::decode(Level::new(), index, $ndim, $order, &mut out, &Serial).unwrap();
+            fractal_kernels::curves::hilbert::decode(Run::new(Level::new(), &Serial), index, $ndim, $order, &mut out).unwrap();
             assert_eq!(out, given);
         )*};
     }
@@ -193,9 +209,9 @@ fn threads_do_not_change_codes() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     let index: Vec<i64> = (0..100_000).rev().collect();
     let points = hilbert::decode(&index, 3, 6).unwrap();
-    assert_eq!(points, hilbert::decode_at(Level::new(), &index, 3, 6, &Rayon(&pool)).unwrap());
+    assert_eq!(points, hilbert::decode_at(Run::new(Level::new(), &Rayon(&pool)), &index, 3, 6).unwrap());
     assert_eq!(
-        hilbert::encode_at(Level::new(), &points, 3, 6, &Rayon(&pool)).unwrap(),
+        hilbert::encode_at(Run::new(Level::new(), &Rayon(&pool)), &points, 3, 6).unwrap(),
         hilbert::encode(&points, 3, 6).unwrap()
     );
 }
@@ -214,8 +230,8 @@ fn refusals_name_the_argument() {
         morton::decode(&[0_u64], 0, 3).unwrap_err(),
         Rows::strided("coords", &[0_u8; 5], 0, [2, 1], [3, 2]).map(|_| ()).unwrap_err(),
         Rows::strided("coords", &[0_u8; 5], 3, [-2, 1], [3, 2]).map(|_| ()).unwrap_err(),
-        fractal_kernels::curves::hilbert::encode(Level::new(), pair, 2, &mut [0_u8; 2], &Serial).unwrap_err(),
-        fractal_kernels::curves::hilbert::encode(Level::new(), pair, 4, &mut [0_i8; 1], &Serial).unwrap_err(),
+        fractal_kernels::curves::hilbert::encode(Run::new(Level::new(), &Serial), pair, 2, &mut [0_u8; 2]).unwrap_err(),
+        fractal_kernels::curves::hilbert::encode(Run::new(Level::new(), &Serial), pair, 4, &mut [0_i8; 1]).unwrap_err(),
         hilbert_order::order(&[usize::MAX, 2]).unwrap_err(),
         cantor::points(27).unwrap_err(),
         cantor::digit_offsets(-1, 3, &[0]).unwrap_err(),

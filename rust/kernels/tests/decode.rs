@@ -7,7 +7,7 @@ use fractal_kernels::attention::{Call, Dropout, KeyBias, KeyLists, Keys, ListVal
 use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::{Plan, PlannedSet};
-use fractal_kernels::simd::levels;
+use fractal_kernels::simd::{Run, levels};
 use naive::attention::Head;
 use proptest::prelude::*;
 
@@ -70,7 +70,7 @@ proptest! {
             let call = |keys, executor: &dyn Executor| {
                 let call = Call { problem: problem.clone(), keys, edge_bias: None };
                 let (mut out, mut lse) = (vec![f64::NAN; heads * dv], vec![f64::NAN; heads]);
-                call.forward(level, executor, &mut out, LogSums { lse: &mut lse, rest: None }).unwrap();
+                call.forward(Run::new(level, executor), &mut out, LogSums { lse: &mut lse, rest: None }).unwrap();
                 (out, lse)
             };
             let (out, lse) = call(Keys::Set(&planned), &Serial);
@@ -89,7 +89,7 @@ proptest! {
             let both: Vec<f64> = q[..heads * d].chunks(d).flat_map(|row| [row, row].concat()).collect();
             let two = Problem { q: View::contiguous(&both, [1, heads, 2, d]), ..problem.clone() };
             let (mut out2, mut lse2) = (vec![0.0; 2 * heads * dv], vec![0.0; 2 * heads]);
-            forward(&two, &Plan::new(&twice, &Serial).unwrap(), level, &Serial, &mut out2, LogSums { lse: &mut lse2, rest: None }).unwrap();
+            forward(&two, &Plan::new(&twice, &Serial).unwrap(), Run::new(level, &Serial), &mut out2, LogSums { lse: &mut lse2, rest: None }).unwrap();
             let first = |x: &[f64], n: usize| x.chunks(2 * n).flat_map(|both| both[..n].to_vec()).collect::<Vec<_>>();
             close(&out, &first(&out2, dv), &format!("{name}: out of the planned kernel"));
             close(&lse, &first(&lse2, 1), &format!("{name}: lse of the planned kernel"));
@@ -133,6 +133,7 @@ fn a_wrong_size_names_its_argument() {
     };
     let (mut out, mut lse) = ([0.0; 16], [0.0; 1]);
     let call = Call { problem, keys: Keys::Set(&set), edge_bias: None };
-    let error = call.forward(levels()[0].1, &Serial, &mut out, LogSums { lse: &mut lse, rest: None }).unwrap_err();
+    let error =
+        call.forward(Run::new(levels()[0].1, &Serial), &mut out, LogSums { lse: &mut lse, rest: None }).unwrap_err();
     assert_eq!((error.argument, error.given.as_str()), ("k", "100 keys"));
 }

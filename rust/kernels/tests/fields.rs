@@ -5,13 +5,19 @@ mod naive;
 use fearless_simd::Level;
 use fractal_kernels::executor::{Rayon, Serial};
 use fractal_kernels::fields::julia::{self, Escape};
-use fractal_kernels::fields::potential::{potential, potential_at, potential_vjp};
-use fractal_kernels::fields::soft_julia::{Soft, soft_julia, soft_julia_at, soft_julia_vjp, soft_julia_vjp_at};
+use fractal_kernels::fields::potential::{potential, potential_vjp};
+use fractal_kernels::fields::soft_julia::{Soft, soft_julia, soft_julia_vjp};
+use fractal_kernels::simd::Run;
 use num_complex::Complex;
 use proptest::prelude::*;
 
 fn complex(most: f64) -> impl Strategy<Value = Complex<f64>> {
     (-most..most, -most..most).prop_map(|(re, im)| Complex { re, im })
+}
+
+/// The best level, on this thread alone.
+fn alone() -> Run<'static> {
+    Run::new(Level::new(), &Serial)
 }
 
 /// The levels that this machine can run.
@@ -58,13 +64,13 @@ proptest! {
         radius in 2.0..1e6,
     ) {
         let escape = Escape { max_iter, radius, smooth: true };
-        let smooth = julia::julia(&points, c, escape, &Serial).unwrap();
-        let whole = julia::julia(&points, c, Escape { smooth: false, ..escape }, &Serial).unwrap();
+        let smooth = julia::julia(&points, c, escape, alone()).unwrap();
+        let whole = julia::julia(&points, c, Escape { smooth: false, ..escape }, alone()).unwrap();
         for (i, &z) in points.iter().enumerate() {
             counts_equal(smooth[i], whole[i], z, c, escape)?;
         }
-        let smooth = julia::mandelbrot(&points, escape, &Serial).unwrap();
-        let whole = julia::mandelbrot(&points, Escape { smooth: false, ..escape }, &Serial).unwrap();
+        let smooth = julia::mandelbrot(&points, escape, alone()).unwrap();
+        let whole = julia::mandelbrot(&points, Escape { smooth: false, ..escape }, alone()).unwrap();
         for (i, &c) in points.iter().enumerate() {
             counts_equal(smooth[i], whole[i], Complex::default(), c, escape)?;
         }
@@ -79,9 +85,9 @@ proptest! {
     ) {
         let rule = Escape { max_iter, radius, smooth: false };
         let twin = |z, c| naive::julia::exit(z, c, max_iter, radius).map_or(max_iter, |(k, _)| k);
-        let got = julia::julia(&points, c, rule, &Serial).unwrap();
+        let got = julia::julia(&points, c, rule, alone()).unwrap();
         prop_assert_eq!(got, points.iter().map(|&z| f64::from(twin(z, c))).collect::<Vec<_>>());
-        let got = julia::mandelbrot(&points, rule, &Serial).unwrap();
+        let got = julia::mandelbrot(&points, rule, alone()).unwrap();
         prop_assert_eq!(got, points.iter().map(|&c| f64::from(twin(Complex::default(), c))).collect::<Vec<_>>());
     }
 
@@ -93,7 +99,7 @@ proptest! {
         radius in 0.5..10.0,
         smoothness in 0.05..20.0,
     ) {
-        let got = soft_julia(&points, Soft { c, max_iter, radius, smoothness }, &Serial).unwrap();
+        let got = soft_julia(&points, Soft { c, max_iter, radius, smoothness }, alone()).unwrap();
         for (got, &z) in got.iter().zip(&points) {
             let twin = naive::julia::soft(z, c, max_iter, radius, smoothness);
             prop_assert!((got - twin).abs() <= 1e-7, "{got} and {twin} at {z}");
@@ -103,7 +109,7 @@ proptest! {
 
     #[test]
     fn potential_equals_its_twin(points in proptest::collection::vec(complex(2.5), 1..40), c in complex(1.4)) {
-        let got = potential(&points, c, 64, &Serial).unwrap();
+        let got = potential(&points, c, 64, alone()).unwrap();
         for (got, &z) in got.iter().zip(&points) {
             // One more iterate takes the twin past the kernel's bail-out and out to its own.
             let twin = naive::julia::potential(z, c, 70);
@@ -115,8 +121,8 @@ proptest! {
     fn soft_gradients_are_slopes(z in complex(1.5), c in complex(1.0), radius in 1.5..3.0, smoothness in 0.5..4.0) {
         let soft = Soft { c, max_iter: 5, radius, smoothness };
         prop_assume!(z.norm() > 0.05);
-        let got = soft_julia_vjp(&[1.0], &[z], soft, &Serial).unwrap();
-        let value = |z: Complex<f64>, soft: Soft| soft_julia(&[z], soft, &Serial).unwrap()[0];
+        let got = soft_julia_vjp(&[1.0], &[z], soft, alone()).unwrap();
+        let value = |z: Complex<f64>, soft: Soft| soft_julia(&[z], soft, alone()).unwrap()[0];
         let slope = |f: &dyn Fn(f64) -> f64| (f(1e-6) - f(-1e-6)) / 2e-6;
         let of_c = |by: Complex<f64>| move |t: f64| value(z, Soft { c: c + by * t, ..soft });
         let pairs = [
@@ -141,26 +147,19 @@ fn every_level_and_thread_count_gives_the_same_bits() {
     let c = Complex::new(-0.7, 0.27);
     let (escape, soft) =
         (Escape { max_iter: 64, radius: 16.0, smooth: true }, Soft { c, max_iter: 64, radius: 2.0, smoothness: 2.0 });
-    let first = Level::baseline();
-    let expected = (
-        julia::julia_at(first, &points, c, escape, &Serial).unwrap(),
-        soft_julia_at(first, &points, soft, &Serial).unwrap(),
-        soft_julia_vjp_at(first, &grad, &points, soft, &Serial).unwrap(),
-        potential_at(first, &points, c, 64, &Serial).unwrap(),
-        potential_vjp(&grad, &points, c, 64, &Serial).unwrap(),
-        julia::julia_vjp(&grad, &points, c, escape, &Serial).unwrap(),
-    );
+    let all = |run: Run<'_>| {
+        (
+            julia::julia(&points, c, escape, run).unwrap(),
+            soft_julia(&points, soft, run).unwrap(),
+            soft_julia_vjp(&grad, &points, soft, run).unwrap(),
+            potential(&points, c, 64, run).unwrap(),
+            potential_vjp(&grad, &points, c, 64, run).unwrap(),
+            julia::julia_vjp(&grad, &points, c, escape, run).unwrap(),
+        )
+    };
+    let expected = all(Run::new(Level::baseline(), &Serial));
     for level in levels() {
-        let run = Rayon(&pool);
-        let got = (
-            julia::julia_at(level, &points, c, escape, &run).unwrap(),
-            soft_julia_at(level, &points, soft, &run).unwrap(),
-            soft_julia_vjp_at(level, &grad, &points, soft, &run).unwrap(),
-            potential_at(level, &points, c, 64, &run).unwrap(),
-            potential_vjp(&grad, &points, c, 64, &run).unwrap(),
-            julia::julia_vjp(&grad, &points, c, escape, &run).unwrap(),
-        );
-        assert_eq!(got, expected, "{level:?}");
+        assert_eq!(all(Run::new(level, &Rayon(&pool))), expected, "{level:?}");
     }
 }
 
@@ -177,9 +176,13 @@ fn whole_count_of_many_points_equals_its_twin_at_every_level() {
             let julia: Vec<f64> = points.iter().map(|&z| twin(z, c)).collect();
             let mandelbrot: Vec<f64> = points.iter().map(|&c| twin(Complex::default(), c)).collect();
             for level in levels() {
-                assert_eq!(julia::julia_at(level, &points, c, rule, &Serial).unwrap(), julia, "{level:?} {rule:?}");
                 assert_eq!(
-                    julia::mandelbrot_at(level, &points, rule, &Serial).unwrap(),
+                    julia::julia(&points, c, rule, Run::new(level, &Serial)).unwrap(),
+                    julia,
+                    "{level:?} {rule:?}"
+                );
+                assert_eq!(
+                    julia::mandelbrot(&points, rule, Run::new(level, &Serial)).unwrap(),
                     mandelbrot,
                     "{level:?} {rule:?}"
                 );
@@ -193,14 +196,14 @@ fn every_level_gives_the_same_bits_in_f32() {
     let points = narrow(&plane_of_all_sizes());
     let grad: Vec<f32> = (0..points.len()).map(|i| (i as f32).cos()).collect();
     let soft = Soft { c: Complex::new(-0.7, 0.27), max_iter: 64, radius: 2.0, smoothness: 2.0 };
-    let expected = soft_julia_at(Level::baseline(), &points, soft, &Serial).unwrap();
-    let gradients = soft_julia_vjp_at(Level::baseline(), &grad, &points, soft, &Serial).unwrap();
+    let expected = soft_julia(&points, soft, Run::new(Level::baseline(), &Serial)).unwrap();
+    let gradients = soft_julia_vjp(&grad, &points, soft, Run::new(Level::baseline(), &Serial)).unwrap();
     for level in levels() {
-        assert_eq!(soft_julia_at(level, &points, soft, &Serial).unwrap(), expected, "{level:?}");
-        assert_eq!(soft_julia_vjp_at(level, &grad, &points, soft, &Serial).unwrap(), gradients, "{level:?}");
+        assert_eq!(soft_julia(&points, soft, Run::new(level, &Serial)).unwrap(), expected, "{level:?}");
+        assert_eq!(soft_julia_vjp(&grad, &points, soft, Run::new(level, &Serial)).unwrap(), gradients, "{level:?}");
     }
-    let wide = soft_julia(&plane(), Soft { max_iter: 6, ..soft }, &Serial).unwrap();
-    let short = soft_julia(&narrow(&plane()), Soft { max_iter: 6, ..soft }, &Serial).unwrap();
+    let wide = soft_julia(&plane(), Soft { max_iter: 6, ..soft }, alone()).unwrap();
+    let short = soft_julia(&narrow(&plane()), Soft { max_iter: 6, ..soft }, alone()).unwrap();
     for (a, b) in short.iter().zip(&wide) {
         assert!((f64::from(*a) - b).abs() < 1e-3, "{a} and {b}");
     }
@@ -213,13 +216,13 @@ fn refusals_name_the_argument() {
     let escape = Escape { max_iter: 8, radius: 16.0, smooth: true };
     let soft = Soft { c, max_iter: 8, radius: 2.0, smoothness: 2.0 };
     let refused = [
-        julia::julia(&z, Complex::new(f64::NAN, 0.0), escape, &Serial).unwrap_err(),
-        julia::julia(&z, c, Escape { max_iter: 0, ..escape }, &Serial).unwrap_err(),
-        julia::julia(&z, c, Escape { radius: f64::NAN, ..escape }, &Serial).unwrap_err(),
-        soft_julia(&z, Soft { radius: 0.0, ..soft }, &Serial).unwrap_err(),
-        soft_julia(&z, Soft { smoothness: -1.0, ..soft }, &Serial).unwrap_err(),
-        soft_julia_vjp(&[], &z, soft, &Serial).unwrap_err(),
-        potential(&z, c, 1 << 25, &Serial).unwrap_err(),
+        julia::julia(&z, Complex::new(f64::NAN, 0.0), escape, alone()).unwrap_err(),
+        julia::julia(&z, c, Escape { max_iter: 0, ..escape }, alone()).unwrap_err(),
+        julia::julia(&z, c, Escape { radius: f64::NAN, ..escape }, alone()).unwrap_err(),
+        soft_julia(&z, Soft { radius: 0.0, ..soft }, alone()).unwrap_err(),
+        soft_julia(&z, Soft { smoothness: -1.0, ..soft }, alone()).unwrap_err(),
+        soft_julia_vjp(&[], &z, soft, alone()).unwrap_err(),
+        potential(&z, c, 1 << 25, alone()).unwrap_err(),
     ];
     let names: Vec<_> = refused.iter().map(|e| e.argument).collect();
     assert_eq!(names, ["c", "max_iter", "radius", "radius", "smoothness", "grad", "max_iter"]);

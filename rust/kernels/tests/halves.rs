@@ -6,7 +6,7 @@ use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
 use fractal_kernels::plan::PlannedSet;
-use fractal_kernels::simd::{Level, levels};
+use fractal_kernels::simd::{Level, Run, levels};
 use half::{bf16, f16};
 
 /// Queries and keys of a call that is widened as a whole, and of one where each key head is a part of its own.
@@ -53,10 +53,18 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
         let (mut out, mut lse) = (vec![T::default(); size(shape)], vec![0.0; size(shape) / shape[3]]);
         let mut rest = lse.clone();
         if widened {
-            call().forward(level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) }).unwrap();
-        } else {
-            forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
+            call()
+                .forward(Run::new(level, &Serial), &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
                 .unwrap();
+        } else {
+            forward(
+                &problem,
+                &plan,
+                Run::new(level, &Serial),
+                &mut out,
+                LogSums { lse: &mut lse, rest: Some(&mut rest) },
+            )
+            .unwrap();
         }
         let zeros = |s| vec![T::default(); size(s)];
         let (mut dq, mut dk, mut dv) = (zeros(shape), zeros(keys), zeros(keys));
@@ -64,9 +72,9 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
         let (o, d) = (View::contiguous(&out, shape), View::contiguous(&dout, shape));
         let saved = Saved { out: o, lse: &lse, rest: &rest, dout: d, dlse: None };
         if widened {
-            call().backward(level, &Serial, saved, gradients).unwrap();
+            call().backward(Run::new(level, &Serial), saved, gradients).unwrap();
         } else {
-            backward(&problem, &plan, level, &Serial, saved, gradients).unwrap();
+            backward(&problem, &plan, Run::new(level, &Serial), saved, gradients).unwrap();
         }
         (out, lse, dq, dk, dv)
     });

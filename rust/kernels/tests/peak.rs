@@ -3,7 +3,7 @@
 
 use fractal_kernels::executor::{Rayon, Serial};
 use fractal_kernels::peak::{CHAINS, STEP, fma_chains, multiply_adds};
-use fractal_kernels::simd::levels;
+use fractal_kernels::simd::{Run, levels};
 
 /// The sum of one lane of every chain.
 fn lane(steps: usize, task: usize) -> f64 {
@@ -15,7 +15,7 @@ fn lane(steps: usize, task: usize) -> f64 {
 fn every_level_agrees_with_one_lane() {
     for (name, level) in levels() {
         for (steps, tasks) in [(0, 1), (1, 2), (5, 3), (40, 2), (1000, 1)] {
-            let found = fma_chains(level, steps, tasks, &Serial).unwrap();
+            let found = fma_chains(steps, tasks, Run::new(level, &Serial)).unwrap();
             let lanes = multiply_adds(level, 1, 1) / CHAINS as u64;
             assert_eq!(multiply_adds(level, steps, tasks), CHAINS as u64 * lanes * (steps * tasks) as u64, "{name}");
             assert_eq!(found.len(), tasks);
@@ -32,6 +32,9 @@ fn every_level_agrees_with_one_lane() {
 fn threads_change_nothing() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for (_, level) in levels() {
-        assert_eq!(fma_chains(level, 77, 8, &Serial).unwrap(), fma_chains(level, 77, 8, &Rayon(&pool)).unwrap());
+        assert_eq!(
+            fma_chains(77, 8, Run::new(level, &Serial)).unwrap(),
+            fma_chains(77, 8, Run::new(level, &Rayon(&pool))).unwrap()
+        );
     }
 }

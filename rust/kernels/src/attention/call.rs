@@ -11,7 +11,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::memory;
 use crate::plan::{Plan, PlannedSet};
-use fearless_simd::Level;
+use crate::simd::Run;
 
 /// Which keys the queries attend to.
 #[derive(Clone, Copy, Debug)]
@@ -49,42 +49,30 @@ impl<'a, T: Storage> Call<'a, T> {
     }
 
     /// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous. One query needs no plan.
-    pub fn forward(
-        self,
-        level: Level,
-        executor: &dyn Executor,
-        out: &mut [T],
-        logs: LogSums<'_, T::Acc>,
-    ) -> Result<()> {
+    pub fn forward(self, run: Run<'_>, out: &mut [T], logs: LogSums<'_, T::Acc>) -> Result<()> {
         match self.keys {
             Keys::Set(set) if set.set().n_queries() == 1 && self.edge_bias.is_none() => {
                 let keys = memory::collected("index_set", set.set().row(0))?;
-                forward_one(&self.problem, &keys, set.set().n_keys(), level, executor, out, logs)
+                forward_one(&self.problem, &keys, set.set().n_keys(), run, out, logs)
             }
             Keys::Set(set) => {
-                let (problem, plan) = self.planned(set, executor)?;
+                let (problem, plan) = self.planned(set, run.executor)?;
                 check_outputs(&problem, out, &logs)?;
-                forward_widened(&problem, plan, problem.pairs(), level, executor, out, logs)
+                forward_widened(&problem, plan, problem.pairs(), run, out, logs)
             }
-            Keys::Lists(lists) => forward_lists(&self.without_pairs()?, lists, level, executor, out, logs),
+            Keys::Lists(lists) => forward_lists(&self.without_pairs()?, lists, run, out, logs),
         }
     }
 
     /// Fills the gradients, and adds to those of the biases.
-    pub fn backward(
-        self,
-        level: Level,
-        executor: &dyn Executor,
-        saved: Saved<'_, T>,
-        gradients: Gradients<'_, T>,
-    ) -> Result<()> {
+    pub fn backward(self, run: Run<'_>, saved: Saved<'_, T>, gradients: Gradients<'_, T>) -> Result<()> {
         match self.keys {
             Keys::Set(set) => {
-                let (problem, plan) = self.planned(set, executor)?;
+                let (problem, plan) = self.planned(set, run.executor)?;
                 check(&problem, &saved, &gradients)?;
-                backward_widened(&problem, plan, problem.pairs(), level, executor, saved, gradients)
+                backward_widened(&problem, plan, problem.pairs(), run, saved, gradients)
             }
-            Keys::Lists(lists) => backward_lists(&self.without_pairs()?, lists, level, executor, saved, gradients),
+            Keys::Lists(lists) => backward_lists(&self.without_pairs()?, lists, run, saved, gradients),
         }
     }
 

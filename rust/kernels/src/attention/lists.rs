@@ -10,7 +10,7 @@ use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::memory;
 use crate::plan::Plan;
-use fearless_simd::Level;
+use crate::simd::Run;
 use std::ops::Range;
 
 /// Lists of keys by batch, key head and query: `(B or 1, Hkv or 1, Nq, K)`, contiguous; −1 is a pad.
@@ -92,17 +92,16 @@ impl KeyLists<'_> {
 pub(super) fn forward_lists<T: Storage>(
     problem: &Problem<'_, T>,
     lists: KeyLists<'_>,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     out: &mut [T],
     mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
     check_outputs(problem, out, &logs)?;
     let (out_step, row_step) = (out.len() / problem.pairs().len(), logs.lse.len() / problem.pairs().len());
-    for (pairs, plan) in lists.plans(problem, executor)? {
+    for (pairs, plan) in lists.plans(problem, run.executor)? {
         let out = &mut out[pairs.start * out_step..pairs.end * out_step];
         let logs = logs.part(pairs.start * row_step..pairs.end * row_step);
-        forward_widened(problem, &plan, pairs, level, executor, out, logs)?;
+        forward_widened(problem, &plan, pairs, run, out, logs)?;
     }
     Ok(())
 }
@@ -111,15 +110,14 @@ pub(super) fn forward_lists<T: Storage>(
 pub(super) fn backward_lists<T: Storage>(
     problem: &Problem<'_, T>,
     lists: KeyLists<'_>,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     saved: Saved<'_, T>,
     mut gradients: Gradients<'_, T>,
 ) -> Result<()> {
     check(problem, &saved, &gradients)?;
     let count = problem.pairs().len();
     let steps = [gradients.q.len() / count, gradients.k.len() / count, gradients.v.len() / count];
-    for (pairs, plan) in lists.plans(problem, executor)? {
+    for (pairs, plan) in lists.plans(problem, run.executor)? {
         let part = |step: usize| pairs.start * step..pairs.end * step;
         let gradients = Gradients {
             q: &mut gradients.q[part(steps[0])],
@@ -128,7 +126,7 @@ pub(super) fn backward_lists<T: Storage>(
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: None,
         };
-        backward_widened(problem, &plan, pairs, level, executor, saved, gradients)?;
+        backward_widened(problem, &plan, pairs, run, saved, gradients)?;
     }
     Ok(())
 }

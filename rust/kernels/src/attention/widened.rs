@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
 use crate::memory::{self, OrLeave};
 use crate::plan::Plan;
-use fearless_simd::Level;
+use crate::simd::Run;
 use std::ops::Range;
 
 /// Readings of a key, on average, from which on its conversion is done beforehand.
@@ -109,14 +109,13 @@ pub(super) fn forward_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
     pairs: Range<usize>,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     out: &mut [T],
     mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
     problem.check(plan)?;
     if !widens(problem, plan) {
-        run_forward(problem, plan, pairs, level, executor, out, logs);
+        run_forward(problem, plan, pairs, run, out, logs);
         return Ok(());
     }
     let (mut inputs, mut wide) = (Inputs::default(), Vec::new());
@@ -125,9 +124,9 @@ pub(super) fn forward_widened<T: Storage>(
         let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
         let out = &mut out[of(steps[0])];
         memory::resize("q, k, v", &mut wide, out.len(), T::Acc::default())?;
-        let problem = inputs.widen(problem, &part, executor);
-        run_forward(&problem, plan, part.clone(), level, executor, &mut wide, logs.part(of(steps[1])));
-        narrow(&wide, executor, out);
+        let problem = inputs.widen(problem, &part, run.executor);
+        run_forward(&problem, plan, part.clone(), run, &mut wide, logs.part(of(steps[1])));
+        narrow(&wide, run.executor, out);
     }
     Ok(())
 }
@@ -137,14 +136,13 @@ pub(super) fn backward_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
     pairs: Range<usize>,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     saved: Saved<'_, T>,
     mut gradients: Gradients<'_, T>,
 ) -> Result<()> {
     problem.check(plan)?;
     if !widens(problem, plan) {
-        run_backward(problem, plan, pairs, level, executor, saved, gradients);
+        run_backward(problem, plan, pairs, run, saved, gradients);
         return Ok(());
     }
     let (mut inputs, mut out, mut dout) = (Inputs::default(), Vec::new(), Vec::new());
@@ -157,8 +155,8 @@ pub(super) fn backward_widened<T: Storage>(
         }
         let heads = problem.query_heads(&part);
         let saved = Saved {
-            out: widen(saved.out, heads.clone(), &mut out, executor),
-            dout: widen(saved.dout, heads, &mut dout, executor),
+            out: widen(saved.out, heads.clone(), &mut out, run.executor),
+            dout: widen(saved.dout, heads, &mut dout, run.executor),
             lse: saved.lse,
             rest: saved.rest,
             dlse: saved.dlse,
@@ -170,11 +168,11 @@ pub(super) fn backward_widened<T: Storage>(
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: gradients.edge_bias.as_deref_mut(),
         };
-        let problem = inputs.widen(problem, &part, executor);
-        run_backward(&problem, plan, part.clone(), level, executor, saved, wide);
-        narrow(&q, executor, &mut gradients.q[of(steps[0])]);
-        narrow(&k, executor, &mut gradients.k[of(steps[1])]);
-        narrow(&v, executor, &mut gradients.v[of(steps[2])]);
+        let problem = inputs.widen(problem, &part, run.executor);
+        run_backward(&problem, plan, part.clone(), run, saved, wide);
+        narrow(&q, run.executor, &mut gradients.q[of(steps[0])]);
+        narrow(&k, run.executor, &mut gradients.k[of(steps[1])]);
+        narrow(&v, run.executor, &mut gradients.v[of(steps[2])]);
     }
     Ok(())
 }

@@ -11,30 +11,22 @@ use super::codec;
 use super::interleave::{deinterleave, interleave};
 use super::lattice::{Curve, Integer, Rows};
 use crate::error::Result;
-use crate::executor::Executor;
-use fearless_simd::Level;
+use crate::simd::Run;
 
 /// Places on the curve of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
-pub fn encode<T: Integer, U: Integer>(
-    level: Level,
-    coords: Rows<'_, T>,
-    order: u32,
-    out: &mut [U],
-    executor: &dyn Executor,
-) -> Result<()> {
-    codec::encode(level, Curve::Hilbert, coords, order, out, executor, |point| encode_point(point, order))
+pub fn encode<T: Integer, U: Integer>(run: Run<'_>, coords: Rows<'_, T>, order: u32, out: &mut [U]) -> Result<()> {
+    codec::encode(run, Curve::Hilbert, coords, order, out, |point| encode_point(point, order))
 }
 
 /// Points at places of the curve, shape (n, 1), each below `2**(ndim * order)`, into `out` (n, ndim).
 pub fn decode<T: Integer, U: Integer>(
-    level: Level,
+    run: Run<'_>,
     index: Rows<'_, T>,
     ndim: usize,
     order: u32,
     out: &mut [U],
-    executor: &dyn Executor,
 ) -> Result<()> {
-    codec::decode(level, Curve::Hilbert, index, ndim, order, out, executor, |code, point| {
+    codec::decode(run, Curve::Hilbert, index, ndim, order, out, |code, point| {
         decode_point(code, point, order);
     })
 }

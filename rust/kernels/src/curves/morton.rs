@@ -7,31 +7,23 @@ use super::codec;
 use super::interleave::{deinterleave, interleave};
 use super::lattice::{Curve, Integer, Rows, check_cells, check_size};
 use crate::error::{KernelError, Result};
-use crate::executor::Executor;
 use crate::memory;
-use fearless_simd::Level;
+use crate::simd::Run;
 
 /// Codes of points, shape (n, ndim), each coordinate below `2**order`, into `out` (n).
-pub fn encode<T: Integer, U: Integer>(
-    level: Level,
-    coords: Rows<'_, T>,
-    order: u32,
-    out: &mut [U],
-    executor: &dyn Executor,
-) -> Result<()> {
-    codec::encode(level, Curve::Morton, coords, order, out, executor, |point| interleave(point))
+pub fn encode<T: Integer, U: Integer>(run: Run<'_>, coords: Rows<'_, T>, order: u32, out: &mut [U]) -> Result<()> {
+    codec::encode(run, Curve::Morton, coords, order, out, |point| interleave(point))
 }
 
 /// Points of codes, shape (n, 1), each below `2**(ndim * order)`, into `out` (n, ndim).
 pub fn decode<T: Integer, U: Integer>(
-    level: Level,
+    run: Run<'_>,
     index: Rows<'_, T>,
     ndim: usize,
     order: u32,
     out: &mut [U],
-    executor: &dyn Executor,
 ) -> Result<()> {
-    codec::decode(level, Curve::Morton, index, ndim, order, out, executor, deinterleave)
+    codec::decode(run, Curve::Morton, index, ndim, order, out, deinterleave)
 }
 
 /// Raster offsets of the cells of a box, by Morton code: a permutation of `0 .. cells`.

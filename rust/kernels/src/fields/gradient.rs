@@ -2,10 +2,10 @@
 
 use super::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
 use crate::error::{KernelError, Result};
-use crate::executor::Executor;
 use crate::interrupt;
 use crate::memory;
-use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use crate::simd::Run;
+use fearless_simd::{Simd, dispatch, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
 
@@ -53,19 +53,18 @@ pub(crate) fn vjp<T: Real>(
     c: Complex<f64>,
     max_iter: u32,
     radius: f64,
-    executor: &dyn Executor,
+    run: Run<'_>,
     slope: impl Fn(&Exit) -> (f64, f64) + Sync,
 ) -> Result<Gradients<T>> {
     if grad.len() != points.len() {
         return Err(KernelError::shape("grad", grad.len(), format!("{} values, one a point", points.len())));
     }
-    let level = Level::new();
     let parameter = [T::from_f64(c.re), T::from_f64(c.im)];
     let pieces = 0..points.len().div_ceil(PIECE);
     let sums: Vec<Mutex<Complex<f64>>> = memory::collected("points", pieces.map(|_| Mutex::default()))?;
-    let points = map_pieces(points, executor, |task, piece, out| {
+    let points = map_pieces(points, run.executor, |task, piece, out| {
         let mut lanes = Tangents::new();
-        dispatch!(level, simd => escape_with_tangents(simd, piece, parameter, max_iter, radius, &mut lanes));
+        dispatch!(run.level, simd => escape_with_tangents(simd, piece, parameter, max_iter, radius, &mut lanes));
         let complex = |re: T, im: T| Complex { re: re.to_f64(), im: im.to_f64() };
         let mut sum = Complex::default();
         for (i, out) in out.iter_mut().enumerate() {

@@ -15,9 +15,9 @@ use super::gradient::{Gradients, vjp};
 use super::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_range, for_each_piece};
 use super::orbit::{Exits, Family, Scratch, escape};
 use crate::error::{KernelError, Result};
-use crate::executor::Executor;
 use crate::memory;
-use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use crate::simd::Run;
+use fearless_simd::{Simd, dispatch, prelude::*};
 use num_complex::Complex;
 
 /// When an orbit has escaped, and what its field value is.
@@ -121,40 +121,14 @@ pub fn grid(rows: usize, columns: usize, [left, right, bottom, top]: [f64; 4]) -
 }
 
 /// Field of the Julia set of `c` at `points`.
-pub fn julia<T: Real>(
-    points: &[Complex<T>],
-    c: Complex<f64>,
-    escape: Escape,
-    executor: &dyn Executor,
-) -> Result<Vec<T>> {
-    julia_at(Level::new(), points, c, escape, executor)
+pub fn julia<T: Real>(points: &[Complex<T>], c: Complex<f64>, escape: Escape, run: Run<'_>) -> Result<Vec<T>> {
+    check_parameter(c)?;
+    field(points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, run)
 }
 
 /// Field of the Mandelbrot set at `points`.
-pub fn mandelbrot<T: Real>(points: &[Complex<T>], escape: Escape, executor: &dyn Executor) -> Result<Vec<T>> {
-    mandelbrot_at(Level::new(), points, escape, executor)
-}
-
-/// [`mandelbrot`] at a SIMD level of the caller's choice; every level gives the same bits.
-pub fn mandelbrot_at<T: Real>(
-    level: Level,
-    points: &[Complex<T>],
-    escape: Escape,
-    executor: &dyn Executor,
-) -> Result<Vec<T>> {
-    field(level, points, Family::Mandelbrot, escape, executor)
-}
-
-/// [`julia`] at a SIMD level of the caller's choice; every level gives the same bits.
-pub fn julia_at<T: Real>(
-    level: Level,
-    points: &[Complex<T>],
-    c: Complex<f64>,
-    escape: Escape,
-    executor: &dyn Executor,
-) -> Result<Vec<T>> {
-    check_parameter(c)?;
-    field(level, points, Family::Julia(T::from_f64(c.re), T::from_f64(c.im)), escape, executor)
+pub fn mandelbrot<T: Real>(points: &[Complex<T>], escape: Escape, run: Run<'_>) -> Result<Vec<T>> {
+    field(points, Family::Mandelbrot, escape, run)
 }
 
 /// Gradients of `sum grad[i] * mu[i]` for the smooth field of a Julia set; 0 for points that do not escape.
@@ -163,26 +137,20 @@ pub fn julia_vjp<T: Real>(
     points: &[Complex<T>],
     c: Complex<f64>,
     escape: Escape,
-    executor: &dyn Executor,
+    run: Run<'_>,
 ) -> Result<Gradients<T>> {
     check_parameter(c)?;
     escape.check()?;
-    vjp(grad, points, c, escape.max_iter, escape.radius, executor, |exit| {
+    vjp(grad, points, c, escape.max_iter, escape.radius, run, |exit| {
         (-1.0 / (std::f64::consts::LN_2 * log_modulus(exit.z.re, exit.z.im)), 0.0)
     })
 }
 
-fn field<T: Real>(
-    level: Level,
-    points: &[Complex<T>],
-    family: Family<T>,
-    rule: Escape,
-    executor: &dyn Executor,
-) -> Result<Vec<T>> {
+fn field<T: Real>(points: &[Complex<T>], family: Family<T>, rule: Escape, run: Run<'_>) -> Result<Vec<T>> {
     rule.check()?;
     let mut values = memory::zeros::<T>("points", points.len())?;
-    for_each_piece(points, &mut values, executor, Scratch::new, |_, points, values, scratch| {
-        dispatch!(level, simd => {
+    for_each_piece(points, &mut values, run.executor, Scratch::new, |_, points, values, scratch| {
+        dispatch!(run.level, simd => {
             for exits in escape(simd, points, family, rule.max_iter, rule.radius, scratch) {
                 rule.values(simd, &exits, values);
             }

@@ -10,9 +10,9 @@ use super::julia::log_modulus;
 use super::lanes::{Real, check_iterations, check_parameter, for_each_piece};
 use super::orbit::{Family, Scratch, escape};
 use crate::error::Result;
-use crate::executor::Executor;
 use crate::memory;
-use fearless_simd::{Level, dispatch};
+use crate::simd::Run;
+use fearless_simd::dispatch;
 use num_complex::Complex;
 
 /// How far out the limit is taken: `|c| / bail**2` must vanish.
@@ -21,29 +21,13 @@ fn bail<T: Real>(c: Complex<f64>) -> f64 {
 }
 
 /// The potential at `points`, 0 or more.
-pub fn potential<T: Real>(
-    points: &[Complex<T>],
-    c: Complex<f64>,
-    max_iter: u32,
-    executor: &dyn Executor,
-) -> Result<Vec<T>> {
-    potential_at(Level::new(), points, c, max_iter, executor)
-}
-
-/// [`potential`] at a SIMD level of the caller's choice; every level gives the same bits.
-pub fn potential_at<T: Real>(
-    level: Level,
-    points: &[Complex<T>],
-    c: Complex<f64>,
-    max_iter: u32,
-    executor: &dyn Executor,
-) -> Result<Vec<T>> {
+pub fn potential<T: Real>(points: &[Complex<T>], c: Complex<f64>, max_iter: u32, run: Run<'_>) -> Result<Vec<T>> {
     check_parameter(c)?;
     check_iterations(max_iter)?;
     let family = Family::Julia(T::from_f64(c.re), T::from_f64(c.im));
     let mut values = memory::zeros::<T>("points", points.len())?;
-    for_each_piece(points, &mut values, executor, Scratch::new, |_, points, out, scratch| {
-        let both = dispatch!(level, simd => escape(simd, points, family, max_iter, bail::<T>(c), scratch));
+    for_each_piece(points, &mut values, run.executor, Scratch::new, |_, points, out, scratch| {
+        let both = dispatch!(run.level, simd => escape(simd, points, family, max_iter, bail::<T>(c), scratch));
         for exits in both {
             for (at, &count) in exits.count.iter().enumerate() {
                 let (re, im, k) = (exits.re[at].to_f64(), exits.im[at].to_f64(), count.to_f64());
@@ -62,9 +46,9 @@ pub fn potential_vjp<T: Real>(
     points: &[Complex<T>],
     c: Complex<f64>,
     max_iter: u32,
-    executor: &dyn Executor,
+    run: Run<'_>,
 ) -> Result<Gradients<T>> {
     check_parameter(c)?;
     check_iterations(max_iter)?;
-    vjp(grad, points, c, max_iter, bail::<T>(c), executor, |exit| (1.0, -exit.k))
+    vjp(grad, points, c, max_iter, bail::<T>(c), run, |exit| (1.0, -exit.k))
 }

@@ -26,10 +26,10 @@
 use super::batch::Batch;
 use super::lanes::{C, MOST_ADDED, PIECE, Real, check_iterations, check_parameter, check_range, for_each_piece, held};
 use crate::error::{KernelError, Result};
-use crate::executor::Executor;
 use crate::interrupt;
 use crate::memory;
-use fearless_simd::{Level, Simd, SimdMask, dispatch, prelude::*};
+use crate::simd::Run;
+use fearless_simd::{Simd, SimdMask, dispatch, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
 
@@ -99,21 +99,11 @@ struct Constants<V> {
 }
 
 /// The field at `points`, one value in `[0, max_iter]` each.
-pub fn soft_julia<T: Real>(points: &[Complex<T>], soft: Soft, executor: &dyn Executor) -> Result<Vec<T>> {
-    soft_julia_at(Level::new(), points, soft, executor)
-}
-
-/// [`soft_julia`] at a SIMD level of the caller's choice; every level gives the same bits.
-pub fn soft_julia_at<T: Real>(
-    level: Level,
-    points: &[Complex<T>],
-    soft: Soft,
-    executor: &dyn Executor,
-) -> Result<Vec<T>> {
+pub fn soft_julia<T: Real>(points: &[Complex<T>], soft: Soft, run: Run<'_>) -> Result<Vec<T>> {
     soft.check()?;
     let mut values = memory::zeros::<T>("points", points.len())?;
-    for_each_piece(points, &mut values, executor, Batch::new, |_, points, values, batch| {
-        dispatch!(level, simd => survive(simd, points, soft, batch, values));
+    for_each_piece(points, &mut values, run.executor, Batch::new, |_, points, values, batch| {
+        dispatch!(run.level, simd => survive(simd, points, soft, batch, values));
         for (value, _) in values.iter_mut().zip(points).filter(|(_, p)| is_nan(p)) {
             *value = T::from_f64(f64::NAN);
         }
@@ -130,18 +120,7 @@ pub fn soft_julia_vjp<T: Real>(
     grad: &[T],
     points: &[Complex<T>],
     soft: Soft,
-    executor: &dyn Executor,
-) -> Result<SoftGradients<T>> {
-    soft_julia_vjp_at(Level::new(), grad, points, soft, executor)
-}
-
-/// [`soft_julia_vjp`] at a SIMD level of the caller's choice; every level gives the same bits.
-pub fn soft_julia_vjp_at<T: Real>(
-    level: Level,
-    grad: &[T],
-    points: &[Complex<T>],
-    soft: Soft,
-    executor: &dyn Executor,
+    run: Run<'_>,
 ) -> Result<SoftGradients<T>> {
     soft.check()?;
     if grad.len() != points.len() {
@@ -151,8 +130,8 @@ pub fn soft_julia_vjp_at<T: Real>(
     let sums: Vec<Mutex<[f64; 4]>> = memory::collected("points", pieces.map(|_| Mutex::default()))?;
     let mut by_point = memory::zeros::<Complex<T>>("points", points.len())?;
     let scratch = || (Batch::new(), [[T::default(); 6]; PIECE]);
-    for_each_piece(points, &mut by_point, executor, scratch, |piece, points, by_point, (batch, tangents)| {
-        dispatch!(level, simd => differentiate(simd, points, soft, batch, tangents));
+    for_each_piece(points, &mut by_point, run.executor, scratch, |piece, points, by_point, (batch, tangents)| {
+        dispatch!(run.level, simd => differentiate(simd, points, soft, batch, tangents));
         let mut sum = [0.0; 4];
         for (i, out) in by_point.iter_mut().enumerate() {
             let g = grad[piece * PIECE + i].to_f64();

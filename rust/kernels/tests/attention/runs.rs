@@ -8,7 +8,7 @@ use fractal_kernels::attention::{
 use fractal_kernels::executor::Executor;
 use fractal_kernels::index_set::{Form, IndexSet};
 use fractal_kernels::plan::{EdgeMap, Plan};
-use fractal_kernels::simd::Level;
+use fractal_kernels::simd::{Level, Run};
 
 /// out, lse, dq, dk, dv, dkey_bias, dedge_bias.
 pub(crate) type Results = [Vec<f64>; 7];
@@ -96,7 +96,8 @@ pub(crate) fn run<T: Storage>(
     let mut out = vec![T::default(); dout.len()];
     let mut lse = vec![T::Acc::default(); case.batch * case.heads * n];
     let mut rest = lse.clone();
-    forward(&problem, &plan, level, executor, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) }).unwrap();
+    forward(&problem, &plan, Run::new(level, executor), &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
+        .unwrap();
     let shape = [case.batch, case.heads, n, case.dv];
     let saved = Saved {
         out: View::contiguous(&out, shape),
@@ -116,7 +117,7 @@ pub(crate) fn run<T: Storage>(
         key_bias: case.key_bias.then_some(&mut dkb[..]),
         edge_bias: case.edge_bias.then_some(&mut deb[..]),
     };
-    backward(&problem, &plan, level, executor, saved, gradients).unwrap();
+    backward(&problem, &plan, Run::new(level, executor), saved, gradients).unwrap();
     let wide = |x: Vec<T::Acc>| x.into_iter().map(T::Acc::to_f64).collect::<Vec<_>>();
     [read(&out), wide(lse), read(&dq), read(&dk), read(&dv), wide(dkb), wide(deb)]
 }

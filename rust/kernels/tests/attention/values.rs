@@ -6,7 +6,7 @@ use fractal_kernels::attention::{LogSums, Problem, View, forward};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::{Form, IndexSet};
 use fractal_kernels::plan::Plan;
-use fractal_kernels::simd::levels;
+use fractal_kernels::simd::{Run, levels};
 
 #[test]
 fn nan_and_infinity_in_a_query_stay_in_its_row() {
@@ -30,7 +30,8 @@ fn nan_and_infinity_in_a_query_stay_in_its_row() {
         for (name, level) in levels() {
             let plan = Plan::new(&set, &Serial).unwrap();
             let (mut out, mut lse) = (vec![0.0; n * 16], vec![0.0; n]);
-            forward(&problem, &plan, level, &Serial, &mut out, LogSums { lse: &mut lse, rest: None }).unwrap();
+            forward(&problem, &plan, Run::new(level, &Serial), &mut out, LogSums { lse: &mut lse, rest: None })
+                .unwrap();
             for (query, row) in out.chunks(16).enumerate() {
                 let finite = row.iter().all(|x| x.is_finite());
                 // Scores of -inf hide every key, as they do in SDPA: output 0.

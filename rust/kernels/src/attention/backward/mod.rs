@@ -18,10 +18,10 @@ use super::element::{Real, Storage};
 use super::head::HeadContext;
 use super::problem::Problem;
 use crate::error::Result;
-use crate::executor::Executor;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Plan, TILE};
-use fearless_simd::{Level, dispatch};
+use crate::simd::Run;
+use fearless_simd::dispatch;
 use key_sweep::sweep_keys;
 use query_sweep::sweep_queries;
 pub(super) use saved::check;
@@ -40,14 +40,13 @@ const WAVE_BYTES: usize = 4 << 20;
 pub fn backward<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
     check(problem, &saved, &gradients)?;
     problem.check(plan)?;
-    run_pairs(problem, plan, problem.pairs(), level, executor, saved, gradients);
+    run_pairs(problem, plan, problem.pairs(), run, saved, gradients);
     Ok(())
 }
 
@@ -57,8 +56,7 @@ pub(super) fn run_pairs<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
     pairs: Range<usize>,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
 ) {
@@ -83,8 +81,7 @@ pub(super) fn run_pairs<T: Storage>(
     for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
         let contexts = HeadContext::all(problem, first..(first + wave_pairs).min(pairs.end)).or_leave();
-        let run =
-            Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, level, executor };
+        let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, run };
         let biases = run.run(q, k, v, &mut row_pairs);
         for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
@@ -112,8 +109,7 @@ struct Wave<'a, 'p, T: Storage> {
     group: usize,
     /// Query heads of a pair whose row pairs are held at once.
     together: usize,
-    level: Level,
-    executor: &'a dyn Executor,
+    run: Run<'a>,
 }
 
 /// A buffer to accumulate into: the output itself where its rows are whole vectors of the right type.
@@ -211,10 +207,10 @@ impl<T: Storage> Wave<'_, '_, T> {
     ) {
         let count = self.chunks.own.len();
         let tasks = self.query_tasks(heads, own, halos, written, row_pairs);
-        self.executor.run(tasks.len(), &|i| {
+        self.run.executor.run(tasks.len(), &|i| {
             let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
             let heads = &self.heads[i / count * self.group..][heads.clone()];
-            dispatch!(self.level, simd => sweep_queries(
+            dispatch!(self.run.level, simd => sweep_queries(
                 simd, &mut task, self.problem, self.plan, self.saved, self.chunks, heads,
             ));
         });
@@ -231,7 +227,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         let (count, pairs) = (self.chunks.own.len(), self.plan.row_pairs());
         let own = memory::collected("q, k, v", own.into_iter().map(Mutex::new)).or_leave();
         let transposed = (pairs > 0).then(|| self.plan.transposed());
-        self.executor.run(own.len(), &|i| {
+        self.run.executor.run(own.len(), &|i| {
             let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
             let (pair, owner) = (i / count, i % count);
             for chunk in (0..count).filter(|&c| c != owner) {
@@ -240,7 +236,7 @@ impl<T: Storage> Wave<'_, '_, T> {
             let Some(transposed) = transposed else { return };
             let row_pairs = &row_pairs[pair * heads.len() * pairs..][..heads.len() * pairs];
             let heads = &self.heads[pair * self.group..][heads.clone()];
-            dispatch!(self.level, simd => sweep_keys(
+            dispatch!(self.run.level, simd => sweep_keys(
                 simd, self.problem, self.saved, transposed, heads, row_pairs, self.chunks, owner, &mut own,
             ));
         });

@@ -13,9 +13,9 @@ use crate::attention::log_sums::{LogSum, LogSums};
 use crate::attention::micro::{add_rows, dots, scale_row};
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
-use crate::executor::Executor;
 use crate::memory::{self, OrLeave};
-use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use crate::simd::Run;
+use fearless_simd::{Simd, dispatch, prelude::*};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -25,8 +25,7 @@ pub(super) fn decode<T: Storage>(
     problem: &Problem<'_, T>,
     keys: &[u32],
     pairs: Range<usize>,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) {
@@ -38,9 +37,9 @@ pub(super) fn decode<T: Storage>(
             tasks.push(Mutex::new(Task { problem, keys, batch: pair / kv_heads, head, out, logs }));
         }
     }
-    executor.run(tasks.len(), &|task| {
+    run.executor.run(tasks.len(), &|task| {
         let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
-        dispatch!(level, simd => task.start(simd));
+        dispatch!(run.level, simd => task.start(simd));
     });
 }
 

@@ -12,11 +12,11 @@ use super::head::HeadContext;
 use super::log_sums::LogSums;
 use super::problem::Problem;
 use crate::error::{KernelError, Result};
-use crate::executor::Executor;
 use crate::memory::{self, OrLeave};
 use crate::plan::Plan;
+use crate::simd::Run;
 use decode::decode;
-use fearless_simd::{Level, dispatch};
+use fearless_simd::dispatch;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use task::{HEADS, Outputs, run_task};
@@ -28,14 +28,13 @@ const TASK_TILES: usize = 16;
 pub fn forward<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
     check_outputs(problem, out, &logs)?;
     problem.check(plan)?;
-    run_pairs(problem, plan, problem.pairs(), level, executor, out, logs);
+    run_pairs(problem, plan, problem.pairs(), run, out, logs);
     Ok(())
 }
 
@@ -44,14 +43,13 @@ pub(super) fn forward_one<T: Storage>(
     problem: &Problem<'_, T>,
     keys: &[u32],
     n_keys: usize,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
     check_outputs(problem, out, &logs)?;
     problem.check_sizes(1, n_keys)?;
-    decode(problem, keys, problem.pairs(), level, executor, out, logs);
+    decode(problem, keys, problem.pairs(), run, out, logs);
     Ok(())
 }
 
@@ -72,13 +70,12 @@ pub(super) fn run_pairs<T: Storage>(
     problem: &Problem<'_, T>,
     plan: &Plan,
     pairs: Range<usize>,
-    level: Level,
-    executor: &dyn Executor,
+    run: Run<'_>,
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) {
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
-        return decode(problem, &plan.keys(0).or_leave(), pairs, level, executor, out, logs);
+        return decode(problem, &plan.keys(0).or_leave(), pairs, run, out, logs);
     }
     let contexts = HeadContext::all(problem, pairs).or_leave();
     let group = problem.group();
@@ -102,10 +99,10 @@ pub(super) fn run_pairs<T: Storage>(
             }
         }
     }
-    executor.run(tasks.len(), &|task| {
+    run.executor.run(tasks.len(), &|task| {
         let (heads, part, outputs) = &tasks[task];
         let mut outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let tiles = part * TASK_TILES..((part + 1) * TASK_TILES).min(plan.tiles());
-        dispatch!(level, simd => run_task(simd, problem, plan, &contexts[heads.clone()], tiles, &mut outputs));
+        dispatch!(run.level, simd => run_task(simd, problem, plan, &contexts[heads.clone()], tiles, &mut outputs));
     });
 }
