@@ -7,8 +7,10 @@ use fractal_kernels::KernelError;
 use fractal_kernels::index_set::{Blocks, Form, IndexSet};
 use fractal_kernels::memory;
 use fractal_kernels::plan::PlannedSet;
+use fractal_kernels::plan::arrays::{TableArrays, TransposedArrays};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -316,6 +318,45 @@ impl PyIndexSet {
         let executor = default_executor()?;
         let reach = detached(py, || self.set().reach(layers, most_words, &*executor))?;
         Ok(reach.map(|r| (r.causal, r.layers, r.shares.into_pyarray(py))))
+    }
+
+    /// The arrays of the plan by name, as they lie in memory: tiles and rows, and the row pairs by key.
+    fn plan_arrays<'py>(this: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
+        let (py, set) = (this.py(), this.get());
+        let executor = default_executor()?;
+        let (plan, transposed) = detached(py, || {
+            let plan = set.planned.plan(&*executor)?;
+            Ok((plan, plan.transposed_arrays()?))
+        })?;
+        let arrays = PyDict::new(py);
+        match plan.arrays() {
+            TableArrays::Listed { tile_ptr, tile_keys, tile_masks, row_ptr, row_keys } => {
+                arrays.set_item("tile_ptr", view(this, tile_ptr))?;
+                arrays.set_item("tile_keys", view(this, tile_keys))?;
+                arrays.set_item("tile_masks", view(this, tile_masks))?;
+                arrays.set_item("row_ptr", view(this, row_ptr))?;
+                arrays.set_item("row_keys", view(this, row_keys))?;
+            }
+            TableArrays::Shifted { q_offset: _, tile_keys, tile_masks, row_ptr, row_offsets, row_slots } => {
+                arrays.set_item("tile_keys", view(this, tile_keys))?;
+                arrays.set_item("tile_masks", view(this, tile_masks))?;
+                arrays.set_item("row_ptr", view(this, row_ptr))?;
+                arrays.set_item("row_offsets", view(this, row_offsets))?;
+                arrays.set_item("row_slots", view(this, row_slots))?;
+            }
+        }
+        match transposed {
+            TransposedArrays::Listed { key_ptr, pairs } => {
+                arrays.set_item("key_ptr", view(this, key_ptr))?;
+                arrays.set_item("key_pairs", view(this, pairs.as_flattened()))?;
+            }
+            TransposedArrays::Shifted { residue_ptr, offsets, slots } => {
+                arrays.set_item("residue_ptr", view(this, residue_ptr))?;
+                arrays.set_item("residue_offsets", view(this, offsets))?;
+                arrays.set_item("residue_slots", view(this, slots))?;
+            }
+        }
+        Ok(arrays)
     }
 
     /// What the plan will do, counted: tiles, their pairs and computed lanes, row pairs, bytes.

@@ -173,9 +173,5 @@ mod openmp {
             }
             shared.team.finish();
         }
-
-        fn threads(&self) -> usize {
-            self.threads
-        }
     }
 }

@@ -15,9 +15,6 @@ pub trait Executor: Sync {
     /// Calls `task(0)`, …, `task(tasks - 1)` in any order, on any threads. A panic of a task is raised again by the
     /// caller, once no task runs any more.
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
-
-    /// How many tasks can make progress at once.
-    fn threads(&self) -> usize;
 }
 
 /// The calling thread alone.
@@ -30,10 +27,6 @@ impl Executor for Serial {
             interrupt::check();
             task(i);
         }
-    }
-
-    fn threads(&self) -> usize {
-        1
     }
 }
 
@@ -110,7 +103,7 @@ impl Executor for Rayon<'_> {
         if tasks <= 1 || self.0.current_thread_index().is_some() {
             return Serial.run(tasks, task);
         }
-        let threads = self.threads().min(tasks);
+        let threads = self.0.current_num_threads().min(tasks);
         let team = Team::new(tasks, threads, task);
         // The caller works, too, as one of the pool's threads would: it need not wait for one to wake up.
         let others = threads - 1;
@@ -137,10 +130,6 @@ impl Executor for Rayon<'_> {
             }
         });
         team.finish();
-    }
-
-    fn threads(&self) -> usize {
-        self.0.current_num_threads()
     }
 }
 

@@ -39,6 +39,6 @@ impl<'a> Run<'a> {
 
 impl fmt::Debug for Run<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Run {{ level: {:?}, threads: {} }}", self.level, self.executor.threads())
+        f.debug_struct("Run").field("level", &self.level).finish_non_exhaustive()
     }
 }

@@ -140,7 +140,6 @@ fn long_segments_are_planned_without_a_list() {
     assert_eq!(report.tile_edges + report.row_edges, set.nnz());
     assert!(report.index_bytes < 30 * n as usize, "{report:?}");
     assert!(report.tile_lanes < set.nnz() * 102 / 100, "{report:?}");
-    assert!(plan.work() >= set.nnz());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The plan of listed rows.
 
-use super::tile::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
+use super::arrays::TableArrays;
+use super::tile::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
@@ -187,12 +188,19 @@ impl Listed {
         (&self.row_ptr, &self.row_keys)
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.keys.len() * 6 + self.row_keys.len() * 4 + (self.tile_ptr.len() + self.row_ptr.len()) * size_of::<usize>()
+    /// The arrays, as they lie in memory.
+    pub(super) fn arrays(&self) -> TableArrays<'_> {
+        TableArrays::Listed {
+            tile_ptr: &self.tile_ptr,
+            tile_keys: &self.keys,
+            tile_masks: &self.masks,
+            row_ptr: &self.row_ptr,
+            row_keys: &self.row_keys,
+        }
     }
 
-    pub(crate) fn work(&self) -> usize {
-        lanes_of(&self.masks, |at| self.keys[at] as usize) + self.row_keys.len()
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.len() * 6 + self.row_keys.len() * 4 + (self.tile_ptr.len() + self.row_ptr.len()) * size_of::<usize>()
     }
 }
 

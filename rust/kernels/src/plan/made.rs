@@ -1,12 +1,13 @@
 //! A plan: its tables, and what the backward pass makes of them on first use.
 
+use super::arrays::TransposedArrays;
 use super::chunks::Chunks;
 use super::tables::Tables;
 use super::transposed::Transposed;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::IndexSet;
-use crate::memory::OrLeave;
+use crate::memory::{self, OrLeave};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -52,6 +53,11 @@ impl Plan {
     /// Row pairs by key, for the second backward pass; made on first use.
     pub(crate) fn transposed(&self) -> &Transposed {
         self.transposed.get_or_init(|| self.tables.transpose().or_leave())
+    }
+
+    /// The arrays of the row pairs by key; made on first use.
+    pub fn transposed_arrays(&self) -> Result<TransposedArrays<'_>> {
+        memory::caught(|| Ok(self.transposed().arrays()))
     }
 
     /// The cut of the backward pass into chunks of so many tiles; the last one asked for is kept.

@@ -4,6 +4,7 @@
 //! queries; the others stay in the rows of the queries that use them. Both parts share one softmax, forward and
 //! backward, so every pattern is one kernel. Offsets have one tile, shifted: index memory O(K).
 
+pub mod arrays;
 mod chunks;
 mod edges;
 mod listed;

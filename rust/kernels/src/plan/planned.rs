@@ -5,7 +5,9 @@ use super::made::Plan;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::{Form, IndexSet};
-use std::sync::OnceLock;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// An index set that keeps its plans.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub struct PlannedSet {
     listed: OnceLock<IndexSet>,
     listed_plan: OnceLock<Plan>,
     edges: OnceLock<EdgeMap>,
+    backends: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// What the cell holds, made first if it is empty; two threads may both make it, and one wins.
@@ -35,6 +38,7 @@ impl PlannedSet {
             listed: OnceLock::new(),
             listed_plan: OnceLock::new(),
             edges: OnceLock::new(),
+            backends: Mutex::default(),
         }
     }
 
@@ -54,6 +58,21 @@ impl PlannedSet {
     /// The plan of the set.
     pub fn plan(&self, executor: &dyn Executor) -> Result<&Plan> {
         get_or_try(&self.plan, || Plan::new(&self.set, executor))
+    }
+
+    /// What a backend keeps of this set, such as buffers on a device, by its type: made on first use, dropped with the set.
+    /// Two threads may both make it, and one wins.
+    pub fn kept<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let backends = || self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = backends().get(&TypeId::of::<T>()).cloned();
+        let kept = match found {
+            Some(kept) => kept,
+            None => {
+                let made: Arc<dyn Any + Send + Sync> = Arc::new(make()?);
+                backends().entry(TypeId::of::<T>()).or_insert(made).clone()
+            }
+        };
+        Ok(kept.downcast().unwrap_or_else(|_| unreachable!("kept by its type")))
     }
 
     /// A plan of the written-out rows, and the way from its pairs to row order: what a bias per pair needs.

@@ -1,6 +1,7 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
-use super::tile::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, lanes_of, push_entries};
+use super::arrays::TableArrays;
+use super::tile::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 
@@ -164,11 +165,19 @@ impl Shifted {
         self.q_offset
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.keys.len() * 4 + self.masks.len() * 2 + self.lane_offsets.len() * 12 + size_of::<Self>()
+    /// The arrays, as they lie in memory.
+    pub(super) fn arrays(&self) -> TableArrays<'_> {
+        TableArrays::Shifted {
+            q_offset: self.q_offset,
+            tile_keys: &self.keys,
+            tile_masks: &self.masks,
+            row_ptr: &self.lane_ptr,
+            row_offsets: &self.lane_offsets,
+            row_slots: &self.slots,
+        }
     }
 
-    pub(crate) fn work(&self) -> usize {
-        lanes_of(&self.masks, |at| self.keys[at] as usize) + self.lane_offsets.len()
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.len() * 4 + self.masks.len() * 2 + self.lane_offsets.len() * 12 + size_of::<Self>()
     }
 }

@@ -1,5 +1,6 @@
 //! What a plan reads, however it is held.
 
+use super::arrays::TableArrays;
 use super::listed::Listed;
 use super::runs;
 use super::shifted::Shifted;
@@ -105,13 +106,21 @@ impl Tables {
         }
     }
 
+    /// The arrays of tiles and rows, as they lie in memory.
+    pub fn arrays(&self) -> TableArrays<'_> {
+        match &self.form {
+            PlanForm::Listed(p) => p.arrays(),
+            PlanForm::Shifted(p) => p.arrays(),
+        }
+    }
+
     /// [`Self::order`], shared.
     pub(super) fn shared_order(&self) -> Option<Arc<Vec<u32>>> {
         self.order.clone()
     }
 
     /// The order in which queries are cut into tiles; `None` is consecutive.
-    pub(crate) fn order(&self) -> Option<&[u32]> {
+    pub fn order(&self) -> Option<&[u32]> {
         self.order.as_ref().map(|o| o.as_slice())
     }
 
@@ -249,11 +258,5 @@ impl Tables {
         report
     }
 
-    /// A cheap upper estimate of the lanes and row pairs that one pass computes.
-    pub fn work(&self) -> usize {
-        match &self.form {
-            PlanForm::Listed(p) => p.work(),
-            PlanForm::Shifted(p) => p.work() * self.tiles(),
-        }
     }
 }

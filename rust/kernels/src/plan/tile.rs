@@ -127,14 +127,3 @@ pub(super) fn push_run<K: Copy>(first: K, length: K, mask: u16, keys: &mut Vec<K
     keys.extend([first, length]);
     masks.extend([RUN_MARK, mask]);
 }
-
-/// Lanes that the entries compute; `length` reads the key of an entry.
-pub(super) fn lanes_of(masks: &[u16], length: impl Fn(usize) -> usize) -> usize {
-    let (mut keys, mut at) = (0, 0);
-    while at < masks.len() {
-        let run = masks[at] == RUN_MARK;
-        keys += if run { length(at + 1) } else { 1 };
-        at += if run { 2 } else { 1 };
-    }
-    keys * TILE
-}

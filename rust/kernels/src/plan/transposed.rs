@@ -1,5 +1,6 @@
 //! Row pairs by key: what the second backward pass walks.
 
+use super::arrays::TransposedArrays;
 use super::listed::Listed;
 use super::shifted::Shifted;
 use super::tile::TILE;
@@ -12,9 +13,12 @@ use crate::memory::{self, OrLeave};
 pub(crate) enum Transposed {
     /// By key: `pairs[key_ptr[j]..key_ptr[j + 1]]` as `[query, pair]`.
     Listed { key_ptr: Vec<usize>, pairs: Vec<[u32; 2]> },
-    /// By residue of (key − `q_offset`) modulo the tile: `(offset, slot)`, offsets increasing.
+    /// By residue r of (key − `q_offset`) modulo the tile: `offsets[residue_ptr[r]..residue_ptr[r + 1]]`, increasing, with
+    /// the slot of each.
     Shifted {
-        residues: Vec<Vec<(i64, usize)>>,
+        residue_ptr: [usize; TILE + 1],
+        offsets: Vec<i64>,
+        slots: Vec<u32>,
         pairs_per_tile: usize,
         q_offset: i64,
         n_queries: usize,
@@ -53,13 +57,29 @@ impl Transposed {
         for (lane, slot, offset) in plan.pairs() {
             // key - q_offset = query - offset, and query = lane modulo the tile
             let residue = (lane as i64 - offset).rem_euclid(TILE as i64) as usize;
-            memory::push("index_set", &mut residues[residue], (offset, slot))?;
-        }
-        for list in &mut residues {
-            list.sort_unstable();
+            memory::push("index_set", &mut residues[residue], (offset, slot as u32))?;
         }
         let (pairs_per_tile, q_offset, span) = (plan.pairs_per_tile(), plan.q_offset(), plan.row_span());
-        Ok(Self::Shifted { residues, pairs_per_tile, q_offset, n_queries, span })
+        let mut residue_ptr = [0; TILE + 1];
+        let mut offsets = memory::with_capacity("index_set", pairs_per_tile)?;
+        let mut slots = memory::with_capacity("index_set", pairs_per_tile)?;
+        for (r, mut list) in residues.into_iter().enumerate() {
+            list.sort_unstable();
+            offsets.extend(list.iter().map(|pair| pair.0));
+            slots.extend(list.iter().map(|pair| pair.1));
+            residue_ptr[r + 1] = offsets.len();
+        }
+        Ok(Self::Shifted { residue_ptr, offsets, slots, pairs_per_tile, q_offset, n_queries, span })
+    }
+
+    /// The arrays, as they lie in memory.
+    pub(super) fn arrays(&self) -> TransposedArrays<'_> {
+        match self {
+            Self::Listed { key_ptr, pairs } => TransposedArrays::Listed { key_ptr, pairs },
+            Self::Shifted { residue_ptr, offsets, slots, .. } => {
+                TransposedArrays::Shifted { residue_ptr, offsets, slots }
+            }
+        }
     }
 
     /// The queries of 16 keys from this one on are those of the 16 keys before, 16 on; their pairs are as many on as this
@@ -80,16 +100,19 @@ impl Transposed {
                 queries.extend(pairs.iter().map(|pair| pair[0]));
                 numbers.extend(pairs.iter().map(|pair| pair[1] as usize));
             }
-            Self::Shifted { residues, pairs_per_tile, q_offset, n_queries, .. } => {
+            Self::Shifted { residue_ptr, offsets, slots, pairs_per_tile, q_offset, n_queries, .. } => {
                 let at = key as i64 - q_offset;
-                let list = &residues[at.rem_euclid(TILE as i64) as usize];
+                let residue = at.rem_euclid(TILE as i64) as usize;
+                let all = residue_ptr[residue]..residue_ptr[residue + 1];
+                let list = &offsets[all.clone()];
                 // 0 <= at + offset < n_queries
-                let first = list.partition_point(|p| at + p.0 < 0);
-                let last = list.partition_point(|p| at + p.0 < *n_queries as i64);
-                let list = &list[first..last.max(first)];
+                let first = list.partition_point(|o| at + o < 0);
+                let last = list.partition_point(|o| at + o < *n_queries as i64).max(first);
+                let (list, slots) = (&list[first..last], &slots[all][first..last]);
                 reserve_keys(list.len(), queries, numbers);
-                queries.extend(list.iter().map(|p| (at + p.0) as u32));
-                numbers.extend(list.iter().map(|p| (at + p.0) as usize / TILE * pairs_per_tile + p.1));
+                queries.extend(list.iter().map(|o| (at + o) as u32));
+                let number = |(o, &slot): (&i64, &u32)| (at + o) as usize / TILE * pairs_per_tile + slot as usize;
+                numbers.extend(list.iter().zip(slots).map(number));
             }
         }
     }
