@@ -257,6 +257,4 @@ impl Tables {
         };
         report
     }
-
-    }
 }
