@@ -8,6 +8,7 @@ import fractal_core as fc
 import numpy as np
 import pytest
 from fractal_core import _native
+from fractal_core._calls import Attention
 from fractal_core.index_sets import IndexSet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,16 +141,16 @@ def test_handle_names_a_living_set():
     assert handle.dtype == np.int64
     q = np.random.default_rng(0).normal(size=(1, 1, 8, 4))
     lse, expected, got = np.empty((1, 1, 8)), np.empty_like(q), np.empty_like(q)
-    _native.attention_forward(expected, lse, q, q, q, int(handle[0]), "f64", 0.5)
+    _native.attention_forward(Attention(q, q, q, int(handle[0]), "f64", 0.5), expected, lse)
     del made
     gc.collect()
-    _native.attention_forward(got, lse, q, q, q, int(handle[0]), "f64", 0.5)
+    _native.attention_forward(Attention(q, q, q, int(handle[0]), "f64", 0.5), got, lse)
     assert (got == expected).all()
     key = int(handle[0])
     del handle
     gc.collect()
     with pytest.raises(fc.errors.InvalidArgumentError, match="a living IndexSet"):
-        _native.attention_forward(got, lse, q, q, q, key, "f64", 0.5)
+        _native.attention_forward(Attention(q, q, q, key, "f64", 0.5), got, lse)
 
 
 def test_order():

@@ -4,6 +4,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from fractal_core._calls import Attention, Gradients, Saved
+
 __all__ = [
     "IndexSet",
     "attach_openmp",
@@ -95,6 +97,7 @@ class IndexSet:
     def occupied(
         self, block_size: tuple[int, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]: ...
+    def plan_arrays(self) -> dict[str, NDArray[np.generic]]: ...
     def plan_report(self) -> dict[str, int]: ...
     def prefix(self, n_queries: int, n_keys: int) -> IndexSet: ...
     def reach(self, layers: int, most_words: int) -> tuple[bool, int | None, NDArray[np.float64]] | None: ...
@@ -110,48 +113,9 @@ def attach_openmp(path: str, /) -> bool: ...
 def thread_info() -> dict[str, int | bool | str]: ...
 def fma_chains(steps: int, tasks: int, executor: str = "rayon", threads: int = 1) -> int: ...
 def attention_forward(
-    out: NDArray[np.generic],
-    lse: NDArray[np.floating],
-    q: NDArray[np.generic],
-    k: NDArray[np.generic],
-    v: NDArray[np.generic],
-    index_set: int | NDArray[np.int32] | NDArray[np.int64],
-    dtype: str,
-    scale: float,
-    key_bias: NDArray[np.floating] | None = None,
-    edge_bias: NDArray[np.floating] | None = None,
-    key_padding: NDArray[np.bool_] | None = None,
-    dropout_p: float = 0.0,
-    seed: int = 0,
-    executor: str = "rayon",
-    threads: int = 1,
-    lse_rest: NDArray[np.floating] | None = None,
+    call: Attention, out: NDArray[np.generic], lse: NDArray[np.floating], lse_rest: NDArray[np.floating] | None = None
 ) -> None: ...
-def attention_backward(
-    dq: NDArray[np.generic],
-    dk: NDArray[np.generic],
-    dv: NDArray[np.generic],
-    dkey_bias: NDArray[np.floating] | None,
-    dedge_bias: NDArray[np.floating] | None,
-    dout: NDArray[np.generic],
-    dlse: NDArray[np.floating] | None,
-    q: NDArray[np.generic],
-    k: NDArray[np.generic],
-    v: NDArray[np.generic],
-    out: NDArray[np.generic],
-    lse: NDArray[np.floating],
-    lse_rest: NDArray[np.floating],
-    index_set: int | NDArray[np.int32] | NDArray[np.int64],
-    dtype: str,
-    scale: float,
-    key_bias: NDArray[np.floating] | None = None,
-    edge_bias: NDArray[np.floating] | None = None,
-    key_padding: NDArray[np.bool_] | None = None,
-    dropout_p: float = 0.0,
-    seed: int = 0,
-    executor: str = "rayon",
-    threads: int = 1,
-) -> None: ...
+def attention_backward(call: Attention, saved: Saved, gradients: Gradients) -> None: ...
 def hilbert_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...
 def hilbert_decode(index: NDArray[np.integer], order: int, ndim: int, out: NDArray[np.integer]) -> None: ...
 def morton_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from fractal_core import _native
+from fractal_core._calls import Attention, Gradients, Saved
 from fractal_core.errors import FractalError
 from fractal_core.index_sets import IndexSet
 
@@ -261,8 +262,9 @@ def _attention_equals_dense(s: _Subject) -> tuple[str, str] | None:
         key = int(index_set.handle[0])
         out, dq, dk, dv = (np.empty_like(q) for _ in range(4))
         lse, rest = (np.empty(q.shape[:3]) for _ in range(2))
-        _native.attention_forward(out, lse, q, k, v, key, "f64", _SCALE, lse_rest=rest)
-        _native.attention_backward(dq, dk, dv, None, None, dout, None, q, k, v, out, lse, rest, key, "f64", _SCALE)
+        call = Attention(q, k, v, key, "f64", _SCALE)
+        _native.attention_forward(call, out, lse, rest)
+        _native.attention_backward(call, Saved(out, lse, rest, dout), Gradients(dq, dk, dv))
         got = (out, lse, dq, dk, dv)
         names = ("out", "lse", "dq", "dk", "dv")
         for name, one, other in zip(names, got, _dense(q, k, v, dout, mask), strict=True):

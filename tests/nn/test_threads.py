@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fractal_core import _native
+from fractal_core._calls import Attention
 from fractal_core.nn import _threads
 from torch.utils.data import DataLoader, Dataset
 
@@ -64,7 +65,7 @@ def test_every_executor_gives_the_same_bits():
     results = []
     for name in ("serial", "rayon", "openmp"):
         results.append((np.empty_like(q), np.empty_like(q[..., 0])))
-        _native.attention_forward(*results[-1], q, k, v, key, "f32", 0.2, executor=name, threads=2)
+        _native.attention_forward(Attention(q, k, v, key, "f32", 0.2, executor=name, threads=2), *results[-1])
     for out, lse in results[1:]:
         assert out.tobytes() == results[0][0].tobytes()
         assert lse.tobytes() == results[0][1].tobytes()
@@ -73,10 +74,9 @@ def test_every_executor_gives_the_same_bits():
 def test_an_unknown_executor_is_refused():
     index_set = fc.pattern("window", radius=2).index_set(8)
     x = torch.randn(1, 1, 8, 16).numpy()
+    call = Attention(x, x, x, int(index_set.handle[0]), "f32", 1.0, executor="tbb")
     with pytest.raises(fc.errors.InvalidArgumentError) as refused:
-        _native.attention_forward(
-            np.empty_like(x), np.empty_like(x[..., 0]), x, x, x, int(index_set.handle[0]), "f32", 1.0, executor="tbb"
-        )
+        _native.attention_forward(call, np.empty_like(x), np.empty_like(x[..., 0]))
     assert refused.value.argument == "executor"
 
 
@@ -150,9 +150,8 @@ def test_other_threads_run_while_a_kernel_does():
 
     def kernel():
         started.set()
-        _native.attention_forward(
-            np.empty_like(x), np.empty_like(x[..., 0]), x, x, x, key, "f32", 0.1, executor="serial"
-        )
+        call = Attention(x, x, x, key, "f32", 0.1, executor="serial")
+        _native.attention_forward(call, np.empty_like(x), np.empty_like(x[..., 0]))
         done.set()
 
     worker = threading.Thread(target=kernel)

@@ -1,4 +1,4 @@
-"""Who imports whom in a Rust crate: its files, by the paths in their source, re-exports followed to where a name lives."""
+"""Which files of a Rust crate import from which, by the paths in their source, re-exports followed home."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def imports(source: Path) -> dict[Path, set[Path]]:
     for module, file in files.items():
         for public, tree in _USE.findall(file.text):
             if public:
-                file.exports |= {path[-1]: target for path in _leaves(tree) if (target := _absolute(module, path, files))}
+                file.exports |= {
+                    path[-1]: target for path in _leaves(tree) if (target := _absolute(module, path, files))
+                }
     found: dict[Path, set[Path]] = {}
     for module, file in files.items():
         paths = [path for _, tree in _USE.findall(file.text) for path in _leaves(tree)]

@@ -43,7 +43,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, index_set: Tensor, *_: Any, **__: 
 
 
 def _backward(*args: Any, **_: Any) -> int:  # noqa: ANN401
-    _, _, q, _, v, _, _, _, index_set = args[:9]
+    q, _, v, index_set = args[5:9]
     return 2 * _edges(index_set, q) * (3 * q.shape[3] + 2 * v.shape[3])
 
 

@@ -58,19 +58,27 @@ def _folded(tensor: Tensor | None, dim: int | None, size: int, batch: int) -> Te
     return mapped.expand(size, batch, *mapped.shape[2:]).reshape(size * batch, *mapped.shape[2:])
 
 
-def _folds(
-    in_dims: InDims, index_set: Tensor, edge_bias: Tensor | None, dropout_p: float, places: Sequence[int]
-) -> bool:
+def _calls(args: Sequence[Any], in_dims: Sequence[Any]) -> Any:  # noqa: ANN401
+    """The call, and its mapped dimensions by the same names."""
+    return ops.Call(*args), ops.Call(*in_dims)
+
+
+def _folds(dims: Any, call: ops.Call) -> bool:  # noqa: ANN401
     """Whether every slice can keep what is its own as a part of the batch."""
-    of_set, of_edge_bias, of_seed = (in_dims[place] for place in places)
-    handle = index_set.ndim - (of_set is not None) == 1
+    handle = call.index_set.ndim - (dims.index_set is not None) == 1
     return (
-        edge_bias is None
-        and of_edge_bias is None
-        and dropout_p == 0.0
-        and of_seed is None
-        and not (handle and of_set is not None)
+        call.edge_bias is None
+        and dims.edge_bias is None
+        and call.dropout_p == 0.0
+        and dims.seed is None
+        and not (handle and dims.index_set is not None)
     )
+
+
+def _fold(call: ops.Call, dims: Any, size: int, batch: int) -> ops.Call:  # noqa: ANN401
+    """The call with the mapped dimension as a part of the batch."""
+    mapped = ("q", "k", "v", "key_bias", "key_padding_mask", *(("index_set",) if call.index_set.ndim > 1 else ()))
+    return call._replace(**{name: _folded(getattr(call, name), getattr(dims, name), size, batch) for name in mapped})
 
 
 class _Attention(Function):
@@ -87,41 +95,20 @@ class _Attention(Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # noqa: ANN401
         dout, dlse, _ = grad_outputs
-        out, lse, lse_rest, q, k, v, index_set, key_bias, edge_bias, padding, seed = ctx.saved_tensors
-        dq, dk, dv, dkey_bias, dedge_bias = _Backward.apply(
-            dout,
-            dlse,
-            q,
-            k,
-            v,
-            out,
-            lse,
-            lse_rest,
-            index_set,
-            key_bias,
-            edge_bias,
-            padding,
-            seed,
-            ctx.scale,
-            ctx.dropout_p,
-        )  # pyright: ignore[reportGeneralTypeIssues]
+        *results, q, k, v, index_set, key_bias, edge_bias, padding, seed = ctx.saved_tensors
+        call = ops.Call(q, k, v, index_set, key_bias, edge_bias, padding, seed, ctx.scale, ctx.dropout_p)
+        dq, dk, dv, dkey_bias, dedge_bias = _Backward.apply(dout, dlse, *results, *call)  # pyright: ignore[reportGeneralTypeIssues]
         biases = (None if key_bias is None else dkey_bias, None if edge_bias is None else dedge_bias)
         return dq, dk, dv, None, *biases, None, None, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: InDims, *args: Any) -> Any:  # noqa: ANN401
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:  # noqa: ANN401
         size = info.batch_size
-        q, k, v, index_set, key_bias, edge_bias, padding, seed, scale, dropout_p = args
-        if not _folds(in_dims, index_set, edge_bias, dropout_p, (3, 5, 7)):
+        call, dims = _calls(args, in_dims)
+        if not _folds(dims, call):
             return each(_Attention.apply, size, in_dims, args)
-        batch = q.shape[0 if in_dims[0] is None or in_dims[0] > 0 else 1]
-        q, k, v, key_bias, padding = (
-            _folded(t, dim, size, batch)
-            for t, dim in zip((q, k, v, key_bias, padding), (*in_dims[:3], in_dims[4], in_dims[6]), strict=True)
-        )
-        if index_set.ndim > 1:
-            index_set = _folded(index_set, in_dims[3], size, batch)
-        outputs = _Attention.apply(q, k, v, index_set, key_bias, None, padding, seed, scale, dropout_p)  # pyright: ignore[reportGeneralTypeIssues]
+        batch = call.q.shape[0 if dims.q is None or dims.q > 0 else 1]
+        outputs = _Attention.apply(*_fold(call, dims, size, batch))  # pyright: ignore[reportGeneralTypeIssues]
         return tuple(output.unflatten(0, (size, batch)) for output in outputs), (0, 0, 0)
 
 
@@ -139,27 +126,21 @@ class _Backward(Function):
         raise RuntimeError("fractal_core::attention has no second derivatives")
 
     @staticmethod
-    def vmap(info: Any, in_dims: InDims, *args: Any) -> Any:  # noqa: ANN401
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:  # noqa: ANN401
         size = info.batch_size
-        dout, dlse, q, k, v, out, lse, rest, index_set, key_bias, edge_bias, padding, seed, scale, dropout_p = args
-        if not _folds(in_dims, index_set, edge_bias, dropout_p, (8, 10, 12)):
+        dout, dlse, out, lse, rest, *of_call = args
+        call, dims = _calls(of_call, in_dims[5:])
+        if not _folds(dims, call):
             return each(_Backward.apply, size, in_dims, args)
-        batch = q.shape[0 if in_dims[2] is None or in_dims[2] > 0 else 1]
-        tensors = (dout, dlse, q, k, v, out, lse, rest, key_bias, padding)
-        dims = (*in_dims[:8], in_dims[9], in_dims[11])
-        dout, dlse, q, k, v, out, lse, rest, bias, padding = (
-            _folded(t, dim, size, batch) for t, dim in zip(tensors, dims, strict=True)
+        batch = call.q.shape[0 if dims.q is None or dims.q > 0 else 1]
+        dout, dlse, out, lse, rest = (
+            _folded(t, dim, size, batch) for t, dim in zip((dout, dlse, out, lse, rest), in_dims[:5], strict=True)
         )
-        if index_set.ndim > 1:
-            index_set = _folded(index_set, in_dims[8], size, batch)
-        *grads, dbias, dedge_bias = _Backward.apply(
-            dout, dlse, q, k, v, out, lse, rest, index_set, bias, None, padding, seed, scale, dropout_p
-        )  # pyright: ignore[reportGeneralTypeIssues]
+        *grads, dbias, dedge_bias = _Backward.apply(dout, dlse, out, lse, rest, *_fold(call, dims, size, batch))  # pyright: ignore[reportGeneralTypeIssues]
         dq, dk, dv = (grad.unflatten(0, (size, batch)) for grad in grads)
-        if key_bias is None:
+        if call.key_bias is None:
             return (dq, dk, dv, dbias, dedge_bias), (0, 0, 0, None, None)
         dbias = dbias.unflatten(0, (size, batch))
-        of_bias = in_dims[9]
-        if key_bias.shape[0 if of_bias is None or of_bias > 0 else 1] == 1:
+        if call.key_bias.shape[0 if dims.key_bias is None or dims.key_bias > 0 else 1] == 1:
             dbias = dbias.sum(1, keepdim=True)
         return (dq, dk, dv, dbias, dedge_bias), (0, 0, 0, 0, None)

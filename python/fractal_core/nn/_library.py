@@ -18,18 +18,22 @@ R = TypeVar("R")
 _LIBRARY = torch.library.Library("fractal_core", "FRAGMENT")
 
 
-def define(name: str, function: Callable[..., R], fake: Callable[..., R]) -> Callable[..., R]:
+def define(
+    name: str, function: Callable[..., R], fake: Callable[..., R], schema: str | None = None
+) -> Callable[..., R]:
     """An op for CPU tensors that changes none of its arguments.
 
     Args:
         name: In the namespace.
-        function: The kernel; its annotations are the schema.
+        function: The kernel.
         fake: Gives fresh tensors of the results' shapes, dtypes and strides, from tensors without data.
+        schema: Arguments and results in torch's words; None reads them from the annotations of `function`.
 
     Returns:
         The op, an `OpOverload`.
     """
-    _LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()), tags=(torch.Tag.pt2_compliant_tag,))
+    schema = torch.library.infer_schema(function, mutates_args=()) if schema is None else schema
+    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, function, "CPU")
     torch.library.register_fake(f"fractal_core::{name}", fake, lib=_LIBRARY)
     return cast("Callable[..., R]", getattr(torch.ops.fractal_core, name).default)

@@ -4,19 +4,19 @@ Letters: B batches, H query heads, Hkv key heads (H is a multiple), Nq queries, 
 The ops check nothing that the kernel checks; `fractal_core.nn.sparse_attention` is the door with typed errors.
 A second derivative is not registered.
 """
-# ruff: noqa: PLR0917  (the schema of an op that autograd is registered for is positional)
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from fractal_core import _native
+from fractal_core._calls import Attention, Gradients, Saved
 from fractal_core.errors import OutOfMemoryError
 from fractal_core.nn import _library, _threads, _travel
 
@@ -78,7 +78,7 @@ def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
     return like.new_empty(shape) if block is None else torch.from_numpy(block).view(like.dtype).view(shape)
 
 
-def _with_room(make: Callable[..., Made], *like: Tensor | None) -> Made:
+def _with_room(make: Callable[..., Made], *like: object) -> Made:
     """Tensors that `make` makes, or our word for what torch calls a RuntimeError."""
     try:
         return make(*like)
@@ -96,113 +96,90 @@ def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tens
     return out, q.new_empty((batch, heads, length), dtype=accumulation_dtype(q.dtype))
 
 
+class Call(NamedTuple):
+    """The arguments of the ops that attend, in the order of their schema."""
+
+    q: Tensor
+    """(B, H, Nq, D), float32, float64, bfloat16 or float16."""
+    k: Tensor
+    """(B, Hkv, Nk, D), the dtype of q."""
+    v: Tensor
+    """(B, Hkv, Nk, Dv), the dtype of q."""
+    index_set: Tensor
+    """(1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or all of the
+    set as `_travel.handle` writes it for programs that are saved. Or (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys
+    in which -1 is a pad."""
+    key_bias: Tensor | None
+    """(B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None."""
+    edge_bias: Tensor | None
+    """(H|1, E) in the accumulation dtype, edges in row order, or None."""
+    key_padding_mask: Tensor | None
+    """(B, Nk) bool, True where a key is to be ignored, or None."""
+    seed: Tensor | None
+    """(1,) int64, non-negative; needed where dropout_p > 0."""
+    scale: float
+    """Factor of the scores."""
+    dropout_p: float
+    """Share of the attention weights that is dropped, 0 <= dropout_p < 1."""
+
+    def native(self) -> Attention:
+        """What the kernels take."""
+        return Attention(
+            _array(self.q),
+            _array(self.k),
+            _array(self.v),
+            _keys(self.index_set),
+            _NAMES[self.q.dtype],
+            self.scale,
+            _maybe(self.key_bias),
+            _maybe(self.edge_bias),
+            _maybe(self.key_padding_mask),
+            self.dropout_p,
+            0 if self.seed is None else int(self.seed),
+            _threads.executor(),
+            torch.get_num_threads(),
+        )
+
+
+_SCHEMA = (
+    "Tensor q, Tensor k, Tensor v, Tensor index_set, Tensor? key_bias, Tensor? edge_bias, Tensor? key_padding_mask, "
+    "Tensor? seed, float scale, float dropout_p"
+)
+
+
 def _gradients(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh,
+    call: Call, fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Where `attention_backward` writes."""
-    exact = accumulation_dtype(q.dtype)
-    return (
-        fresh(q, q.shape),
-        fresh(q, k.shape),
-        fresh(q, v.shape),
-        q.new_empty(0 if key_bias is None else key_bias.shape, dtype=exact),
-        q.new_empty(0 if edge_bias is None else edge_bias.shape, dtype=exact),
+    q, exact = call.q, accumulation_dtype(call.q.dtype)
+    dkey_bias, dedge_bias = (
+        q.new_empty(0 if bias is None else bias.shape, dtype=exact) for bias in (call.key_bias, call.edge_bias)
     )
+    return fresh(q, q.shape), fresh(q, call.k.shape), fresh(q, call.v.shape), dkey_bias, dedge_bias
 
 
-def _run(
-    out: Tensor,
-    lse: Tensor,
-    lse_rest: Tensor | None,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    index_set: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    key_padding_mask: Tensor | None,
-    seed: Tensor | None,
-    scale: float,
-    dropout_p: float,
-) -> None:
-    _native.attention_forward(
-        _bits(out),
-        _bits(lse),
-        _array(q),
-        _array(k),
-        _array(v),
-        _keys(index_set),
-        _NAMES[q.dtype],
-        scale,
-        key_bias=_maybe(key_bias),
-        edge_bias=_maybe(edge_bias),
-        key_padding=_maybe(key_padding_mask),
-        dropout_p=dropout_p,
-        seed=0 if seed is None else int(seed),
-        executor=_threads.executor(),
-        threads=torch.get_num_threads(),
-        lse_rest=None if lse_rest is None else _bits(lse_rest),
-    )
-
-
-def _attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    index_set: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    key_padding_mask: Tensor | None,
-    seed: Tensor | None,
-    scale: float,
-    dropout_p: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _attention(*args: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     """Softmax attention over the edges of an index set.
 
     Args:
-        q: (B, H, Nq, D), float32, float64, bfloat16 or float16.
-        k: (B, Hkv, Nk, D), the dtype of q.
-        v: (B, Hkv, Nk, Dv), the dtype of q.
-        index_set: (1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or
-            all of the set as `_travel.handle` writes it for programs that are saved. Or (B|1, Hkv|1, Nq, K) int32 or
-            int64, lists of keys in which -1 is a pad.
-        key_bias: (B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None.
-        edge_bias: (H|1, E) in the accumulation dtype, edges in row order, or None.
-        key_padding_mask: (B, Nk) bool, True where a key is to be ignored, or None.
-        seed: (1,) int64, non-negative; needed where dropout_p > 0.
-        scale: factor of the scores.
-        dropout_p: share of the attention weights that is dropped, 0 <= dropout_p < 1.
+        *args: those of `Call`.
 
     Returns:
         (out, lse, lse_rest): (B, H, Nq, Dv) in the dtype of q; the natural log-sum-exp (B, H, Nq) in the accumulation
         dtype, -inf where a query has no key; and what rounding took from it, which the backward pass needs: beside a
         maximum of -1e9, float32 keeps nothing of the sum. All are fresh and contiguous; lse_rest has no gradient.
     """
-    out, lse = _with_room(_outputs, q, v)
+    call = Call(*args)
+    out, lse = _with_room(_outputs, call.q, call.v)
     rest = _with_room(torch.empty_like, lse)
-    _run(out, lse, rest, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+    _native.attention_forward(call.native(), _bits(out), _bits(lse), _bits(rest))
     return out, lse, rest
 
 
-def _attention_forward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    index_set: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    key_padding_mask: Tensor | None,
-    seed: Tensor | None,
-    scale: float,
-    dropout_p: float,
-) -> tuple[Tensor, Tensor]:
-    out, lse = _with_room(_outputs, q, v)
-    _run(out, lse, None, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+def _attention_forward(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    call = Call(*args)
+    out, lse = _with_room(_outputs, call.q, call.v)
+    _native.attention_forward(call.native(), _bits(out), _bits(lse))
     return out, lse
 
 
@@ -215,8 +192,10 @@ def _attention_forward_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tupl
     return _outputs(q, v, Tensor.new_empty)
 
 
-attention = _library.define("attention", _attention, _attention_fake)
-attention_forward = _library.define("attention_forward", _attention_forward, _attention_forward_fake)
+attention = _library.define("attention", _attention, _attention_fake, f"({_SCHEMA}) -> (Tensor, Tensor, Tensor)")
+attention_forward = _library.define(
+    "attention_forward", _attention_forward, _attention_forward_fake, f"({_SCHEMA}) -> (Tensor, Tensor)"
+)
 """The out and lse of `attention` for calls that need no gradient: without autograd's share of the dispatch, which would
 cost a step of decoding more than its arithmetic."""
 
@@ -224,90 +203,58 @@ cost a step of decoding more than its arithmetic."""
 def _attention_backward(
     dout: Tensor,
     dlse: Tensor | None,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
     out: Tensor,
     lse: Tensor,
     lse_rest: Tensor,
-    index_set: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    key_padding_mask: Tensor | None,
-    seed: Tensor | None,
-    scale: float,
-    dropout_p: float,
+    *args: Any,  # noqa: ANN401
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Vector-Jacobian product of `attention`.
 
     Args:
         dout: (B, H, Nq, Dv), gradient of out, any strides.
         dlse: (B, H, Nq), gradient of lse, any strides, or None.
-        q: as given to `attention`; so are k, v, index_set, the biases, the mask, seed, scale and dropout_p.
-        k: see q.
-        v: see q.
         out: (B, H, Nq, Dv), what `attention` gave.
         lse: (B, H, Nq), what `attention` gave.
         lse_rest: (B, H, Nq), what `attention` gave.
-        index_set: see q.
-        key_bias: see q.
-        edge_bias: see q.
-        key_padding_mask: see q.
-        seed: see q.
-        scale: see q.
-        dropout_p: see q.
+        *args: what `attention` was given.
 
     Returns:
         (dq, dk, dv, dkey_bias, dedge_bias), each in the shape and dtype of its input; a bias that was not given has a
         gradient of shape (0,).
     """
-    dq, dk, dv, dkey_bias, dedge_bias = grads = _with_room(_gradients, q, k, v, key_bias, edge_bias)
+    call = Call(*args)
+    dq, dk, dv, dkey_bias, dedge_bias = grads = _with_room(_gradients, call)
     _native.attention_backward(
-        _bits(dq),
-        _bits(dk),
-        _bits(dv),
-        None if key_bias is None else _bits(dkey_bias.zero_()),
-        None if edge_bias is None else _bits(dedge_bias.zero_()),
-        _array(dout.to(q.dtype)),
-        _maybe(dlse),
-        _array(q),
-        _array(k),
-        _array(v),
-        _array(out),
-        _array(lse.contiguous()),
-        _array(lse_rest.contiguous()),
-        _keys(index_set),
-        _NAMES[q.dtype],
-        scale,
-        key_bias=_maybe(key_bias),
-        edge_bias=_maybe(edge_bias),
-        key_padding=_maybe(key_padding_mask),
-        dropout_p=dropout_p,
-        seed=0 if seed is None else int(seed),
-        executor=_threads.executor(),
-        threads=torch.get_num_threads(),
+        call.native(),
+        Saved(
+            _array(out),
+            _array(lse.contiguous()),
+            _array(lse_rest.contiguous()),
+            _array(dout.to(call.q.dtype)),
+            _maybe(dlse),
+        ),
+        Gradients(
+            _bits(dq),
+            _bits(dk),
+            _bits(dv),
+            None if call.key_bias is None else _bits(dkey_bias.zero_()),
+            None if call.edge_bias is None else _bits(dedge_bias.zero_()),
+        ),
     )
     return grads
 
 
-def _attention_backward_fake(
-    dout: Tensor,
-    dlse: Tensor | None,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    lse_rest: Tensor,
-    index_set: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    *_: object,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _gradients(q, k, v, key_bias, edge_bias, Tensor.new_empty)
+def _attention_backward_fake(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # noqa: ANN401
+    return _gradients(Call(*args[5:]), Tensor.new_empty)
 
 
-attention_backward = _library.define("attention_backward", _attention_backward, _attention_backward_fake)
+attention_backward = _library.define(
+    "attention_backward",
+    _attention_backward,
+    _attention_backward_fake,
+    f"(Tensor dout, Tensor? dlse, Tensor out, Tensor lse, Tensor lse_rest, {_SCHEMA})"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
@@ -320,33 +267,13 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _: None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     if dout is None and dlse is None:
         return (None,) * 10
-    out, lse, lse_rest, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed = ctx.saved_tensors
-    dq, dk, dv, dkey_bias, dedge_bias = attention_backward(
-        torch.zeros_like(out) if dout is None else dout,
-        dlse,
-        q,
-        k,
-        v,
-        out,
-        lse,
-        lse_rest,
-        index_set,
-        key_bias,
-        edge_bias,
-        key_padding_mask,
-        seed,
-        ctx.scale,
-        ctx.dropout_p,
-    )
-    return (
-        dq,
-        dk,
-        dv,
-        None,
-        None if key_bias is None else dkey_bias,
-        None if edge_bias is None else dedge_bias,
-        *(None,) * 4,
-    )
+    *results, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed = ctx.saved_tensors
+    call = Call(q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, ctx.scale, ctx.dropout_p)
+    if dout is None:
+        dout = torch.zeros_like(results[0])
+    dq, dk, dv, dkey_bias, dedge_bias = attention_backward(dout, dlse, *results, *call)
+    biases = (None if key_bias is None else dkey_bias, None if edge_bias is None else dedge_bias)
+    return (dq, dk, dv, None, *biases, *(None,) * 4)
 
 
 _library.register_autograd("attention", _backward, _setup_context)
@@ -360,23 +287,17 @@ def refuse_tangents(tensors: Sequence[Tensor]) -> None:
         raise NotImplementedError("fractal_core has no forward-mode derivatives (jvp); use the gradients of backward")
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    index_set: Tensor,
-    key_bias: Tensor | None,
-    edge_bias: Tensor | None,
-    *others: Tensor | float | None,
-) -> tuple[Tensor, Tensor]:
+def attend(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     """The out and lse of `attention`, or of `attention_forward` where nothing asks for a gradient.
+
+    Args:
+        *args: those of `Call`.
 
     Raises:
         NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which the ops would drop.
     """
-    tensors = [t for t in (q, k, v, key_bias, edge_bias) if t is not None]
+    tensors = [t for t in (*args[:3], *args[4:6]) if t is not None]
     refuse_tangents(tensors)
-    learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    if learns:
-        return attention(q, k, v, index_set, key_bias, edge_bias, *others)[:2]
-    return attention_forward(q, k, v, index_set, key_bias, edge_bias, *others)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return attention(*args)[:2]
+    return attention_forward(*args)

@@ -14,13 +14,53 @@ use fractal_kernels::simd::Run;
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use std::sync::Arc;
 
-/// What both passes are called with, borrowed from Python.
+/// One call of attention, as Python names its parts (`fractal_core._calls.Attention`).
+#[derive(FromPyObject)]
+pub(crate) struct AttentionCall<'py> {
+    q: Bound<'py, PyAny>,
+    k: Bound<'py, PyAny>,
+    v: Bound<'py, PyAny>,
+    index_set: Bound<'py, PyAny>,
+    dtype: PyBackedStr,
+    scale: f64,
+    key_bias: Option<Bound<'py, PyAny>>,
+    edge_bias: Option<Bound<'py, PyAny>>,
+    key_padding: Option<Bound<'py, PyAny>>,
+    dropout_p: f64,
+    seed: u64,
+    executor: PyBackedStr,
+    threads: usize,
+}
+
+/// What the backward pass takes beside the call (`fractal_core._calls.Saved`).
+#[derive(FromPyObject)]
+pub(crate) struct SavedArrays<'py> {
+    out: Bound<'py, PyAny>,
+    lse: Bound<'py, PyAny>,
+    lse_rest: Bound<'py, PyAny>,
+    dout: Bound<'py, PyAny>,
+    dlse: Option<Bound<'py, PyAny>>,
+}
+
+/// Where the gradients go (`fractal_core._calls.Gradients`).
+#[derive(FromPyObject)]
+pub(crate) struct GradientArrays<'py> {
+    q: Bound<'py, PyAny>,
+    k: Bound<'py, PyAny>,
+    v: Bound<'py, PyAny>,
+    key_bias: Option<Bound<'py, PyAny>>,
+    edge_bias: Option<Bound<'py, PyAny>>,
+}
+
+/// The arrays of a call, borrowed from Python.
 struct Inputs<'py, T: Boundary> {
     q: PyReadonlyArrayDyn<'py, T::Bits>,
     k: PyReadonlyArrayDyn<'py, T::Bits>,
     v: PyReadonlyArrayDyn<'py, T::Bits>,
+    source: Source<'py>,
     key_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
     edge_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
     key_padding: Option<PyReadonlyArrayDyn<'py, bool>>,
@@ -56,19 +96,19 @@ impl<'py> Source<'py> {
 }
 
 impl<'py, T: Boundary> Inputs<'py, T> {
-    fn new([q, k, v]: [&Bound<'py, PyAny>; 3], biases: [Option<&Bound<'py, PyAny>>; 3]) -> Result<Self> {
-        let [key_bias, edge_bias, key_padding] = biases;
+    fn new(call: &AttentionCall<'py>) -> Result<Self> {
         Ok(Self {
-            q: typed(q, "q")?,
-            k: typed(k, "k")?,
-            v: typed(v, "v")?,
-            key_bias: key_bias.map(|a| typed(a, "bias")).transpose()?,
-            edge_bias: edge_bias.map(|a| typed(a, "edge_bias")).transpose()?,
-            key_padding: key_padding.map(|a| typed(a, "key_padding_mask")).transpose()?,
+            q: typed(&call.q, "q")?,
+            k: typed(&call.k, "k")?,
+            v: typed(&call.v, "v")?,
+            source: Source::new(&call.index_set)?,
+            key_bias: call.key_bias.as_ref().map(|a| typed(a, "bias")).transpose()?,
+            edge_bias: call.edge_bias.as_ref().map(|a| typed(a, "edge_bias")).transpose()?,
+            key_padding: call.key_padding.as_ref().map(|a| typed(a, "key_padding_mask")).transpose()?,
         })
     }
 
-    fn call<'a>(&'a self, source: &'a Source<'py>, scale: f64, dropout: Dropout) -> Result<Call<'a, T>> {
+    fn call(&self, of: &AttentionCall<'py>) -> Result<Call<'_, T>> {
         let key_bias = match &self.key_bias {
             Some(bias) => {
                 let [batch, heads, _] = shape_of(bias, "bias")?;
@@ -87,13 +127,13 @@ impl<'py, T: Boundary> Inputs<'py, T> {
             q: view::<T>(&self.q, "q")?,
             k: view::<T>(&self.k, "k")?,
             v: view::<T>(&self.v, "v")?,
-            scale,
+            scale: of.scale,
             key_bias,
             key_padding: self.key_padding.as_ref().map(|p| flat(p, "key_padding_mask")).transpose()?,
             edge_bias: None,
-            dropout: Some(dropout),
+            dropout: Some(Dropout { p: of.dropout_p, seed: of.seed }),
         };
-        Ok(Call { problem, keys: source.keys()?, edge_bias })
+        Ok(Call { problem, keys: self.source.keys()?, edge_bias })
     }
 }
 
@@ -127,34 +167,20 @@ macro_rules! with_storage {
 /// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp, and if it is there `lse_rest`
 /// (B, H, Nq), what rounding took from lse.
 #[pyfunction]
-#[pyo3(signature = (out, lse, q, k, v, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1, lse_rest=None))]
+#[pyo3(signature = (call, out, lse, lse_rest=None))]
 pub(crate) fn attention_forward<'py>(
     py: Python<'py>,
+    call: AttentionCall<'py>,
     out: &Bound<'py, PyAny>,
     lse: &Bound<'py, PyAny>,
-    q: &Bound<'py, PyAny>,
-    k: &Bound<'py, PyAny>,
-    v: &Bound<'py, PyAny>,
-    index_set: &Bound<'py, PyAny>,
-    dtype: &str,
-    scale: f64,
-    key_bias: Option<&Bound<'py, PyAny>>,
-    edge_bias: Option<&Bound<'py, PyAny>>,
-    key_padding: Option<&Bound<'py, PyAny>>,
-    dropout_p: f64,
-    seed: u64,
-    executor: &str,
-    threads: usize,
     lse_rest: Option<&Bound<'py, PyAny>>,
 ) -> Result<()> {
-    let source = Source::new(index_set)?;
-    let dropout = Dropout { p: dropout_p, seed };
-    with_storage!(dtype, T => {
-        let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
-        let call = inputs.call(&source, scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, call.work())?;
-        let [b, h, n, _] = call.problem.q.shape;
-        let shape = [b, h, n, call.problem.v.shape[3]];
+    with_storage!(&*call.dtype, T => {
+        let inputs = Inputs::<T>::new(&call)?;
+        let kernel = inputs.call(&call)?;
+        let executor = &*crate::threads::executor(&call.executor, call.threads, kernel.work())?;
+        let [b, h, n, _] = kernel.problem.q.shape;
+        let shape = [b, h, n, kernel.problem.v.shape[3]];
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
         let mut rest = lse_rest.map(|a| writable(a, "lse_rest", &shape[..3])).transpose()?;
         let out = T::write(values(&mut out, "out")?);
@@ -163,49 +189,26 @@ pub(crate) fn attention_forward<'py>(
             rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
         };
         let run = Run::new(level()?, executor);
-        detached(py, || call.forward(run, out, logs))
+        detached(py, || kernel.forward(run, out, logs))
     })
 }
 
 /// Fills the gradients of q, k and v, and adds to those of the key bias and the edge bias, each in the shape of its
 /// input.
 #[pyfunction]
-#[pyo3(signature = (dq, dk, dv, dkey_bias, dedge_bias, dout, dlse, q, k, v, out, lse, lse_rest, index_set, dtype, scale, key_bias=None, edge_bias=None, key_padding=None, dropout_p=0.0, seed=0, executor="rayon", threads=1))]
 pub(crate) fn attention_backward<'py>(
     py: Python<'py>,
-    dq: &Bound<'py, PyAny>,
-    dk: &Bound<'py, PyAny>,
-    dv: &Bound<'py, PyAny>,
-    dkey_bias: Option<&Bound<'py, PyAny>>,
-    dedge_bias: Option<&Bound<'py, PyAny>>,
-    dout: &Bound<'py, PyAny>,
-    dlse: Option<&Bound<'py, PyAny>>,
-    q: &Bound<'py, PyAny>,
-    k: &Bound<'py, PyAny>,
-    v: &Bound<'py, PyAny>,
-    out: &Bound<'py, PyAny>,
-    lse: &Bound<'py, PyAny>,
-    lse_rest: &Bound<'py, PyAny>,
-    index_set: &Bound<'py, PyAny>,
-    dtype: &str,
-    scale: f64,
-    key_bias: Option<&Bound<'py, PyAny>>,
-    edge_bias: Option<&Bound<'py, PyAny>>,
-    key_padding: Option<&Bound<'py, PyAny>>,
-    dropout_p: f64,
-    seed: u64,
-    executor: &str,
-    threads: usize,
+    call: AttentionCall<'py>,
+    saved: SavedArrays<'py>,
+    gradients: GradientArrays<'py>,
 ) -> Result<()> {
-    let source = Source::new(index_set)?;
-    let dropout = Dropout { p: dropout_p, seed };
-    with_storage!(dtype, T => {
-        let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
-        let call = inputs.call(&source, scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, call.work())?;
-        let (out, dout) = (typed(out, "out")?, typed(dout, "dout")?);
-        let (lse, rest) = (typed(lse, "lse")?, typed(lse_rest, "lse_rest")?);
-        let dlse = dlse.map(|a| typed(a, "dlse")).transpose()?;
+    with_storage!(&*call.dtype, T => {
+        let inputs = Inputs::<T>::new(&call)?;
+        let kernel = inputs.call(&call)?;
+        let executor = &*crate::threads::executor(&call.executor, call.threads, kernel.work())?;
+        let (out, dout) = (typed(&saved.out, "out")?, typed(&saved.dout, "dout")?);
+        let (lse, rest) = (typed(&saved.lse, "lse")?, typed(&saved.lse_rest, "lse_rest")?);
+        let dlse = saved.dlse.as_ref().map(|a| typed(a, "dlse")).transpose()?;
         let saved = Saved {
             out: view::<T>(&out, "out")?,
             dout: view::<T>(&dout, "dout")?,
@@ -214,12 +217,12 @@ pub(crate) fn attention_backward<'py>(
             dlse: dlse.as_ref().map(|a| flat(a, "dlse")).transpose()?,
         };
         let [mut dq, mut dk, mut dv] = [
-            writable(dq, "dq", inputs.q.shape())?,
-            writable(dk, "dk", inputs.k.shape())?,
-            writable(dv, "dv", inputs.v.shape())?,
+            writable(&gradients.q, "dq", inputs.q.shape())?,
+            writable(&gradients.k, "dk", inputs.k.shape())?,
+            writable(&gradients.v, "dv", inputs.v.shape())?,
         ];
-        let mut dkey_bias = like(dkey_bias, inputs.key_bias.as_ref(), "dkey_bias")?;
-        let mut dedge_bias = like(dedge_bias, inputs.edge_bias.as_ref(), "dedge_bias")?;
+        let mut dkey_bias = like(gradients.key_bias.as_ref(), inputs.key_bias.as_ref(), "dkey_bias")?;
+        let mut dedge_bias = like(gradients.edge_bias.as_ref(), inputs.edge_bias.as_ref(), "dedge_bias")?;
         let gradients = Gradients {
             q: T::write(values(&mut dq, "dq")?),
             k: T::write(values(&mut dk, "dk")?),
@@ -228,7 +231,7 @@ pub(crate) fn attention_backward<'py>(
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
         let run = Run::new(level()?, executor);
-        detached(py, || call.backward(run, saved, gradients))
+        detached(py, || kernel.backward(run, saved, gradients))
     })
 }
 

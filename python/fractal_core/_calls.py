@@ -1,0 +1,70 @@
+"""What the attention kernels are called with: one object for both passes.
+
+Letters: B batches, H query heads, Hkv key heads (H is a multiple), Nq queries, Nk keys, D and Dv head sizes, E edges.
+Arrays are read in place with any strides whose last one is an element.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Attention", "Gradients", "Saved"]
+
+
+class Attention(NamedTuple):
+    """One call of attention."""
+
+    q: NDArray[Any]
+    """(B, H, Nq, D) of `dtype`; bfloat16 and float16 as their bits, uint16."""
+    k: NDArray[Any]
+    """(B, Hkv, Nk, D)."""
+    v: NDArray[Any]
+    """(B, Hkv, Nk, Dv)."""
+    index_set: int | NDArray[Any]
+    """The key in `IndexSet.handle`, or lists of keys (B|1, Hkv|1, Nq, K), int32 or int64, in which -1 is a pad."""
+    dtype: str
+    """"f32", "f64", "bf16" or "f16"."""
+    scale: float
+    """Factor of the scores."""
+    key_bias: NDArray[Any] | None = None
+    """(B|1, H|1, Nk), float64 where `dtype` is "f64", else float32."""
+    edge_bias: NDArray[Any] | None = None
+    """(H|1, E), likewise."""
+    key_padding: NDArray[Any] | None = None
+    """(B, Nk) bool, True where a key is hidden."""
+    dropout_p: float = 0.0
+    """Share of the attention weights that is dropped."""
+    seed: int = 0
+    """Which of them, below 2**64."""
+    executor: str = "rayon"
+    """"rayon", "openmp" or "serial"."""
+    threads: int = 1
+    """Threads of "openmp"."""
+
+
+class Saved(NamedTuple):
+    """What the forward pass left, and the incoming gradients."""
+
+    out: NDArray[Any]
+    """(B, H, Nq, Dv)."""
+    lse: NDArray[Any]
+    """(B, H, Nq)."""
+    lse_rest: NDArray[Any]
+    """(B, H, Nq), what rounding took from lse."""
+    dout: NDArray[Any]
+    """(B, H, Nq, Dv)."""
+    dlse: NDArray[Any] | None = None
+    """(B, H, Nq)."""
+
+
+class Gradients(NamedTuple):
+    """Where the gradients go, each in the shape of its input; those of biases are added to."""
+
+    q: NDArray[Any]
+    k: NDArray[Any]
+    v: NDArray[Any]
+    key_bias: NDArray[Any] | None = None
+    edge_bias: NDArray[Any] | None = None
