@@ -1,10 +1,10 @@
 //! A window of ±64 keys, n = 4096, f32, 4 heads of width 64, on one thread.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fractal_kernels::attention::{Gradients, LogSums, Problem, Saved, View, backward, forward};
+use fractal_kernels::attention::{Call, Gradients, Keys, LogSums, Problem, Saved, View};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
-use fractal_kernels::plan::Plan;
+use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::simd::{Run, levels};
 
 const SHAPE: [usize; 4] = [1, 4, 4096, 64];
@@ -20,7 +20,7 @@ fn window(criterion: &mut Criterion) {
     let [batch, heads, n, _] = SHAPE;
     let offsets: Vec<i64> = (-64..=64).collect();
     let set = IndexSet::from_offsets(offsets, n, n, 0).expect("offsets ascend");
-    let plan = Plan::new(&set, &Serial).expect("a plan");
+    let set = PlannedSet::new(set);
     let (q, k, v, dout) = (numbers(0), numbers(1), numbers(2), numbers(3));
     let problem = Problem {
         q: View::contiguous(&q, SHAPE),
@@ -32,6 +32,7 @@ fn window(criterion: &mut Criterion) {
         edge_bias: None,
         dropout: None,
     };
+    let call = Call { problem, keys: Keys::Set(&set) };
     let mut out = vec![0.0; q.len()];
     let mut lse = vec![0.0; batch * heads * n];
     let mut rest = lse.clone();
@@ -41,14 +42,8 @@ fn window(criterion: &mut Criterion) {
     for (name, level) in levels() {
         group.bench_function(format!("forward {name}"), |b| {
             b.iter(|| {
-                forward(
-                    &problem,
-                    &plan,
-                    Run::new(level, &Serial),
-                    &mut out,
-                    LogSums { lse: &mut lse, rest: Some(&mut rest) },
-                )
-                .expect("shapes fit");
+                call.forward(Run::new(level, &Serial), &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
+                    .expect("shapes fit");
             });
         });
         let saved = Saved {
@@ -61,7 +56,7 @@ fn window(criterion: &mut Criterion) {
         group.bench_function(format!("backward {name}"), |b| {
             b.iter(|| {
                 let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None };
-                backward(&problem, &plan, Run::new(level, &Serial), saved, gradients).expect("shapes fit");
+                call.backward(Run::new(level, &Serial), saved, gradients).expect("shapes fit");
             });
         });
     }

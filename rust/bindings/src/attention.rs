@@ -7,7 +7,7 @@ use crate::index_sets::living;
 use crate::simd::level;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
-    Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
+    Call, Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
 };
 use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::simd::Run;
@@ -119,7 +119,7 @@ impl<'py, T: Boundary> Inputs<'py, T> {
         let edge_bias = match &self.edge_bias {
             Some(bias) => {
                 let [heads, _] = shape_of(bias, "edge_bias")?;
-                Some((flat(bias, "edge_bias")?, heads))
+                Some(EdgeBias { values: flat(bias, "edge_bias")?, heads })
             }
             None => None,
         };
@@ -130,10 +130,10 @@ impl<'py, T: Boundary> Inputs<'py, T> {
             scale: of.scale,
             key_bias,
             key_padding: self.key_padding.as_ref().map(|p| flat(p, "key_padding_mask")).transpose()?,
-            edge_bias: None,
+            edge_bias,
             dropout: Some(Dropout { p: of.dropout_p, seed: of.seed }),
         };
-        Ok(Call { problem, keys: self.source.keys()?, edge_bias })
+        Ok(Call { problem, keys: self.source.keys()? })
     }
 }
 

@@ -21,7 +21,7 @@
 //! let (key_bias, key_padding, edge_bias, dropout) = (None, None, None, None);
 //! let problem = Problem { q: view, k: view, v: view, scale: 0.5, key_bias, key_padding, edge_bias, dropout };
 //! let (mut out, mut lse) = ([0.0; 32], [0.0; 8]);
-//! let call = Call { problem, keys: Keys::Set(&set), edge_bias: None };
+//! let call = Call { problem, keys: Keys::Set(&set) };
 //! call.forward(Run::new(levels()[0].1, &Serial), &mut out, LogSums { lse: &mut lse, rest: None })?;
 //! assert_eq!(out, x);
 //! # Ok::<(), fractal_kernels::KernelError>(())

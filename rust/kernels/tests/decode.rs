@@ -3,10 +3,10 @@
 
 mod naive;
 
-use fractal_kernels::attention::{Call, Dropout, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, View, forward};
+use fractal_kernels::attention::{Call, Dropout, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, View};
 use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::IndexSet;
-use fractal_kernels::plan::{Plan, PlannedSet};
+use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::simd::{Run, levels};
 use naive::attention::Head;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ proptest! {
         let rayon = Rayon(&pool);
         for (name, level) in levels() {
             let call = |keys, executor: &dyn Executor| {
-                let call = Call { problem: problem.clone(), keys, edge_bias: None };
+                let call = Call { problem: problem.clone(), keys };
                 let (mut out, mut lse) = (vec![f64::NAN; heads * dv], vec![f64::NAN; heads]);
                 call.forward(Run::new(level, executor), &mut out, LogSums { lse: &mut lse, rest: None }).unwrap();
                 (out, lse)
@@ -89,7 +89,8 @@ proptest! {
             let both: Vec<f64> = q[..heads * d].chunks(d).flat_map(|row| [row, row].concat()).collect();
             let two = Problem { q: View::contiguous(&both, [1, heads, 2, d]), ..problem.clone() };
             let (mut out2, mut lse2) = (vec![0.0; 2 * heads * dv], vec![0.0; 2 * heads]);
-            forward(&two, &Plan::new(&twice, &Serial).unwrap(), Run::new(level, &Serial), &mut out2, LogSums { lse: &mut lse2, rest: None }).unwrap();
+            let twice = PlannedSet::new(twice);
+            Call { problem: two, keys: Keys::Set(&twice) }.forward(Run::new(level, &Serial), &mut out2, LogSums { lse: &mut lse2, rest: None }).unwrap();
             let first = |x: &[f64], n: usize| x.chunks(2 * n).flat_map(|both| both[..n].to_vec()).collect::<Vec<_>>();
             close(&out, &first(&out2, dv), &format!("{name}: out of the planned kernel"));
             close(&lse, &first(&lse2, 1), &format!("{name}: lse of the planned kernel"));
@@ -132,7 +133,7 @@ fn a_wrong_size_names_its_argument() {
         dropout: None,
     };
     let (mut out, mut lse) = ([0.0; 16], [0.0; 1]);
-    let call = Call { problem, keys: Keys::Set(&set), edge_bias: None };
+    let call = Call { problem, keys: Keys::Set(&set) };
     let error =
         call.forward(Run::new(levels()[0].1, &Serial), &mut out, LogSums { lse: &mut lse, rest: None }).unwrap_err();
     assert_eq!((error.argument, error.given.as_str()), ("k", "100 keys"));

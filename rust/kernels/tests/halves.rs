@@ -49,7 +49,7 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
     let planned = PlannedSet::new(set.clone());
     let plan = Plan::new(set, &Serial).unwrap();
     let results = [false, true].map(|widened| {
-        let call = || Call { problem: problem.clone(), keys: Keys::Set(&planned), edge_bias: None };
+        let call = || Call { problem: problem.clone(), keys: Keys::Set(&planned) };
         let (mut out, mut lse) = (vec![T::default(); size(shape)], vec![0.0; size(shape) / shape[3]]);
         let mut rest = lse.clone();
         if widened {
@@ -59,7 +59,7 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
         } else {
             forward(
                 &problem,
-                &plan,
+                (&plan).into(),
                 Run::new(level, &Serial),
                 &mut out,
                 LogSums { lse: &mut lse, rest: Some(&mut rest) },
@@ -74,7 +74,7 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
         if widened {
             call().backward(Run::new(level, &Serial), saved, gradients).unwrap();
         } else {
-            backward(&problem, &plan, Run::new(level, &Serial), saved, gradients).unwrap();
+            backward(&problem, (&plan).into(), Run::new(level, &Serial), saved, gradients).unwrap();
         }
         (out, lse, dq, dk, dv)
     });

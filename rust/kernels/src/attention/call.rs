@@ -5,12 +5,11 @@ use super::element::Storage;
 use super::forward::{check_outputs, forward_one};
 use super::lists::{KeyLists, backward_lists, forward_lists};
 use super::log_sums::LogSums;
-use super::problem::{EdgeBias, Problem};
+use super::problem::Problem;
 use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
-use crate::executor::Executor;
 use crate::memory;
-use crate::plan::{Plan, PlannedSet};
+use crate::plan::{Planned, PlannedSet};
 use crate::simd::Run;
 
 /// Which keys the queries attend to.
@@ -25,12 +24,10 @@ pub enum Keys<'a> {
 /// One call of attention, not planned yet.
 #[derive(Clone, Debug)]
 pub struct Call<'a, T: Storage> {
-    /// Tensors and biases; its `edge_bias` is filled in from the one below.
+    /// Tensors and biases; with lists there is none of edges.
     pub problem: Problem<'a, T>,
     /// The keys.
     pub keys: Keys<'a>,
-    /// Values `(heads or 1, nnz)` of a bias per pair in row order, and their heads; `None` with lists.
-    pub edge_bias: Option<(&'a [T::Acc], usize)>,
 }
 
 impl<'a, T: Storage> Call<'a, T> {
@@ -49,46 +46,43 @@ impl<'a, T: Storage> Call<'a, T> {
     }
 
     /// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous. One query needs no plan.
-    pub fn forward(self, run: Run<'_>, out: &mut [T], logs: LogSums<'_, T::Acc>) -> Result<()> {
+    pub fn forward(&self, run: Run<'_>, out: &mut [T], logs: LogSums<'_, T::Acc>) -> Result<()> {
         match self.keys {
-            Keys::Set(set) if set.set().n_queries() == 1 && self.edge_bias.is_none() => {
+            Keys::Set(set) if set.set().n_queries() == 1 && self.problem.edge_bias.is_none() => {
                 let keys = memory::collected("index_set", set.set().row(0))?;
                 forward_one(&self.problem, &keys, set.set().n_keys(), run, out, logs)
             }
             Keys::Set(set) => {
-                let (problem, plan) = self.planned(set, run.executor)?;
-                check_outputs(&problem, out, &logs)?;
-                forward_widened(&problem, plan, problem.pairs(), run, out, logs)
+                let (problem, plan) = (&self.problem, self.planned(set, run)?);
+                check_outputs(problem, out, &logs)?;
+                forward_widened(problem, plan, problem.pairs(), run, out, logs)
             }
-            Keys::Lists(lists) => forward_lists(&self.without_pairs()?, lists, run, out, logs),
+            Keys::Lists(lists) => forward_lists(self.without_edge_bias()?, lists, run, out, logs),
         }
     }
 
     /// Fills the gradients, and adds to those of the biases.
-    pub fn backward(self, run: Run<'_>, saved: Saved<'_, T>, gradients: Gradients<'_, T>) -> Result<()> {
+    pub fn backward(&self, run: Run<'_>, saved: Saved<'_, T>, gradients: Gradients<'_, T>) -> Result<()> {
         match self.keys {
             Keys::Set(set) => {
-                let (problem, plan) = self.planned(set, run.executor)?;
-                check(&problem, &saved, &gradients)?;
-                backward_widened(&problem, plan, problem.pairs(), run, saved, gradients)
+                let (problem, plan) = (&self.problem, self.planned(set, run)?);
+                check(problem, &saved, &gradients)?;
+                backward_widened(problem, plan, problem.pairs(), run, saved, gradients)
             }
-            Keys::Lists(lists) => backward_lists(&self.without_pairs()?, lists, run, saved, gradients),
+            Keys::Lists(lists) => backward_lists(self.without_edge_bias()?, lists, run, saved, gradients),
         }
     }
 
-    /// The problem with its bias per pair, and the plan that this bias is laid out for.
-    fn planned(mut self, set: &'a PlannedSet, executor: &dyn Executor) -> Result<(Problem<'a, T>, &'a Plan)> {
-        let Some((values, heads)) = self.edge_bias else { return Ok((self.problem, set.plan(executor)?)) };
-        let (plan, map) = set.edge_plan(executor)?;
-        self.problem.edge_bias = Some(EdgeBias { values, heads, map });
-        Ok((self.problem, plan))
+    /// What the set runs on.
+    fn planned(&self, set: &'a PlannedSet, run: Run<'_>) -> Result<Planned<'a>> {
+        set.planned(self.problem.edge_bias.is_some(), run.executor)
     }
 
-    /// The problem of a call that has no pairs to add a bias to.
-    fn without_pairs(self) -> Result<Problem<'a, T>> {
-        if self.edge_bias.is_some() {
-            return Err(KernelError::value("edge_bias", "a bias per pair", "None with lists of keys"));
+    /// The problem, if no edge has a bias of its own: lists have no order of edges.
+    fn without_edge_bias(&self) -> Result<&Problem<'a, T>> {
+        match self.problem.edge_bias {
+            Some(_) => Err(KernelError::value("edge_bias", "a bias of edges", "None with lists of keys")),
+            None => Ok(&self.problem),
         }
-        Ok(self.problem)
     }
 }

@@ -5,6 +5,7 @@ use super::element::{Real, Storage};
 use super::problem::{KeyBias, Problem};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
+use crate::plan::EdgeMap;
 use std::ops::Range;
 
 /// One head's coordinates, and its biases in the plan's order.
@@ -22,7 +23,12 @@ pub(crate) struct HeadContext<A> {
 }
 
 impl<A: Real> HeadContext<A> {
-    pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'_, T>, batch: usize, head: usize) -> Self {
+    pub(crate) fn new<T: Storage<Acc = A>>(
+        problem: &Problem<'_, T>,
+        edges: Option<&EdgeMap>,
+        batch: usize,
+        head: usize,
+    ) -> Self {
         let n_keys = problem.k.shape[2];
         let row = |b: KeyBias<'_, A>| memory::collected("bias", b.row(batch, head, n_keys).iter().copied()).or_leave();
         let bias = problem.key_bias.map(row);
@@ -40,18 +46,22 @@ impl<A: Real> HeadContext<A> {
             query_head: head,
             key_head: head / problem.group(),
             key_bias,
-            pair_bias: problem.edge_bias.map(|b| {
-                let row = head.min(b.heads - 1) * b.map.pairs();
-                let values = b.map.edges.iter().map(|&e| b.values[row + e as usize]);
+            pair_bias: problem.edge_bias.zip(edges).map(|(b, map)| {
+                let row = head.min(b.heads - 1) * map.pairs();
+                let values = map.edges.iter().map(|&e| b.values[row + e as usize]);
                 memory::collected("edge_bias", values).or_leave()
             }),
-            tile_pairs: problem.edge_bias.map_or(0, |b| b.map.tile_pairs()),
+            tile_pairs: edges.map_or(0, EdgeMap::tile_pairs),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
         }
     }
 
     /// What the query heads of some (batch, key head) pairs need, head after head.
-    pub(crate) fn all<T: Storage<Acc = A>>(problem: &Problem<'_, T>, pairs: Range<usize>) -> Result<Vec<Self>> {
+    pub(crate) fn all<T: Storage<Acc = A>>(
+        problem: &Problem<'_, T>,
+        edges: Option<&EdgeMap>,
+        pairs: Range<usize>,
+    ) -> Result<Vec<Self>> {
         let (heads, of_pairs) = (problem.heads().1, problem.query_heads(&pairs));
         let room = |name, values: usize| memory::room::<A>(name, of_pairs.len().saturating_mul(values) as u64);
         match (problem.key_bias.is_some(), problem.key_padding.is_some()) {
@@ -59,10 +69,10 @@ impl<A: Real> HeadContext<A> {
             (_, true) => room("key_padding_mask", problem.k.shape[2])?,
             _ => {}
         }
-        if let Some(bias) = &problem.edge_bias {
-            room("edge_bias", bias.map.pairs())?;
+        if let Some(map) = edges {
+            room("edge_bias", map.pairs())?;
         }
-        memory::collected("bias", of_pairs.map(|i| Self::new(problem, i / heads, i % heads)))
+        memory::collected("bias", of_pairs.map(|i| Self::new(problem, edges, i / heads, i % heads)))
     }
 
     /// Scores have something added.

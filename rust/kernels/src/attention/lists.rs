@@ -101,7 +101,7 @@ pub(super) fn forward_lists<T: Storage>(
     for (pairs, plan) in lists.plans(problem, run.executor)? {
         let out = &mut out[pairs.start * out_step..pairs.end * out_step];
         let logs = logs.part(pairs.start * row_step..pairs.end * row_step);
-        forward_widened(problem, &plan, pairs, run, out, logs)?;
+        forward_widened(problem, (&plan).into(), pairs, run, out, logs)?;
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ pub(super) fn backward_lists<T: Storage>(
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: None,
         };
-        backward_widened(problem, &plan, pairs, run, saved, gradients)?;
+        backward_widened(problem, (&plan).into(), pairs, run, saved, gradients)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::dropout::Dropout;
 use super::element::{Real, Storage};
 use crate::error::{KernelError, Result};
-use crate::plan::{EdgeMap, Plan};
+use crate::plan::{EdgeMap, Planned};
 use std::ops::Range;
 
 /// A `(batch, heads, n, width)` tensor with any strides and contiguous rows.
@@ -71,15 +71,13 @@ impl<'a, A> KeyBias<'a, A> {
     }
 }
 
-/// Added to the logit of each (query, key) pair: `(heads or 1, nnz)` in row order.
+/// Added to the logit of each edge: `(heads or 1, nnz)` in row order.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeBias<'a, A> {
     /// Contiguous values.
     pub values: &'a [A],
     /// Heads or 1.
     pub heads: usize,
-    /// From the plan's pairs to row order.
-    pub map: &'a EdgeMap,
 }
 
 /// One call of attention.
@@ -137,8 +135,22 @@ impl<T: Storage> Problem<'_, T> {
     }
 
     /// Refuses what the kernels could not run with the plan.
-    pub fn check(&self, plan: &Plan) -> Result<()> {
-        self.check_sizes(plan.n_queries(), plan.n_keys())
+    pub fn check(&self, plan: Planned<'_>) -> Result<()> {
+        self.check_sizes(plan.n_queries(), plan.n_keys())?;
+        let (pairs, heads) = (plan.edges.map(EdgeMap::pairs), self.q.shape[1]);
+        let fits = match (&self.edge_bias, pairs) {
+            (Some(b), Some(pairs)) => b.values.len() == b.heads * pairs && [1, heads].contains(&b.heads),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !fits {
+            let given = self
+                .edge_bias
+                .map_or_else(|| "None".to_owned(), |b| format!("{} values for {} heads", b.values.len(), b.heads));
+            let allowed = pairs.map_or_else(|| "None".to_owned(), |pairs| format!("({heads} or 1, {pairs})"));
+            return Err(KernelError::shape("edge_bias", given, allowed));
+        }
+        Ok(())
     }
 
     /// [`Self::check`] for the sizes of an index set.
@@ -195,15 +207,6 @@ impl<T: Storage> Problem<'_, T> {
                 "key_padding_mask",
                 format!("{} values", padding.len()),
                 format!("({}, {})", q[0], k[2]),
-            ));
-        }
-        if let Some(b) = &self.edge_bias
-            && (b.values.len() != b.heads * b.map.pairs() || ![1, q[1]].contains(&b.heads))
-        {
-            return Err(KernelError::shape(
-                "edge_bias",
-                format!("{} values for {} heads", b.values.len(), b.heads),
-                format!("({} or 1, {})", q[1], b.map.pairs()),
             ));
         }
         if !(self.q.fits() && self.k.fits() && self.v.fits()) {

@@ -9,7 +9,7 @@ use super::problem::{Problem, View};
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
 use crate::memory::{self, OrLeave};
-use crate::plan::Plan;
+use crate::plan::Planned;
 use crate::simd::Run;
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ const BYTES: usize = 8 << 20;
 const ROWS: usize = 512;
 
 /// The tensors are to be widened first.
-fn widens<T: Storage>(problem: &Problem<'_, T>, plan: &Plan) -> bool {
+fn widens<T: Storage>(problem: &Problem<'_, T>, plan: Planned<'_>) -> bool {
     let often = || plan.has_tiles() || plan.row_pairs() * problem.group() >= READINGS * plan.n_keys();
     T::as_acc(&[]).is_none() && plan.n_queries() > 1 && often()
 }
@@ -107,7 +107,7 @@ impl<A: Storage<Acc = A>> Inputs<A> {
 /// The forward pass of some (batch, key head) pairs, over widened tensors where that pays.
 pub(super) fn forward_widened<T: Storage>(
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     pairs: Range<usize>,
     run: Run<'_>,
     out: &mut [T],
@@ -134,7 +134,7 @@ pub(super) fn forward_widened<T: Storage>(
 /// The backward pass of some (batch, key head) pairs, over widened tensors where that pays.
 pub(super) fn backward_widened<T: Storage>(
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     pairs: Range<usize>,
     run: Run<'_>,
     saved: Saved<'_, T>,

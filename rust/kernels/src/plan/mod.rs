@@ -19,7 +19,7 @@ mod transposed;
 pub(crate) use chunks::Chunks;
 pub use edges::EdgeMap;
 pub use made::Plan;
-pub use planned::PlannedSet;
+pub use planned::{Planned, PlannedSet};
 pub use tables::{PlanReport, Tables};
 pub(crate) use tile::{Cursor, RowPairs, TileKeys};
 pub use tile::{THRESHOLD, TILE};

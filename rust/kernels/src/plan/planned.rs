@@ -7,6 +7,7 @@ use crate::executor::Executor;
 use crate::index_set::{Form, IndexSet};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// An index set that keeps its plans.
@@ -18,6 +19,30 @@ pub struct PlannedSet {
     listed_plan: OnceLock<Plan>,
     edges: OnceLock<EdgeMap>,
     backends: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+/// A plan, and where edges have biases the way to them.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// From its pairs to row order; `None` where no bias is added to edges.
+    pub edges: Option<&'a EdgeMap>,
+}
+
+impl<'a> From<&'a Plan> for Planned<'a> {
+    fn from(plan: &'a Plan) -> Self {
+        Self { plan, edges: None }
+    }
+}
+
+impl Deref for Planned<'_> {
+    type Target = Plan;
+
+    #[inline(always)]
+    fn deref(&self) -> &Plan {
+        self.plan
+    }
 }
 
 /// What the cell holds, made first if it is empty; two threads may both make it, and one wins.
@@ -75,13 +100,17 @@ impl PlannedSet {
         Ok(kept.downcast().unwrap_or_else(|_| unreachable!("kept by its type")))
     }
 
-    /// A plan of the written-out rows, and the way from its pairs to row order: what a bias per pair needs.
-    pub fn edge_plan(&self, executor: &dyn Executor) -> Result<(&Plan, &EdgeMap)> {
+    /// What a call runs on: the plan of the set, or where each edge has a bias of its own, that of the written-out rows
+    /// with the way from its pairs to row order.
+    pub fn planned(&self, edge_bias: bool, executor: &dyn Executor) -> Result<Planned<'_>> {
+        if !edge_bias {
+            return Ok(Planned { plan: self.plan(executor)?, edges: None });
+        }
         let listed = self.listed(executor)?;
         let plan = match self.set.form() {
             Form::Csr { .. } => self.plan(executor)?,
             Form::Offsets { .. } | Form::Runs { .. } => get_or_try(&self.listed_plan, || Plan::new(listed, executor))?,
         };
-        Ok((plan, get_or_try(&self.edges, || EdgeMap::new(listed, plan))?))
+        Ok(Planned { plan, edges: Some(get_or_try(&self.edges, || EdgeMap::new(listed, plan))?) })
     }
 }

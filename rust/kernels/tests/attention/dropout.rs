@@ -2,10 +2,10 @@
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{NAMES, run};
-use fractal_kernels::attention::{Dropout, LogSums, Problem, View, forward};
+use fractal_kernels::attention::{Call, Dropout, Keys, LogSums, Problem, View};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
-use fractal_kernels::plan::Plan;
+use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::simd::{Run, levels};
 
 #[test]
@@ -58,10 +58,10 @@ fn dropout_drops_its_share_and_leaves_lse() {
         edge_bias: None,
         dropout: Some(Dropout { p: 0.25, seed: 1 }),
     };
-    let plan = Plan::new(&set, &Serial).unwrap();
+    let planned = PlannedSet::new(set);
+    let call = Call { problem, keys: Keys::Set(&planned) };
     let (mut out, mut lse) = (vec![0.0; n * 16], vec![0.0; n]);
-    forward(&problem, &plan, Run::new(levels()[0].1, &Serial), &mut out, LogSums { lse: &mut lse, rest: None })
-        .unwrap();
+    call.forward(Run::new(levels()[0].1, &Serial), &mut out, LogSums { lse: &mut lse, rest: None }).unwrap();
     let kept: f64 = out.iter().step_by(16).map(|&x| f64::from(x) * 0.75).sum::<f64>() / n as f64;
     // Four million draws: five standard deviations are 0.0011.
     assert!((kept - 0.75).abs() < 0.0011, "kept {kept}");

@@ -11,7 +11,7 @@ use fractal_kernels::simd::levels;
 fn every_executor_gives_the_same_bits() {
     let pool = |n: &usize| rayon::ThreadPoolBuilder::new().num_threads(*n).build().unwrap();
     let pools: Vec<_> = [1, 2, 4].iter().map(pool).collect();
-    let case = Case { batch: 2, heads: 4, kv_heads: 2, d: 32, dv: 32, key_bias: true, edge_bias: false };
+    let case = Case { batch: 2, heads: 4, kv_heads: 2, d: 32, dv: 32, key_bias: true, ..PLAIN };
     let mut random = Random(3);
     for (name, set) in sets(1100, 1100, &mut random) {
         if set.nnz() > 200_000 {

@@ -6,6 +6,7 @@ use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::{Blocks, IndexSet};
 
 use crate::runs::{read, stored};
+use std::ops::Range;
 
 /// splitmix64, so that every run sees the same numbers.
 pub(crate) struct Random(pub(crate) u64);
@@ -132,10 +133,11 @@ pub(crate) struct Case {
     pub(crate) dv: usize,
     pub(crate) key_bias: bool,
     pub(crate) edge_bias: bool,
+    pub(crate) padding: bool,
 }
 
 pub(crate) const PLAIN: Case =
-    Case { batch: 1, heads: 2, kv_heads: 1, d: 16, dv: 16, key_bias: false, edge_bias: false };
+    Case { batch: 1, heads: 2, kv_heads: 1, d: 16, dv: 16, key_bias: false, edge_bias: false, padding: false };
 
 #[derive(Clone)]
 pub(crate) struct Inputs {
@@ -146,6 +148,8 @@ pub(crate) struct Inputs {
     pub(crate) dlse: Vec<f64>,
     pub(crate) key_bias: Vec<f64>,
     pub(crate) edge_bias: Vec<f64>,
+    /// Keys that nobody sees.
+    pub(crate) hidden: Vec<bool>,
 }
 
 impl Inputs {
@@ -160,7 +164,16 @@ impl Inputs {
             dlse: random.values(case.batch * case.heads * n),
             key_bias: random.values(case.batch * m).into_iter().enumerate().map(hide).collect(),
             edge_bias: random.values(case.heads * set.nnz()),
+            hidden: (0..case.batch * m).map(|_| random.next() % 4 == 0).collect(),
         }
+    }
+
+    /// What the twin adds to the scores of some keys: their bias, and −∞ where padding hides them.
+    pub(crate) fn key_bias(&self, case: Case, keys: Range<usize>) -> Option<Vec<f64>> {
+        let bias = |key: usize| if case.key_bias { self.key_bias[key] } else { 0.0 };
+        let hidden = |key: usize| case.padding && self.hidden[key];
+        (case.key_bias || case.padding)
+            .then(|| keys.map(|key| if hidden(key) { f64::NEG_INFINITY } else { bias(key) }).collect())
     }
 
     /// The inputs as a storage type holds them, so that only the kernel's own rounding is judged.

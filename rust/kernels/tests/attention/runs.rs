@@ -3,11 +3,11 @@
 use crate::inputs::{Case, Inputs, Random, sets};
 use crate::naive::attention::Head;
 use fractal_kernels::attention::{
-    Dropout, EdgeBias, Gradients, KeyBias, LogSums, Problem, Real, Saved, Storage, View, backward, forward,
+    Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Real, Saved, Storage, View,
 };
 use fractal_kernels::executor::Executor;
-use fractal_kernels::index_set::{Form, IndexSet};
-use fractal_kernels::plan::{EdgeMap, Plan};
+use fractal_kernels::index_set::IndexSet;
+use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::simd::{Level, Run};
 
 /// out, lse, dq, dk, dv, dkey_bias, dedge_bias.
@@ -28,6 +28,7 @@ pub(crate) fn expected(case: Case, set: &IndexSet, x: &Inputs) -> Results {
         let (b, h) = (row / case.heads, row % case.heads);
         let kv = b * case.kv_heads + h / (case.heads / case.kv_heads);
         let (qs, ks, vs) = (row * n * case.d, kv * m * case.d, kv * m * case.dv);
+        let bias = x.key_bias(case, b * m..(b + 1) * m);
         let head = Head {
             q: &x.q[qs..][..n * case.d],
             k: &x.k[ks..][..m * case.d],
@@ -35,7 +36,7 @@ pub(crate) fn expected(case: Case, set: &IndexSet, x: &Inputs) -> Results {
             d: case.d,
             dv: case.dv,
             scale: SCALE,
-            key_bias: case.key_bias.then(|| &x.key_bias[b * m..(b + 1) * m]),
+            key_bias: bias.as_deref(),
             edge_bias: case.edge_bias.then(|| &x.edge_bias[h * set.nnz()..(h + 1) * set.nnz()]),
         };
         let (out, lse) = head.forward(set);
@@ -77,27 +78,26 @@ pub(crate) fn run<T: Storage>(
     dropout: Option<Dropout>,
 ) -> Results {
     let (n, m) = (set.n_queries(), set.n_keys());
-    let plan = Plan::new(set, executor).unwrap();
+    let planned = PlannedSet::new(set.clone());
     let acc = |x: &[f64]| x.iter().map(|&x| T::Acc::from_f64(x)).collect::<Vec<_>>();
     let (q, k, v, dout) = (stored::<T>(&x.q), stored::<T>(&x.k), stored::<T>(&x.v), stored::<T>(&x.dout));
     let (edge_bias, dlse) = (acc(&x.edge_bias), acc(&x.dlse));
     let key_bias = acc(&x.key_bias);
-    let map = case.edge_bias.then(|| EdgeMap::new(set, &plan).unwrap());
     let problem = Problem {
         q: View::contiguous(&q, [case.batch, case.heads, n, case.d]),
         k: View::contiguous(&k, [case.batch, case.kv_heads, m, case.d]),
         v: View::contiguous(&v, [case.batch, case.kv_heads, m, case.dv]),
         scale: SCALE,
         key_bias: case.key_bias.then(|| KeyBias { values: &key_bias, batch: case.batch, heads: 1 }),
-        key_padding: None,
-        edge_bias: map.as_ref().map(|map| EdgeBias { values: &edge_bias, heads: case.heads, map }),
+        key_padding: case.padding.then_some(&x.hidden[..]),
+        edge_bias: case.edge_bias.then_some(EdgeBias { values: &edge_bias, heads: case.heads }),
         dropout,
     };
+    let (call, run) = (Call { problem, keys: Keys::Set(&planned) }, Run::new(level, executor));
     let mut out = vec![T::default(); dout.len()];
     let mut lse = vec![T::Acc::default(); case.batch * case.heads * n];
     let mut rest = lse.clone();
-    forward(&problem, &plan, Run::new(level, executor), &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) })
-        .unwrap();
+    call.forward(run, &mut out, LogSums { lse: &mut lse, rest: Some(&mut rest) }).unwrap();
     let shape = [case.batch, case.heads, n, case.dv];
     let saved = Saved {
         out: View::contiguous(&out, shape),
@@ -117,7 +117,7 @@ pub(crate) fn run<T: Storage>(
         key_bias: case.key_bias.then_some(&mut dkb[..]),
         edge_bias: case.edge_bias.then_some(&mut deb[..]),
     };
-    backward(&problem, &plan, Run::new(level, executor), saved, gradients).unwrap();
+    call.backward(run, saved, gradients).unwrap();
     let wide = |x: Vec<T::Acc>| x.into_iter().map(T::Acc::to_f64).collect::<Vec<_>>();
     [read(&out), wide(lse), read(&dq), read(&dk), read(&dv), wide(dkb), wide(deb)]
 }
@@ -141,9 +141,6 @@ pub(crate) fn every_case(n: usize, m: usize, cases: &[Case], check: impl Fn(Case
             continue;
         }
         for &case in cases {
-            if case.edge_bias && !matches!(set.form(), Form::Csr { .. }) {
-                continue;
-            }
             let x = Inputs::new(case, &set, &mut random);
             let want = expected(case, &set, &x);
             check(case, &format!("{name} {n}x{m} {case:?}"), &set, &x, &want);

@@ -13,8 +13,9 @@ const WIDTHS: [usize; 6] = [16, 24, 64, 80, 128, 256];
 fn f64_equals_the_twin_to_1e_12() {
     let cases = [
         PLAIN,
-        Case { batch: 2, heads: 4, kv_heads: 2, d: 24, dv: 40, key_bias: true, edge_bias: false },
-        Case { batch: 2, heads: 2, kv_heads: 1, d: 8, dv: 5, key_bias: true, edge_bias: true },
+        Case { batch: 2, heads: 4, kv_heads: 2, d: 24, dv: 40, key_bias: true, ..PLAIN },
+        Case { batch: 2, heads: 2, kv_heads: 1, d: 8, dv: 5, key_bias: true, edge_bias: true, padding: true },
+        Case { batch: 2, padding: true, ..PLAIN },
         Case { d: 80, dv: 64, ..PLAIN },
     ];
     for (n, m) in [(1, 1), (1, 300), (15, 15), (16, 16), (17, 33), (130, 130), (40, 300)] {
@@ -33,7 +34,7 @@ fn f32_equals_the_twin_to_1e_5() {
         Case { heads: 4, kv_heads: 2, ..PLAIN },
         Case { d: 64, dv: 64, ..PLAIN },
         Case { d: 128, dv: 80, key_bias: true, ..PLAIN },
-        Case { d: 24, dv: 20, key_bias: true, edge_bias: true, ..PLAIN },
+        Case { d: 24, dv: 20, key_bias: true, edge_bias: true, padding: true, ..PLAIN },
         Case { d: 256, dv: 256, heads: 1, ..PLAIN },
     ];
     for (n, m) in [(1, 1), (1, 300), (16, 16), (17, 17), (100, 230), (40, 600), (1000, 1000)] {

@@ -19,7 +19,7 @@ use super::head::HeadContext;
 use super::problem::Problem;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
-use crate::plan::{Chunks, Plan, TILE};
+use crate::plan::{Chunks, EdgeMap, Planned, TILE};
 use crate::simd::Run;
 use fearless_simd::dispatch;
 use key_sweep::sweep_keys;
@@ -39,7 +39,7 @@ const WAVE_BYTES: usize = 4 << 20;
 /// Fills the gradients.
 pub fn backward<T: Storage>(
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     run: Run<'_>,
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
@@ -54,7 +54,7 @@ pub fn backward<T: Storage>(
 /// biases are whole. The problem was checked.
 pub(super) fn run_pairs<T: Storage>(
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     pairs: Range<usize>,
     run: Run<'_>,
     saved: Saved<'_, T>,
@@ -80,7 +80,7 @@ pub(super) fn run_pairs<T: Storage>(
     let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * together);
     for (wave, ((q, k), v)) in waves {
         let first = pairs.start + wave * wave_pairs;
-        let contexts = HeadContext::all(problem, first..(first + wave_pairs).min(pairs.end)).or_leave();
+        let contexts = HeadContext::all(problem, plan.edges, first..(first + wave_pairs).min(pairs.end)).or_leave();
         let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, run };
         let biases = run.run(q, k, v, &mut row_pairs);
         for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
@@ -88,9 +88,9 @@ pub(super) fn run_pairs<T: Storage>(
                 let row = head.batch.min(bias.batch - 1) * bias.heads + head.query_head.min(bias.heads - 1);
                 out[row * n_keys..(row + 1) * n_keys].iter_mut().zip(by_key).for_each(|(x, y)| *x += y);
             }
-            if let (Some(out), Some(bias)) = (edge_bias.as_deref_mut(), &problem.edge_bias) {
-                let row = head.query_head.min(bias.heads - 1) * bias.map.pairs();
-                for (&edge, y) in bias.map.edges.iter().zip(by_pair) {
+            if let (Some(out), Some(bias), Some(map)) = (edge_bias.as_deref_mut(), &problem.edge_bias, plan.edges) {
+                let row = head.query_head.min(bias.heads - 1) * map.pairs();
+                for (&edge, y) in map.edges.iter().zip(by_pair) {
                     out[row + edge as usize] += y;
                 }
             }
@@ -102,7 +102,7 @@ pub(super) fn run_pairs<T: Storage>(
 /// Some (batch, key head) pairs, run together.
 struct Wave<'a, 'p, T: Storage> {
     problem: &'a Problem<'p, T>,
-    plan: &'a Plan,
+    plan: Planned<'a>,
     chunks: &'a Chunks,
     saved: &'a Saved<'p, T>,
     heads: &'a [HeadContext<T::Acc>],
@@ -158,7 +158,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
         let by_key = if wants_keys { n_keys * self.heads.len() } else { 0 };
         let mut by_key = memory::zeros::<T::Acc>("bias", by_key).or_leave();
-        let tile_pairs = self.problem.edge_bias.map_or(0, |b| b.map.tile_pairs());
+        let tile_pairs = self.plan.edges.map_or(0, EdgeMap::tile_pairs);
         let mut by_tile_pair = memory::zeros::<T::Acc>("edge_bias", tile_pairs * self.heads.len()).or_leave();
         let mut by_row_pair = memory::filled("edge_bias", Vec::new(), self.heads.len()).or_leave();
 
@@ -168,7 +168,8 @@ impl<T: Storage> Wave<'_, '_, T> {
         let chunks = (0..self.heads.len()).flat_map(|_| 0..self.chunks.own.len());
         let lengths = chunks.map(|chunk| self.tile_pairs(chunk).len());
         let mut written = Written {
-            dq: memory::collected("q, k, v", deal(self.plan, q, d, self.chunks.tiles).into_iter().map(Some)).or_leave(),
+            dq: memory::collected("q, k, v", deal(&self.plan, q, d, self.chunks.tiles).into_iter().map(Some))
+                .or_leave(),
             tile_pairs: memory::collected("edge_bias", cut(&mut by_tile_pair, lengths).map(Some)).or_leave(),
         };
         for first in (0..self.group).step_by(self.together) {
@@ -255,7 +256,7 @@ impl<T: Storage> Wave<'_, '_, T> {
     /// The pairs of a chunk's tiles, if the bias of pairs asks for its gradient.
     fn tile_pairs(&self, chunk: usize) -> Range<usize> {
         let tiles = self.tiles(chunk);
-        self.problem.edge_bias.map_or(0..0, |b| b.map.tile_starts[tiles.start]..b.map.tile_starts[tiles.end])
+        self.plan.edges.map_or(0..0, |map| map.tile_starts[tiles.start]..map.tile_starts[tiles.end])
     }
 
     /// Each (pair, chunk)'s own rows of dk and dv, and its part of the key bias of each of the heads.

@@ -12,7 +12,7 @@ use crate::attention::problem::Problem;
 use crate::attention::rows::Rows;
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
-use crate::plan::{Chunks, Plan, TILE, TileKeys};
+use crate::plan::{Chunks, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub(super) fn sweep_queries<S: Simd, T: Storage>(
     simd: S,
     task: &mut QueryTask<'_, T>,
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     saved: &Saved<'_, T>,
     chunks: &Chunks,
     heads: &[HeadContext<T::Acc>],
@@ -54,7 +54,7 @@ impl<T: Storage> Inputs<'_, T> {
 
     /// The next tile's rows come from memory, two queries a step, while this tile's keys are worked on.
     #[inline(always)]
-    pub(super) fn touch_next(&self, plan: &Plan, tile: usize, step: usize) {
+    pub(super) fn touch_next(&self, plan: Planned<'_>, tile: usize, step: usize) {
         for query in plan.next_queries(tile, step) {
             for panel in [&self.queries, &self.douts, &self.outs] {
                 panel.touch(query);
@@ -66,7 +66,7 @@ impl<T: Storage> Inputs<'_, T> {
 /// Scratch of a sweep: `NQ` vectors a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
 pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     pub(super) problem: &'p Problem<'p, T>,
-    pub(super) plan: &'p Plan,
+    pub(super) plan: Planned<'p>,
     pub(super) saved: &'p Saved<'p, T>,
     pub(super) chunks: &'p Chunks,
     pub(super) own: Range<usize>,
@@ -96,7 +96,7 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
 impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'p, T, NQ, NK, ND, NC> {
     fn new(
         problem: &'p Problem<'p, T>,
-        plan: &'p Plan,
+        plan: Planned<'p>,
         saved: &'p Saved<'p, T>,
         chunks: &'p Chunks,
         chunk: usize,
@@ -153,7 +153,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         for tile in task.tiles.clone() {
             interrupt::check();
             if self.plan.has_rows() {
-                self.lanes.fill(self.plan, tile, true);
+                self.lanes.fill(&self.plan, tile, true);
             }
             // The query heads of a key head one after the other, while its rows and their gradients are in cache.
             for (g, head) in heads.iter().enumerate() {

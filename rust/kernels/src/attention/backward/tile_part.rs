@@ -10,7 +10,7 @@ use crate::attention::element::{Real, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::group_ranges;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
-use crate::plan::{Chunks, Cursor, Plan, TILE, TileKeys};
+use crate::plan::{Chunks, Cursor, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'_, T, NQ, NK, ND, NC> {
@@ -23,7 +23,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         head: &HeadContext<T::Acc>,
         tile: usize,
     ) {
-        let mut pair = self.problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
+        let mut pair = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
         let mut cursor = Cursor::default();
         self.fresh = true;
         while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
@@ -81,7 +81,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
 
 /// What turns a tile's scores and dP into weights and ds.
 struct Known<'a, A> {
-    plan: &'a Plan,
+    plan: Planned<'a>,
     tile: usize,
     head: &'a HeadContext<A>,
     block: &'a TileKeys,

@@ -13,7 +13,7 @@ use super::log_sums::LogSums;
 use super::problem::Problem;
 use crate::error::{KernelError, Result};
 use crate::memory::{self, OrLeave};
-use crate::plan::Plan;
+use crate::plan::Planned;
 use crate::simd::Run;
 use decode::decode;
 use fearless_simd::dispatch;
@@ -27,7 +27,7 @@ const TASK_TILES: usize = 16;
 /// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous.
 pub fn forward<T: Storage>(
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     run: Run<'_>,
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
@@ -68,7 +68,7 @@ pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], log
 /// [`forward`] of some (batch, key head) pairs, whose outputs alone are given; the problem was checked.
 pub(super) fn run_pairs<T: Storage>(
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     pairs: Range<usize>,
     run: Run<'_>,
     out: &mut [T],
@@ -77,12 +77,12 @@ pub(super) fn run_pairs<T: Storage>(
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
         return decode(problem, &plan.keys(0).or_leave(), pairs, run, out, logs);
     }
-    let contexts = HeadContext::all(problem, pairs).or_leave();
+    let contexts = HeadContext::all(problem, plan.edges, pairs).or_leave();
     let group = problem.group();
     let parts = plan.tiles().div_ceil(TASK_TILES);
-    let out = deal(plan, out, problem.widths().1, TASK_TILES);
-    let lse = deal(plan, logs.lse, 1, TASK_TILES);
-    let mut rest = logs.rest.map(|rest| deal(plan, rest, 1, TASK_TILES).into_iter());
+    let out = deal(&plan, out, problem.widths().1, TASK_TILES);
+    let lse = deal(&plan, logs.lse, 1, TASK_TILES);
+    let mut rest = logs.rest.map(|rest| deal(&plan, rest, 1, TASK_TILES).into_iter());
     let outputs = out
         .into_iter()
         .zip(lse)

@@ -8,7 +8,7 @@ use crate::attention::gather::Gather;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::store_lanes;
-use crate::plan::{Plan, TILE};
+use crate::plan::{Planned, TILE};
 use fearless_simd::{Simd, prelude::*};
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'_, T, NQ, NK, ND, NC> {
@@ -50,7 +50,7 @@ impl<T: Storage> Head<'_, T> {
     fn weigh_rows<S: Simd, const ND: usize>(
         &mut self,
         simd: S,
-        plan: &Plan,
+        plan: Planned<'_>,
         tile: usize,
         lanes: &LaneKeys,
         from: usize,

@@ -9,7 +9,7 @@ use crate::attention::lane_keys::LaneKeys;
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
 use crate::interrupt;
-use crate::plan::{Plan, TILE, TileKeys};
+use crate::plan::{Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub(super) struct Outputs<'a, T: Storage> {
 pub(super) fn run_task<S: Simd, T: Storage>(
     simd: S,
     problem: &Problem<'_, T>,
-    plan: &Plan,
+    plan: Planned<'_>,
     heads: &[HeadContext<T::Acc>],
     tiles: Range<usize>,
     outputs: &mut [Outputs<'_, T>],
@@ -48,7 +48,7 @@ pub(super) fn run_task<S: Simd, T: Storage>(
 /// One task: `NQ` vectors a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
 pub(super) struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     pub(super) problem: &'p Problem<'p, T>,
-    pub(super) plan: &'p Plan,
+    pub(super) plan: Planned<'p>,
     pub(super) heads: Vec<Head<'p, T>>,
     pub(super) keys: Panel<'p, T>,
     pub(super) values: Panel<'p, T>,
@@ -70,7 +70,7 @@ pub(super) struct Head<'p, T: Storage> {
 }
 
 impl<'p, T: Storage> Head<'p, T> {
-    fn new(problem: &'p Problem<'p, T>, plan: &Plan, context: &'p HeadContext<T::Acc>) -> Self {
+    fn new(problem: &'p Problem<'p, T>, plan: Planned<'_>, context: &'p HeadContext<T::Acc>) -> Self {
         let (d, dv) = problem.widths();
         let mut queries = Panel::new(problem.q);
         queries.select(context.batch, context.query_head);
@@ -85,7 +85,7 @@ impl<'p, T: Storage> Head<'p, T> {
 }
 
 impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'p, T, NQ, NK, ND, NC> {
-    fn new(problem: &'p Problem<'p, T>, plan: &'p Plan, heads: &'p [HeadContext<T::Acc>]) -> Self {
+    fn new(problem: &'p Problem<'p, T>, plan: Planned<'p>, heads: &'p [HeadContext<T::Acc>]) -> Self {
         let (mut keys, mut values) = (Panel::new(problem.k), Panel::new(problem.v));
         keys.select(heads[0].batch, heads[0].key_head);
         values.select(heads[0].batch, heads[0].key_head);
@@ -114,7 +114,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
                 || self.tile_part(simd, tile),
             );
             if self.plan.has_rows() {
-                self.lanes.fill(self.plan, tile, self.problem.edge_bias.is_some());
+                self.lanes.fill(&self.plan, tile, self.problem.edge_bias.is_some());
                 simd.vectorize(
                     #[inline(always)]
                     || self.row_part(simd, tile),

@@ -9,14 +9,14 @@ use crate::attention::lane_keys::group_ranges;
 use crate::attention::micro::{hide, load_lanes, scores, store_lanes, transpose};
 use crate::attention::problem::Problem;
 use crate::attention::rows::Rows;
-use crate::plan::{Cursor, Plan, TILE, TileKeys};
+use crate::plan::{Cursor, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'_, T, NQ, NK, ND, NC> {
     #[inline(always)]
     pub(super) fn tile_part<S: Simd>(&mut self, simd: S, tile: usize) {
         let (mut cursor, mut prepared) = (Cursor::default(), false);
-        let mut first_pair = self.problem.edge_bias.map_or(0, |e| e.map.tile_starts[tile]);
+        let mut first_pair = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
         while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
             self.block.pad(NK);
             let ranges = group_ranges(&self.block);
@@ -55,7 +55,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
 impl<T: Storage> Head<'_, T> {
     /// Transposes the tile's queries.
     #[inline(always)]
-    fn prepare<S: Simd>(&mut self, simd: S, problem: &Problem<'_, T>, plan: &Plan, tile: usize) {
+    fn prepare<S: Simd>(&mut self, simd: S, problem: &Problem<'_, T>, plan: Planned<'_>, tile: usize) {
         let rows = self.queries.gather((0..plan.lanes(tile)).map(|lane| plan.query(tile, lane)));
         transpose(simd, rows, problem.scale(), self.qt.lanes_mut());
     }
@@ -65,7 +65,7 @@ impl<T: Storage> Head<'_, T> {
     fn score_block<S: Simd, const NQ: usize, const NK: usize>(
         &mut self,
         simd: S,
-        plan: &Plan,
+        plan: Planned<'_>,
         tile: usize,
         block: &TileKeys,
         keys: Rows<'_, T::Acc>,
