@@ -4,12 +4,12 @@ use crate::arrays::{Boundary, flat, shape_of, typed, values, view, writable};
 use crate::detached::detached;
 use crate::error::Result;
 use crate::index_sets::living;
-use crate::simd::level;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
     Call, Dropout, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
 };
 use fractal_kernels::planned::PlannedSet;
+use fractal_runtime::{executors, simd};
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -151,7 +151,7 @@ pub(crate) fn attention_forward<'py>(
     with_storage!(dtype, T => {
         let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
         let call = inputs.call(&source, scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, call.work())?;
+        let executor = &*executors::named(executor, threads, call.work())?;
         let [b, h, n, _] = call.problem.q.shape;
         let shape = [b, h, n, call.problem.v.shape[3]];
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
@@ -161,7 +161,7 @@ pub(crate) fn attention_forward<'py>(
             lse: values(&mut lse, "lse")?,
             rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
         };
-        let level = level()?;
+        let level = simd::level()?;
         detached(py, || call.forward(level, executor, out, logs))
     })
 }
@@ -201,7 +201,7 @@ pub(crate) fn attention_backward<'py>(
     with_storage!(dtype, T => {
         let inputs = Inputs::<T>::new([q, k, v], [key_bias, edge_bias, key_padding])?;
         let call = inputs.call(&source, scale, dropout)?;
-        let executor = &*crate::threads::executor(executor, threads, call.work())?;
+        let executor = &*executors::named(executor, threads, call.work())?;
         let (out, dout) = (typed(out, "out")?, typed(dout, "dout")?);
         let (lse, rest) = (typed(lse, "lse")?, typed(lse_rest, "lse_rest")?);
         let dlse = dlse.map(|a| typed(a, "dlse")).transpose()?;
@@ -226,7 +226,7 @@ pub(crate) fn attention_backward<'py>(
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
-        let level = level()?;
+        let level = simd::level()?;
         detached(py, || call.backward(level, executor, saved, gradients))
     })
 }

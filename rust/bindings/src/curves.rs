@@ -3,10 +3,9 @@
 use crate::arrays::{span, typed, values, writable};
 use crate::detached::detached;
 use crate::error::Result;
-use crate::simd::level;
-use crate::threads::default_executor;
 use fractal_kernels::lattice::{Integer, Rows};
 use fractal_kernels::{KernelError, cantor, dragon, hilbert, hilbert_order as boxes, morton};
+use fractal_runtime::{executors, simd};
 use numpy::ndarray::Array2;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -66,7 +65,7 @@ macro_rules! codec {
                     let coords = typed::<From>(&coords, "coords")?;
                     let coords = rows_in_place(&coords, "coords")?;
                     let mut out = writable::<To>(&out, "out", &[coords.len()])?;
-                    let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
+                    let (level, executor, out) = (simd::level()?, executors::default()?, values(&mut out, "out")?);
                     detached(py, || $curve::encode(level, coords, order, out, &*executor))
                 })
             )
@@ -89,7 +88,7 @@ macro_rules! codec {
                     let index = typed::<From>(&index, "index")?;
                     let index = rows_in_place(&index, "index")?;
                     let mut out = writable::<To>(&out, "out", &[index.len(), ndim])?;
-                    let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
+                    let (level, executor, out) = (simd::level()?, executors::default()?, values(&mut out, "out")?);
                     detached(py, || $curve::decode(level, index, ndim, order, out, &*executor))
                 })
             )
@@ -103,7 +102,7 @@ codec!(morton_encode, morton_decode, morton);
 /// Raster offsets of a box's cells in Hilbert order.
 #[pyfunction]
 pub(crate) fn hilbert_order(py: Python<'_>, shape: Vec<usize>) -> Result<Bound<'_, PyArray1<i64>>> {
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(detached(py, || boxes::order_on(&shape, &*executor))?.into_pyarray(py))
 }
 

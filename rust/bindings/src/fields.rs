@@ -2,10 +2,10 @@
 
 use crate::detached::detached;
 use crate::error::Result;
-use crate::threads::{default_executor, executor as executor_named};
 use fractal_kernels::julia::{self, Escape};
 use fractal_kernels::lanes::Real;
 use fractal_kernels::{KernelError, gradient::Gradients, memory, potential, soft_julia};
+use fractal_runtime::executors;
 use num_complex::{Complex, Complex64};
 use numpy::ndarray::{ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray2, PyReadonlyArray1};
@@ -101,7 +101,7 @@ pub(crate) fn julia_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     either!(points, map(py, points, |p| julia::julia(p, c, escape, &*executor)))
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn mandelbrot_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     either!(points, map(py, points, |p| julia::mandelbrot(p, escape, &*executor)))
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn julia_potential<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<Bound<'py, PyAny>> {
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     either!(points, map(py, points, |p| potential::potential(p, c, max_iter, &*executor)))
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn julia_soft_escape<'py>(
     threads: usize,
 ) -> Result<Bound<'py, PyAny>> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
+    let executor = executors::named(executor, threads, soft_work(&points, max_iter))?;
     either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, &*executor)))
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn julia_escape_vjp<'py>(
     radius: f64,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
     let escape = Escape { max_iter, radius, smooth: true };
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     either!(grad, points, {
         let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, &*executor))?;
         Ok(point_and_c(py, gradients))
@@ -189,7 +189,7 @@ pub(crate) fn julia_potential_vjp<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     either!(grad, points, {
         let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, &*executor))?;
         Ok(point_and_c(py, gradients))
@@ -211,7 +211,7 @@ pub(crate) fn julia_soft_escape_vjp<'py>(
     threads: usize,
 ) -> Result<(Bound<'py, PyAny>, Complex64, f64, f64)> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
+    let executor = executors::named(executor, threads, soft_work(&points, max_iter))?;
     either!(grad, points, {
         let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, &*executor))?;
         Ok((all.points.into_pyarray(py).into_any(), all.c, all.radius, all.smoothness))
