@@ -60,8 +60,8 @@ def test_source_distribution_holds_everything_that_a_build_needs():
     with tarfile.open(only("*.tar.gz")) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     assert {"Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "CHANGELOG.md", *LICENSES} <= names
-    sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "rust/bindings/src").rglob("*.rs")}
-    sources |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "rust/kernels/src").rglob("*.rs")}
+    crates = ("kernels", "runtime", "bindings")
+    sources = {p.relative_to(ROOT).as_posix() for name in crates for p in (ROOT / "rust" / name / "src").rglob("*.rs")}
     assert sources <= names
 
 

@@ -4,13 +4,13 @@ use crate::arrays::{Boundary, flat, shape_of, typed, values, view, writable};
 use crate::detached::detached;
 use crate::error::Result;
 use crate::index_sets::living;
-use crate::simd::level;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
     Call, Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
 };
 use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::simd::Run;
+use fractal_runtime::{executors, simd};
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -178,7 +178,7 @@ pub(crate) fn attention_forward<'py>(
     with_storage!(&*call.dtype, T => {
         let inputs = Inputs::<T>::new(&call)?;
         let kernel = inputs.call(&call)?;
-        let executor = &*crate::threads::executor(&call.executor, call.threads, kernel.work())?;
+        let executor = &*executors::named(&call.executor, call.threads, kernel.work())?;
         let [b, h, n, _] = kernel.problem.q.shape;
         let shape = [b, h, n, kernel.problem.v.shape[3]];
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
@@ -188,7 +188,7 @@ pub(crate) fn attention_forward<'py>(
             lse: values(&mut lse, "lse")?,
             rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
         };
-        let run = Run::new(level()?, executor);
+        let run = Run::new(simd::level()?, executor);
         detached(py, || kernel.forward(run, out, logs))
     })
 }
@@ -205,7 +205,7 @@ pub(crate) fn attention_backward<'py>(
     with_storage!(&*call.dtype, T => {
         let inputs = Inputs::<T>::new(&call)?;
         let kernel = inputs.call(&call)?;
-        let executor = &*crate::threads::executor(&call.executor, call.threads, kernel.work())?;
+        let executor = &*executors::named(&call.executor, call.threads, kernel.work())?;
         let (out, dout) = (typed(&saved.out, "out")?, typed(&saved.dout, "dout")?);
         let (lse, rest) = (typed(&saved.lse, "lse")?, typed(&saved.lse_rest, "lse_rest")?);
         let dlse = saved.dlse.as_ref().map(|a| typed(a, "dlse")).transpose()?;
@@ -230,7 +230,7 @@ pub(crate) fn attention_backward<'py>(
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
-        let run = Run::new(level()?, executor);
+        let run = Run::new(simd::level()?, executor);
         detached(py, || kernel.backward(run, saved, gradients))
     })
 }

@@ -3,8 +3,8 @@
 use crate::detached::detached;
 use crate::error::Result;
 use crate::index_sets::PyIndexSet;
-use crate::threads::default_executor;
 use fractal_kernels::builders::{self, Axis, Span};
+use fractal_runtime::executors;
 use num_complex::Complex64;
 use pyo3::prelude::*;
 
@@ -34,14 +34,14 @@ pub(crate) fn random_set(
     seed: u64,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::random(span, k, seed, &*executor))?))
 }
 
 #[pyfunction]
 pub(crate) fn sierpinski_set(py: Python<'_>, n_queries: usize, n_keys: usize, causal: bool) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::sierpinski(span, &*executor))?))
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn cantor_samples_set(
     depth: u32,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::cantor_samples(span, depth, &*executor))?))
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn hilbert_set(
     radius: usize,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::hilbert(span, radius, &*executor))?))
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn hilbert_box_set(
     radius: usize,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::hilbert_box(span, &shape, radius, &*executor))?))
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn neighborhood_set(
     let axes: Vec<Axis> = sizes
         .map(|((((len, kernel), stride), dilation), causal)| Axis { len, kernel, stride, dilation, causal })
         .collect();
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::neighborhood(span, &axes, &*executor))?))
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn dragon_set(
     radius: usize,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::dragon(span, radius, &*executor))?))
 }
 
@@ -133,6 +133,6 @@ pub(crate) fn julia_set(
     max_iter: u32,
 ) -> Result<PyIndexSet> {
     let span = Span::new(n_queries, n_keys, causal)?;
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(PyIndexSet::new(detached(py, || builders::julia(span, c, window, neighbours, max_iter, &*executor))?))
 }

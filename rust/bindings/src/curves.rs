@@ -3,13 +3,12 @@
 use crate::arrays::{span, typed, values, writable};
 use crate::detached::detached;
 use crate::error::Result;
-use crate::simd::level;
-use crate::threads::default_executor;
 use fractal_kernels::KernelError;
 use fractal_kernels::curves::lattice::{Integer, Rows};
 use fractal_kernels::curves::{dragon, hilbert, hilbert_order as boxes, morton};
 use fractal_kernels::sets::cantor;
 use fractal_kernels::simd::Run;
+use fractal_runtime::{executors, simd};
 use numpy::ndarray::Array2;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -69,7 +68,7 @@ macro_rules! codec {
                     let coords = typed::<From>(&coords, "coords")?;
                     let coords = rows_in_place(&coords, "coords")?;
                     let mut out = writable::<To>(&out, "out", &[coords.len()])?;
-                    let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
+                    let (level, executor, out) = (simd::level()?, executors::default()?, values(&mut out, "out")?);
                     detached(py, || $curve::encode(Run::new(level, &*executor), coords, order, out))
                 })
             )
@@ -92,7 +91,7 @@ macro_rules! codec {
                     let index = typed::<From>(&index, "index")?;
                     let index = rows_in_place(&index, "index")?;
                     let mut out = writable::<To>(&out, "out", &[index.len(), ndim])?;
-                    let (level, executor, out) = (level()?, default_executor()?, values(&mut out, "out")?);
+                    let (level, executor, out) = (simd::level()?, executors::default()?, values(&mut out, "out")?);
                     detached(py, || $curve::decode(Run::new(level, &*executor), index, ndim, order, out))
                 })
             )
@@ -106,7 +105,7 @@ codec!(morton_encode, morton_decode, morton);
 /// Raster offsets of a box's cells in Hilbert order.
 #[pyfunction]
 pub(crate) fn hilbert_order(py: Python<'_>, shape: Vec<usize>) -> Result<Bound<'_, PyArray1<i64>>> {
-    let executor = default_executor()?;
+    let executor = executors::default()?;
     Ok(detached(py, || boxes::order_on(&shape, &*executor))?.into_pyarray(py))
 }
 

@@ -2,13 +2,12 @@
 
 use crate::detached::detached;
 use crate::error::Result;
-use crate::simd::level;
-use crate::threads::{default_executor, executor as executor_named};
 use fractal_kernels::fields::julia::{self, Escape};
 use fractal_kernels::fields::lanes::Real;
 use fractal_kernels::fields::{gradient::Gradients, potential, soft_julia};
 use fractal_kernels::simd::Run;
 use fractal_kernels::{KernelError, memory};
+use fractal_runtime::{executors, simd};
 use num_complex::{Complex, Complex64};
 use numpy::ndarray::{ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray2, PyReadonlyArray1};
@@ -104,8 +103,8 @@ pub(crate) fn julia_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    let executor = default_executor()?;
-    let run = Run::new(level()?, &*executor);
+    let executor = executors::default()?;
+    let run = Run::new(simd::level()?, &*executor);
     either!(points, map(py, points, |p| julia::julia(p, c, escape, run)))
 }
 
@@ -119,8 +118,8 @@ pub(crate) fn mandelbrot_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    let executor = default_executor()?;
-    let run = Run::new(level()?, &*executor);
+    let executor = executors::default()?;
+    let run = Run::new(simd::level()?, &*executor);
     either!(points, map(py, points, |p| julia::mandelbrot(p, escape, run)))
 }
 
@@ -132,8 +131,8 @@ pub(crate) fn julia_potential<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<Bound<'py, PyAny>> {
-    let executor = default_executor()?;
-    let run = Run::new(level()?, &*executor);
+    let executor = executors::default()?;
+    let run = Run::new(simd::level()?, &*executor);
     either!(points, map(py, points, |p| potential::potential(p, c, max_iter, run)))
 }
 
@@ -157,8 +156,8 @@ pub(crate) fn julia_soft_escape<'py>(
     threads: usize,
 ) -> Result<Bound<'py, PyAny>> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
-    let run = Run::new(level()?, &*executor);
+    let executor = executors::named(executor, threads, soft_work(&points, max_iter))?;
+    let run = Run::new(simd::level()?, &*executor);
     either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, run)))
 }
 
@@ -180,8 +179,8 @@ pub(crate) fn julia_escape_vjp<'py>(
     radius: f64,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
     let escape = Escape { max_iter, radius, smooth: true };
-    let executor = default_executor()?;
-    let run = Run::new(level()?, &*executor);
+    let executor = executors::default()?;
+    let run = Run::new(simd::level()?, &*executor);
     either!(grad, points, {
         let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, run))?;
         Ok(point_and_c(py, gradients))
@@ -197,8 +196,8 @@ pub(crate) fn julia_potential_vjp<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
-    let executor = default_executor()?;
-    let run = Run::new(level()?, &*executor);
+    let executor = executors::default()?;
+    let run = Run::new(simd::level()?, &*executor);
     either!(grad, points, {
         let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, run))?;
         Ok(point_and_c(py, gradients))
@@ -220,8 +219,8 @@ pub(crate) fn julia_soft_escape_vjp<'py>(
     threads: usize,
 ) -> Result<(Bound<'py, PyAny>, Complex64, f64, f64)> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = executor_named(executor, threads, soft_work(&points, max_iter))?;
-    let run = Run::new(level()?, &*executor);
+    let executor = executors::named(executor, threads, soft_work(&points, max_iter))?;
+    let run = Run::new(simd::level()?, &*executor);
     either!(grad, points, {
         let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, run))?;
         Ok((all.points.into_pyarray(py).into_any(), all.c, all.radius, all.smoothness))

@@ -2,43 +2,30 @@
 
 use crate::detached::detached;
 use crate::error::Result;
-use crate::threads::default_executor;
 use fractal_kernels::KernelError;
 use fractal_kernels::index_set::{Blocks, Form, IndexSet};
 use fractal_kernels::memory;
 use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::plan::arrays::{TableArrays, TransposedArrays};
+use fractal_runtime::executors;
+use fractal_runtime::handles::Handles;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
-/// Living index sets by key. Keys are random numbers, also in a forked child, so that a stale one, or one that a saved
-/// program brings from elsewhere, is an error and not somebody else's set.
-static LIVING: LazyLock<RwLock<HashMap<i64, Weak<PlannedSet>>>> = LazyLock::new(RwLock::default);
-static DRAWN: AtomicI64 = AtomicI64::new(0);
-static DICE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-/// 62 random bits that no set of this process, of its parent or of its children had before.
-fn fresh_key() -> i64 {
-    (DICE.hash_one((std::process::id(), DRAWN.fetch_add(1, Ordering::Relaxed))) >> 2) as i64
-}
+/// Living index sets.
+static LIVING: Handles<PlannedSet> = Handles::new();
 
 /// Most pairs whose rows are written out: 16 GiB.
 const MOST_LISTED: usize = 1 << 32;
 
-/// The index set of a key.
-fn lookup(key: i64) -> Option<Arc<PlannedSet>> {
-    LIVING.read().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade)
-}
-
 /// The set of a handle, or the error of a handle that names none.
 pub(crate) fn living(key: i64) -> Result<Arc<PlannedSet>> {
     let allowed = "the handle of a living IndexSet of this process; a saved program needs to be exported anew";
-    Ok(lookup(key).ok_or_else(|| KernelError::value("index_set", format!("handle {key}"), allowed))?)
+    Ok(LIVING.get(key).ok_or_else(|| KernelError::value("index_set", format!("handle {key}"), allowed))?)
 }
 
 /// How many (query, key) pairs the set of a handle has.
@@ -59,8 +46,7 @@ pub(crate) struct PyIndexSet {
 impl PyIndexSet {
     pub(crate) fn new(set: IndexSet) -> Self {
         let planned = Arc::new(PlannedSet::new(set));
-        let key = fresh_key();
-        LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&planned));
+        let key = LIVING.enter(&planned);
         Self { planned, key, shown: AtomicI64::new(key) }
     }
 
@@ -88,7 +74,7 @@ fn copied<T: numpy::Element + Copy>(argument: &'static str, array: &PyReadonlyAr
 
 impl Drop for PyIndexSet {
     fn drop(&mut self) {
-        LIVING.write().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        LIVING.leave(self.key);
     }
 }
 
@@ -123,7 +109,7 @@ impl PyIndexSet {
     fn from_mask(py: Python<'_>, mask: PyReadonlyArray2<'_, bool>) -> Result<Self> {
         let mask = mask.as_array();
         let (n_queries, n_keys) = mask.dim();
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         Ok(Self::new(detached(py, || IndexSet::from_mask(n_queries, n_keys, &*executor, |q, k| mask[[q, k]]))?))
     }
 
@@ -131,7 +117,7 @@ impl PyIndexSet {
     fn from_padded(py: Python<'_>, indices: PyReadonlyArray2<'_, i64>, n_keys: usize) -> Result<Self> {
         let lists = indices.as_array();
         let (n_queries, width) = lists.dim();
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         let set =
             detached(py, || IndexSet::from_padded(n_queries, width, n_keys, &*executor, |q, slot| lists[[q, slot]]))?;
         Ok(Self::new(set))
@@ -147,7 +133,7 @@ impl PyIndexSet {
     ) -> Result<Self> {
         let (indptr, starts) = (copied("indptr", &indptr)?, copied("starts", &starts)?);
         let lengths = copied("lengths", &lengths)?;
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         Ok(Self::new(detached(py, || IndexSet::from_runs(&indptr, &starts, &lengths, n_keys, &*executor))?))
     }
 
@@ -159,7 +145,7 @@ impl PyIndexSet {
         causal: bool,
     ) -> Result<Self> {
         let (queries, keys) = (copied("cu_seqlens_q", &queries)?, copied("cu_seqlens_k", &keys)?);
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         Ok(Self::new(detached(py, || IndexSet::from_segments(&queries, &keys, causal, &*executor))?))
     }
 
@@ -180,7 +166,7 @@ impl PyIndexSet {
         let partial = partial.as_array();
         let allowed = |number: usize, query: usize, key: usize| partial[[number, query, key]];
         let [n_queries, n_keys] = shape;
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         let set = detached(py, || IndexSet::from_blocks(&blocks, n_queries, n_keys, &*executor, allowed))?;
         Ok(Self::new(set))
     }
@@ -252,31 +238,31 @@ impl PyIndexSet {
         }
     }
 
-    fn to_mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
-        let executor = default_executor()?;
+    fn to_mask<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyArray2<bool>>> {
+        let executor = executors::default()?;
         let mask = detached(py, || self.set().to_mask(&*executor))?;
-        mask.into_pyarray(py).reshape([self.set().n_queries(), self.set().n_keys()])
+        Ok(mask.into_pyarray(py).reshape([self.set().n_queries(), self.set().n_keys()])?)
     }
 
-    fn to_padded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
-        let executor = default_executor()?;
+    fn to_padded<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyArray2<i32>>> {
+        let executor = executors::default()?;
         let (lists, width) = detached(py, || self.set().to_padded(&*executor))?;
-        lists.into_pyarray(py).reshape([self.set().n_queries(), width])
+        Ok(lists.into_pyarray(py).reshape([self.set().n_queries(), width])?)
     }
 
     fn union(&self, py: Python<'_>, other: &Self) -> Result<Self> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         Ok(Self::new(detached(py, || self.set().union(other.set(), &*executor))?))
     }
 
     fn intersection(&self, py: Python<'_>, other: &Self) -> Result<Self> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         Ok(Self::new(detached(py, || self.set().intersection(other.set(), &*executor))?))
     }
 
     #[pyo3(signature = (q_offset=None))]
     fn causal(&self, py: Python<'_>, q_offset: Option<i64>) -> Result<Self> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         Ok(Self::new(detached(py, || self.set().causal(q_offset, &*executor))?))
     }
 
@@ -290,7 +276,7 @@ impl PyIndexSet {
 
     /// Blocks that hold pairs, as CSR, and which of them are full.
     fn occupied<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<BlockArrays<'py>> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         let found = detached(py, || self.set().occupied(block_size, &*executor))?;
         Ok((found.indptr.into_pyarray(py), found.columns.into_pyarray(py), found.full.into_pyarray(py)))
     }
@@ -304,7 +290,7 @@ impl PyIndexSet {
     }
 
     fn prefix(&self, py: Python<'_>, n_queries: usize, n_keys: usize) -> Result<Self> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         Ok(Self::new(detached(py, || self.set().prefix(n_queries, n_keys, &*executor))?))
     }
 
@@ -315,7 +301,7 @@ impl PyIndexSet {
 
     /// (causal, layers or None, share of the pairs after each layer), or None where it takes more than `most_words`.
     fn reach<'py>(&self, py: Python<'py>, layers: usize, most_words: u64) -> Result<Option<Reached<'py>>> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         let reach = detached(py, || self.set().reach(layers, most_words, &*executor))?;
         Ok(reach.map(|r| (r.causal, r.layers, r.shares.into_pyarray(py))))
     }
@@ -323,7 +309,7 @@ impl PyIndexSet {
     /// The arrays of the plan by name, as they lie in memory: tiles and rows, and the row pairs by key.
     fn plan_arrays<'py>(this: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let (py, set) = (this.py(), this.get());
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         let (plan, transposed) = detached(py, || {
             let plan = set.planned.plan(&*executor)?;
             Ok((plan, plan.transposed_arrays()?))
@@ -361,7 +347,7 @@ impl PyIndexSet {
 
     /// What the plan will do, counted: tiles, their pairs and computed lanes, row pairs, bytes.
     fn plan_report(&self, py: Python<'_>) -> Result<HashMap<&'static str, usize>> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         let report = detached(py, || self.planned.plan(&*executor).map(|plan| plan.report()))?;
         Ok(HashMap::from([
             ("tiles", report.tiles),
@@ -381,7 +367,7 @@ impl PyIndexSet {
 impl PyIndexSet {
     /// Row starts and key indices, written out once if the set holds offsets or runs.
     fn csr(&self, py: Python<'_>) -> Result<(&[i64], &[i32])> {
-        let executor = default_executor()?;
+        let executor = executors::default()?;
         let listed = match self.set().form() {
             Form::Csr { .. } => self.set(),
             Form::Offsets { .. } | Form::Runs { .. } if self.set().nnz() > MOST_LISTED => {

@@ -11,13 +11,12 @@ mod fields;
 mod index_sets;
 mod memory;
 mod peak;
-mod simd;
 mod threads;
 
 use pyo3::prelude::*;
 
 #[global_allocator]
-static ALLOCATOR: memory::HugePages = memory::HugePages;
+static ALLOCATOR: fractal_runtime::allocator::HugePages = fractal_runtime::allocator::HugePages;
 
 #[pymodule(gil_used = true)]
 mod _native {
@@ -50,7 +49,7 @@ mod _native {
     #[pymodule_init]
     #[allow(clippy::unnecessary_wraps, reason = "the signature that PyO3 asks for")]
     fn init(_: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
-        crate::threads::remember_process();
+        fractal_runtime::process::remember();
         Ok(())
     }
 }

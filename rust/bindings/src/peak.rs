@@ -2,9 +2,9 @@
 
 use crate::detached::detached;
 use crate::error::Result;
-use crate::{simd, threads};
 use fractal_kernels::peak;
 use fractal_kernels::simd::Run;
+use fractal_runtime::{executors, simd};
 use pyo3::prelude::*;
 use std::hint::black_box;
 
@@ -15,7 +15,7 @@ pub(crate) fn fma_chains(py: Python<'_>, steps: u32, tasks: u32, executor: &str,
     let (steps, tasks) = (steps as usize, tasks as usize);
     let level = simd::level()?;
     let work = peak::multiply_adds(level, steps, tasks);
-    let executor = threads::executor(executor, threads, work as usize)?;
+    let executor = executors::named(executor, threads, work as usize)?;
     detached(py, || peak::fma_chains(steps, tasks, Run::new(level, &*executor)).map(black_box))?;
     Ok(2 * work)
 }

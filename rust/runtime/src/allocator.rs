@@ -1,0 +1,66 @@
+//! Rust's allocations: the system's, but large blocks are mapped by themselves.
+
+use crate::kept::fresh;
+use crate::mapping::{HUGE_PAGE, Mapping};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::{NonNull, null_mut};
+
+/// The system's allocator; large blocks begin at a huge page where there are any.
+#[derive(Clone, Copy, Debug)]
+pub struct HugePages;
+
+/// Blocks that are mapped by themselves.
+fn large(layout: Layout) -> bool {
+    cfg!(target_os = "linux") && layout.size() >= 2 * HUGE_PAGE && layout.align() <= HUGE_PAGE
+}
+
+fn mapped(size: usize) -> *mut u8 {
+    fresh(size).map_or(null_mut(), Mapping::into_start)
+}
+
+// SAFETY: large blocks are mapped and unmapped here, by their size; every other call goes to the system's allocator as
+// it came.
+unsafe impl GlobalAlloc for HugePages {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if large(layout) {
+            return mapped(layout.size());
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if large(layout) {
+            return mapped(layout.size());
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises a size that fits the alignment.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if !large(layout) && !large(new) {
+            // SAFETY: the caller's promise.
+            return unsafe { System.realloc(block, layout, size) };
+        }
+        // SAFETY: the caller's promise; the blocks are apart and hold what is copied.
+        unsafe {
+            let to = self.alloc(new);
+            if !to.is_null() {
+                to.copy_from_nonoverlapping(block, layout.size().min(size));
+                self.dealloc(block, layout);
+            }
+            to
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match NonNull::new(block) {
+            // SAFETY: the caller's promise; a large block was mapped with this size.
+            Some(start) if large(layout) => drop(unsafe { Mapping::from_start(start, layout.size()) }),
+            // SAFETY: the caller's promise.
+            _ => unsafe { System.dealloc(block, layout) },
+        }
+    }
+}

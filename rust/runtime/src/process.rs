@@ -1,0 +1,15 @@
+//! The process that loaded us. A forked child inherits locks and memory, but of all threads only the one that forked.
+
+use std::sync::OnceLock;
+
+static LOADED_BY: OnceLock<u32> = OnceLock::new();
+
+/// Remembers this process as the one that has the threads; called once, when the extension is loaded.
+pub fn remember() {
+    LOADED_BY.get_or_init(std::process::id);
+}
+
+/// The caller is a forked child of the process that [`remember`] was called in.
+pub fn forked() -> bool {
+    LOADED_BY.get().is_some_and(|&pid| pid != std::process::id())
+}
