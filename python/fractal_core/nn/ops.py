@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fractal_core import _native
+from fractal_core._torch import library, threads
 from fractal_core.errors import OutOfMemoryError
-from fractal_core.nn import _library, _threads, _travel
+from fractal_core.nn import _travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,7 +145,7 @@ def _run(
         key_padding=_maybe(key_padding_mask),
         dropout_p=dropout_p,
         seed=0 if seed is None else int(seed),
-        executor=_threads.executor(),
+        executor=threads.executor(),
         threads=torch.get_num_threads(),
         lse_rest=None if lse_rest is None else _bits(lse_rest),
     )
@@ -215,8 +216,8 @@ def _attention_forward_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tupl
     return _outputs(q, v, Tensor.new_empty)
 
 
-attention = _library.define("attention", _attention, _attention_fake)
-attention_forward = _library.define("attention_forward", _attention_forward, _attention_forward_fake)
+attention = library.define("attention", _attention, _attention_fake)
+attention_forward = library.define("attention_forward", _attention_forward, _attention_forward_fake)
 """The out and lse of `attention` for calls that need no gradient: without autograd's share of the dispatch, which would
 cost a step of decoding more than its arithmetic."""
 
@@ -284,7 +285,7 @@ def _attention_backward(
         key_padding=_maybe(key_padding_mask),
         dropout_p=dropout_p,
         seed=0 if seed is None else int(seed),
-        executor=_threads.executor(),
+        executor=threads.executor(),
         threads=torch.get_num_threads(),
     )
     return grads
@@ -307,7 +308,7 @@ def _attention_backward_fake(
     return _gradients(q, k, v, key_bias, edge_bias, Tensor.new_empty)
 
 
-attention_backward = _library.define("attention_backward", _attention_backward, _attention_backward_fake)
+attention_backward = library.define("attention_backward", _attention_backward, _attention_backward_fake)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
@@ -349,8 +350,8 @@ def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _: None) -> tu
     )
 
 
-_library.register_autograd("attention", _backward, _setup_context)
-_library.refuse_autograd("attention_backward")
+library.register_autograd("attention", _backward, _setup_context)
+library.refuse_autograd("attention_backward")
 
 
 def refuse_tangents(tensors: Sequence[Tensor]) -> None:
