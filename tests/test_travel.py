@@ -11,8 +11,8 @@ import pickle
 import fractal_core as fc
 import numpy as np
 import pytest
-from fractal_core._travel import restore, state
 from fractal_core.errors import FractalError, InvalidArgumentError, ShapeError
+from fractal_core.index_sets.travel import restore, state
 
 SETS = {
     "offsets": lambda: fc.IndexSet.from_offsets([0, 1, 5, -2], 40, 50, 3),

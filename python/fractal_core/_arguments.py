@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 INT64_MAX = 2**63 - 1
+INT32_MAX = 2**31 - 1
 UINT32_MAX = 2**32 - 1
 
 

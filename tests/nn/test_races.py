@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from fractal_core.nn import FractalAttention, _cache
-from fractal_core.nn._cache import Recent
+from fractal_core._torch import recent
+from fractal_core._torch.recent import Recent
+from fractal_core.nn import FractalAttention
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_one_layer_in_eight_threads_over_forty_lengths():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_lock_held_at_fork_does_not_stop_the_child():
     store = Recent(4)
-    with _cache._lock:
+    with recent._lock:
         child = os.fork()
         if child == 0:
             import signal

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fractal_core import _native
 from fractal_core._calls import Attention
-from fractal_core.nn import _threads
+from fractal_core._torch import threads as torch_threads
 from torch.utils.data import DataLoader, Dataset
 
 N, WIDTH = 2048, 32
@@ -31,8 +31,8 @@ def both_passes(index_set):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only torch's Linux wheel carries libgomp.so.1")
 def test_calls_from_torch_run_on_torchs_own_threads():
-    assert _threads.executor() == "openmp"
-    assert "libgomp" in _threads.reason()
+    assert torch_threads.executor() == "openmp"
+    assert "libgomp" in torch_threads.reason()
     assert _native.thread_info()["openmp"] is True
 
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from fractal_core import _native
+from fractal_core._torch.threads import executor
 from fractal_core.bench.clock import Call, Spread, Times, interleaved
 from fractal_core.bench.peers import Attend, PeerError, causal, dense, flex_window, gather, local, masked
 from fractal_core.bench.results import Row
 from fractal_core.bench.settings import Settings
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import sparse_attention
-from fractal_core.nn._threads import executor
 from fractal_core.patterns import create
 
 __all__ = [

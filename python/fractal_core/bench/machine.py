@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fractal_core import _native
-from fractal_core.nn._threads import executor, reason
+from fractal_core._torch.threads import executor, reason
 
 __all__ = ["cores_obtained", "facts", "load", "processor"]
 

@@ -31,10 +31,11 @@ def predicted(settings: Settings, *, n: int = 4096, side: int = 64, width: int =
     }
     for name, (what, index_set) in sets.items():
         case = Case(index_set, width=width)
-        report = index_set.report(1, heads=HEADS, head_dim=width, threads=torch.get_num_threads())
+        report = index_set.report(1, predict=True, heads=HEADS, head_dim=width, threads=torch.get_num_threads())
         calls = {"forward": case.forward(case.ours), "backward": case.backward(case.ours)}
         times = interleaved(calls, settings.count(9))
         for direction, expected in (("forward", report.forward_ms), ("backward", report.backward_ms)):
+            assert expected is not None
             yield Row(
                 f"predicted/{name}-{direction}",
                 f"predicted time, {what}, {direction}",

@@ -25,7 +25,7 @@ def _torch() -> dict[str, object]:
         return {"version": None}
     import torch
 
-    from fractal_core.nn._threads import reason
+    from fractal_core._torch.threads import reason
 
     return {
         "version": torch.__version__,

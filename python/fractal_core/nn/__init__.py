@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 try:
-    import torch as _torch
+    import torch
 except ImportError as error:
     raise ImportError(
         'fractal_core.nn needs torch, which is an optional dependency: pip install "fractal-attn[torch]"'
     ) from error
 
-del _torch
+del torch
 
 from fractal_core.nn import _flops  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402

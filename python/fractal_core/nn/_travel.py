@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fractal_core._travel import State, restore, state
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
+from fractal_core.index_sets.travel import State, restore, state
 
 __all__ = ["handle", "key"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch._C._dynamo import eval_frame as _frames
 
 from fractal_core._arguments import flag, integer, vector
+from fractal_core._torch import checks
+from fractal_core._torch.recent import Recent
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
-from fractal_core.nn import _checks
-from fractal_core.nn._cache import Recent
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
 
@@ -50,7 +50,7 @@ class KeyValueCache:
     """
 
     def __init__(self, capacity: int = 256) -> None:
-        self._capacity = _checks.positive("capacity", capacity)
+        self._capacity = checks.positive("capacity", capacity)
         self._held = _Held()
 
     def __len__(self) -> int:
@@ -157,7 +157,7 @@ class KeyValueCache:
             if before.device != new.device:
                 raise InvalidArgumentError("cache", f"device {before.device}", f"{new.device}, as x")
         if key_padding_mask is not None:
-            _checks.boolean("key_padding_mask", key_padding_mask, (k.shape[0], k.shape[2]))
+            checks.boolean("key_padding_mask", key_padding_mask, (k.shape[0], k.shape[2]))
 
     def _joined(self, held: Tensor | None, new: Tensor, dim: int) -> Tensor:
         """`held` up to the length with `new` behind it: written in place where no gradient can be lost by it."""
@@ -210,16 +210,16 @@ class FractalAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.embed_dim = _checks.positive("embed_dim", embed_dim)
-        self.num_heads = _checks.positive("num_heads", num_heads)
-        self.num_kv_heads = num_heads if num_kv_heads is None else _checks.positive("num_kv_heads", num_kv_heads)
+        self.embed_dim = checks.positive("embed_dim", embed_dim)
+        self.num_heads = checks.positive("num_heads", num_heads)
+        self.num_kv_heads = num_heads if num_kv_heads is None else checks.positive("num_kv_heads", num_kv_heads)
         if embed_dim % num_heads:
             raise InvalidArgumentError("num_heads", num_heads, f"a divisor of embed_dim = {embed_dim}")
         if num_heads % self.num_kv_heads:
             raise InvalidArgumentError("num_kv_heads", num_kv_heads, f"a divisor of num_heads = {num_heads}")
         self.head_dim = embed_dim // num_heads
         self.causal = flag("causal", causal)
-        self.dropout = _checks.fraction("dropout", dropout)
+        self.dropout = checks.fraction("dropout", dropout)
         self._has_bias = flag("bias", bias)
         self._pattern = resolve(pattern)
         self._sets: Recent[tuple[IndexSet, Tensor | None]] = Recent()
@@ -291,12 +291,12 @@ class FractalAttention(nn.Module):
 
         A call that raises leaves the cache as it was.
         """
-        x = _checks.tensor("x", x)
+        x = checks.tensor("x", x)
         if x.ndim != 3 or x.shape[2] != self.embed_dim or 0 in x.shape:
             raise ShapeError("x", tuple(x.shape), f"(batch, length, {self.embed_dim}), none of them 0")
         batch, length, _ = x.shape
         if key_padding_mask is not None:
-            _checks.boolean("key_padding_mask", key_padding_mask, (batch, length))
+            checks.boolean("key_padding_mask", key_padding_mask, (batch, length))
         if cache is not None:
             self._check_streaming()
         if cache is None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from fractal_core import _native
-from fractal_core.nn import _functorch, _library, _threads
+from fractal_core._torch import library, threads
+from fractal_core.nn import _functorch
 from fractal_core.nn.ops import refuse_tangents
 
 __all__ = ["julia_soft_escape", "julia_soft_escape_backward", "soft_escape"]
@@ -42,7 +43,7 @@ def _escape(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, max_i
         max_iter,
         float(radius),
         float(smoothness),
-        executor=_threads.executor(),
+        executor=threads.executor(),
         threads=torch.get_num_threads(),
     )
     return torch.from_numpy(values).reshape(points.shape)
@@ -52,7 +53,7 @@ def _escape_fake(points: Tensor, c: Tensor, radius: Tensor, smoothness: Tensor, 
     return points.new_empty(points.shape, dtype=points.dtype.to_real())
 
 
-julia_soft_escape = _library.define("julia_soft_escape", _escape, _escape_fake)
+julia_soft_escape = library.define("julia_soft_escape", _escape, _escape_fake)
 
 
 def _escape_backward(
@@ -75,7 +76,7 @@ def _escape_backward(
         max_iter,
         float(radius),
         float(smoothness),
-        executor=_threads.executor(),
+        executor=threads.executor(),
         threads=torch.get_num_threads(),
     )
     return (
@@ -92,7 +93,7 @@ def _escape_backward_fake(
     return points.new_empty(points.shape), torch.empty_like(c), torch.empty_like(radius), torch.empty_like(smoothness)
 
 
-julia_soft_escape_backward = _library.define("julia_soft_escape_backward", _escape_backward, _escape_backward_fake)
+julia_soft_escape_backward = library.define("julia_soft_escape_backward", _escape_backward, _escape_backward_fake)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401
@@ -104,8 +105,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN
     return (*julia_soft_escape_backward(grad, *ctx.saved_tensors, ctx.max_iter), None)
 
 
-_library.register_autograd("julia_soft_escape", _backward, _setup_context)
-_library.refuse_autograd("julia_soft_escape_backward")
+library.register_autograd("julia_soft_escape", _backward, _setup_context)
+library.refuse_autograd("julia_soft_escape_backward")
 
 
 class _Backward(Function):

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from fractal_core._arguments import flag
+from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn import _checks, _travel
+from fractal_core.nn import _travel
 from fractal_core.nn._functorch import attend
 from fractal_core.nn.ops import accumulation_dtype
 
@@ -99,17 +100,17 @@ def sparse_attention(
             contiguous.
     """
     return_lse = flag("return_lse", return_lse)
-    q, k, v = _checks.tensor("q", q), _checks.tensor("k", k), _checks.tensor("v", v)
+    q, k, v = checks.tensor("q", q), checks.tensor("k", k), checks.tensor("v", v)
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu")
         q, k, v = (t if t.dtype == torch.float64 else t.to(half) for t in (q, k, v))
     batch, heads, n_queries, head_dim, kv_heads, n_keys = _check_inputs(q, k, v)
-    scale = head_dim**-0.5 if scale is None else _checks.finite("scale", scale)
-    dropout_p = _checks.fraction("dropout_p", dropout_p)
+    scale = head_dim**-0.5 if scale is None else checks.finite("scale", scale)
+    dropout_p = checks.fraction("dropout_p", dropout_p)
     if bias is not None:
         bias = _key_bias(bias, batch, heads, n_keys).to(accumulation_dtype(q.dtype))
     if key_padding_mask is not None:
-        key_padding_mask = _checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
+        key_padding_mask = checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
     if isinstance(index_set, Tensor):
         keys = _lists(index_set, edge_bias, q_offset, (batch, kv_heads, n_queries))
     else:
@@ -131,7 +132,7 @@ def _check_inputs(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int, int, int, 
             raise DTypeError(name, t.dtype, f"the dtype of q, {q.dtype}")
         if 0 in t.shape:
             raise ShapeError(name, tuple(t.shape), "sizes of at least 1")
-        _checks.last_dim_contiguous(name, t)
+        checks.last_dim_contiguous(name, t)
     batch, heads, n_queries, head_dim = q.shape
     k_batch, kv_heads, n_keys, k_dim = k.shape
     if k_batch != batch:
@@ -146,7 +147,7 @@ def _check_inputs(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, int, int, int, 
 
 
 def _key_bias(bias: Tensor, batch: int, heads: int, n_keys: int) -> Tensor:
-    bias = _checks.tensor("bias", bias)
+    bias = checks.tensor("bias", bias)
     shape = tuple(bias.shape)
     fits = 1 <= len(shape) <= 3 and all(
         size in (full, one)
@@ -159,8 +160,8 @@ def _key_bias(bias: Tensor, batch: int, heads: int, n_keys: int) -> Tensor:
 
 
 def _edge_bias(edge_bias: Tensor, heads: int, n_edges: int) -> Tensor:
-    edge_bias = _checks.tensor("edge_bias", edge_bias)
-    _checks.shaped("edge_bias", edge_bias, (n_edges,), (1, n_edges), (heads, n_edges))
+    edge_bias = checks.tensor("edge_bias", edge_bias)
+    checks.shaped("edge_bias", edge_bias, (n_edges,), (1, n_edges), (heads, n_edges))
     return edge_bias.unsqueeze(0) if edge_bias.ndim == 1 else edge_bias
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, ShapeError
-from fractal_core.nn import _checks, _travel
+from fractal_core.nn import _travel
 from fractal_core.nn._functorch import attend
 from fractal_core.patterns.neighborhood import Neighborhood
 
@@ -161,7 +162,7 @@ def _attend(
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu")
         query, key, value = (t if t.dtype == torch.float64 else t.to(half) for t in (query, key, value))
-    scale = query.shape[-1] ** -0.5 if scale is None else _checks.finite("scale", scale)
+    scale = query.shape[-1] ** -0.5 if scale is None else checks.finite("scale", scale)
     handle = _handle(shape, kernel_size, stride, dilation, is_causal)
     q, k, v = (tensor.flatten(1, axes).transpose(1, 2) for tensor in (query, key, value))
     out, _ = attend(q, k, v, handle, None, None, None, None, scale, 0.0)
@@ -170,7 +171,7 @@ def _attend(
 
 def _check_tensors(axes: int, query: Tensor, key: Tensor, value: Tensor) -> None:
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        _checks.tensor(name, tensor)
+        checks.tensor(name, tensor)
         if tensor.ndim != axes + 3:
             raise ShapeError(name, tuple(tensor.shape), f"{axes + 3} dimensions: {_LAYOUTS[axes - 1]}")
         if 0 in tensor.shape:
@@ -179,7 +180,7 @@ def _check_tensors(axes: int, query: Tensor, key: Tensor, value: Tensor) -> None
             raise DTypeError(name, tensor.dtype, f"the dtype of query, {query.dtype}")
         if tensor.shape[: axes + 1] != query.shape[: axes + 1]:
             raise ShapeError(name, tuple(tensor.shape), f"batch and box of query, {tuple(query.shape[: axes + 1])}")
-        _checks.last_dim_contiguous(name, tensor)
+        checks.last_dim_contiguous(name, tensor)
     heads, key_heads = query.shape[-2], key.shape[-2]
     if heads % key_heads:
         raise ShapeError("key", f"{key_heads} heads", f"a number of heads that divides the {heads} heads of query")

@@ -17,8 +17,9 @@ from torch.autograd import forward_ad
 
 from fractal_core import _native
 from fractal_core._calls import Attention, Gradients, Saved
+from fractal_core._torch import library, threads
 from fractal_core.errors import OutOfMemoryError
-from fractal_core.nn import _library, _threads, _travel
+from fractal_core.nn import _travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +137,7 @@ class Call(NamedTuple):
             _maybe(self.key_padding_mask),
             self.dropout_p,
             0 if self.seed is None else int(self.seed),
-            _threads.executor(),
+            threads.executor(),
             torch.get_num_threads(),
         )
 
@@ -192,8 +193,8 @@ def _attention_forward_fake(q: Tensor, k: Tensor, v: Tensor, *_: object) -> tupl
     return _outputs(q, v, Tensor.new_empty)
 
 
-attention = _library.define("attention", _attention, _attention_fake, f"({_SCHEMA}) -> (Tensor, Tensor, Tensor)")
-attention_forward = _library.define(
+attention = library.define("attention", _attention, _attention_fake, f"({_SCHEMA}) -> (Tensor, Tensor, Tensor)")
+attention_forward = library.define(
     "attention_forward", _attention_forward, _attention_forward_fake, f"({_SCHEMA}) -> (Tensor, Tensor)"
 )
 """The out and lse of `attention` for calls that need no gradient: without autograd's share of the dispatch, which would
@@ -248,7 +249,7 @@ def _attention_backward_fake(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor
     return _gradients(Call(*args[5:]), Tensor.new_empty)
 
 
-attention_backward = _library.define(
+attention_backward = library.define(
     "attention_backward",
     _attention_backward,
     _attention_backward_fake,
@@ -276,8 +277,8 @@ def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _: None) -> tu
     return (dq, dk, dv, None, *biases, *(None,) * 4)
 
 
-_library.register_autograd("attention", _backward, _setup_context)
-_library.refuse_autograd("attention_backward")
+library.register_autograd("attention", _backward, _setup_context)
+library.refuse_autograd("attention_backward")
 
 
 def refuse_tangents(tensors: Sequence[Tensor]) -> None:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from fractal_core._reports import Report
-    from fractal_core.index_sets import IndexSet
+    from fractal_core.index_sets import IndexSet, Report
 
 __all__ = ["Pattern", "PatternBase", "check_span"]
 
@@ -96,9 +95,11 @@ class PatternBase:
         """The keys of the last `n_queries` of `n_keys` positions; see `Pattern.index_set`."""
         raise NotImplementedError
 
-    def report(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> Report:
-        """Cost and reach of `index_set` with the same arguments."""
-        report = self.index_set(n_queries, n_keys, causal=causal).report()
+    def report(
+        self, n_queries: int, n_keys: int | None = None, *, causal: bool = False, predict: bool = False
+    ) -> Report:
+        """Cost and reach of `index_set` with the same arguments; see `IndexSet.report`."""
+        report = self.index_set(n_queries, n_keys, causal=causal).report(predict=predict)
         return replace(report, prefix_stable=not self.length_dependent)
 
     def bias(self, n_keys: int) -> npt.NDArray[np.floating] | None:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn import _checks
 from fractal_core.nn.functional import sparse_attention
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def check_config(config: object) -> FractalConfig:
 def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The three of them, (B, M, D), (B, N, D), (B, N, Dv), with a contiguous last dimension."""
     for name, x in (("query", query), ("key", key), ("value", value)):
-        if _checks.tensor(name, x).ndim != 3:
+        if checks.tensor(name, x).ndim != 3:
             raise ShapeError(name, tuple(x.shape), "3 dimensions: (batch, length, features)")
         if 0 in x.shape:
             raise ShapeError(name, tuple(x.shape), "sizes of at least 1")
@@ -156,7 +156,7 @@ def check_time(t: object, batch: int) -> Tensor:
     """The time as (B, 1), or as (1, 1) where all batch rows share it."""
     if isinstance(t, (int, float)) and not isinstance(t, bool):
         t = torch.tensor(float(t))
-    t = _checks.tensor("t", t)
+    t = checks.tensor("t", t)
     if tuple(t.shape) not in {(), (1,), (1, 1), (batch,), (batch, 1)}:
         raise ShapeError("t", tuple(t.shape), f"(), (1,), ({batch},) or ({batch}, 1)")
     if not bool(t.isfinite().all()):

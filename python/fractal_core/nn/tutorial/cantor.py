@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core import sets
-from fractal_core.nn._cache import Recent
+from fractal_core._torch.recent import Recent
 from fractal_core.nn.tutorial._edges import Edges, check_config, check_qkv, check_time, log_sum, spread, time_mlp, union
 
 if TYPE_CHECKING:

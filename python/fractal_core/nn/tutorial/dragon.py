@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core import curves
-from fractal_core.nn._cache import Recent
+from fractal_core._torch.recent import Recent
 from fractal_core.nn.tutorial._edges import check_config, check_qkv
 from fractal_core.nn.tutorial.julia import attend_to_all
 from fractal_core.nn.tutorial.stability import NumericalStability

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core import curves
+from fractal_core._torch import checks
+from fractal_core._torch.recent import Recent
 from fractal_core.errors import DTypeError, KeyIndexError, ShapeError
-from fractal_core.nn import _checks
-from fractal_core.nn._cache import Recent
 from fractal_core.nn.tutorial._edges import Edges, check_config, check_qkv
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _positions(query_pos: Tensor, batch: int, n_queries: int, n_keys: int) -> np
         raise DTypeError("query_pos", type(query_pos).__name__, "a torch.Tensor of integers")
     if query_pos.dtype.is_floating_point or query_pos.dtype.is_complex or query_pos.dtype == torch.bool:
         raise DTypeError("query_pos", query_pos.dtype, "an integer dtype")
-    _checks.on_cpu("query_pos", query_pos)
+    checks.on_cpu("query_pos", query_pos)
     shape = tuple(query_pos.shape)
     short = {(), (1,), (batch,)} if n_queries == 1 else set[tuple[int, ...]]()
     if shape not in {(batch, n_queries), (1, n_queries), *short}:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from fractal_core._torch.recent import Recent
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn._cache import Recent
 from fractal_core.nn.fields import soft_escape
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.tutorial._edges import check_config, check_qkv

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fractal_core._torch.recent import Recent
 from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn._cache import Recent
 from fractal_core.nn.tutorial._edges import Edges, check_config, check_qkv, check_time, log_sum, spread, time_mlp, union
 from fractal_core.nn.tutorial.cantor import CantorSetAttention
 from fractal_core.nn.tutorial.dragon import DragonCurveAttention

@@ -8,15 +8,16 @@ softmax) is counted in pairs, and what a call costs before any of it is added.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from fractal_core import _native
 from fractal_core.errors import InvalidArgumentError
 
-__all__ = ["EFFICIENCY", "Efficiency", "peak_gflops", "predicted_ms"]
+__all__ = ["DTYPES", "EFFICIENCY", "Efficiency", "peak_gflops", "predicted_ms"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,38 @@ _QUERY, _ROW = 32, 28
 """Pairs at the peak's speed that a query costs, and its row on top."""
 _CALL_MS = 0.03
 """What a call costs without any work."""
-_PARTS = {"float32": 1, "float64": 2}
+DTYPES = {"float32": 1, "float64": 2}
 """How many vectors a dtype takes for one of float32."""
 
 
-@cache
+_lock = threading.Lock()
+_measured: float | None = None
+
+
+def _unlocked() -> None:
+    """A forked child takes a new lock, since the thread that held the old one is not in it."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlocked)
+
+
 def peak_gflops() -> float:
-    """1e9 float32 operations a second of one thread: the best of some short runs of the peak loop, once a process."""
+    """1e9 float32 operations a second of one thread, measured on the first call of a process and kept.
+
+    Threads that come at once wait for the one that measures, so that no two disturb each other.
+    """
+    global _measured  # noqa: PLW0603
+    with _lock:
+        if _measured is None:
+            _measured = _measure()
+        return _measured
+
+
+def _measure() -> float:
+    """The best of some short runs of the peak loop."""
     steps, best = 20_000, 0.0
     for _ in range(8):
         start = time.perf_counter()
@@ -95,8 +121,8 @@ def predicted_ms(
     """
     if level not in EFFICIENCY:
         raise InvalidArgumentError("level", repr(level), f"one of {', '.join(EFFICIENCY)}")
-    if dtype not in _PARTS:
-        raise InvalidArgumentError("dtype", repr(dtype), f"one of {', '.join(_PARTS)}")
+    if dtype not in DTYPES:
+        raise InvalidArgumentError("dtype", repr(dtype), f"one of {', '.join(DTYPES)}")
     if not peak_gflops > 0:
         raise InvalidArgumentError("peak_gflops", peak_gflops, "above 0")
     share = EFFICIENCY[level]
@@ -105,5 +131,5 @@ def predicted_ms(
     with_row = min(edges, n_queries)
     pairs = edges / _SHIFTED if shifted else -(-edges // (_STEP * max(with_row, 1))) * _STEP * with_row
     weighted = plan["tile_lanes"] / tiles + pairs / rows + _QUERY * n_queries + _ROW * with_row
-    operations = (10 if backward else 4) * head_dim * heads * _PARTS[dtype]
+    operations = (10 if backward else 4) * head_dim * heads * DTYPES[dtype]
     return _CALL_MS + operations * weighted / (peak_gflops * 1e6)

@@ -1,0 +1,8 @@
+"""Which keys each query attends to: the one currency of the package."""
+
+from __future__ import annotations
+
+from fractal_core.index_sets.report import Reach, Report
+from fractal_core.index_sets.set import IndexSet
+
+__all__ = ["IndexSet", "Reach", "Report"]
