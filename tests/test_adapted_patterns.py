@@ -220,6 +220,22 @@ def test_attributes_are_set_on_the_object_itself():
     assert not hasattr(gives, "made")
 
 
+def test_a_spec_and_a_report_of_its_own_stay():
+    class Own(Ring):
+        spec = "ring:its=own"
+
+        def report(self, n_queries, n_keys=None, *, causal=False):
+            return n_queries
+
+    adapted = adapt(Own(2))
+    assert adapted.spec == "ring:its=own"
+    assert adapted.report(7) == 7
+    assert adapt(Ring(2)).spec == Ring(2).spec
+    gives = Gives(None)
+    gives.spec = "given"
+    assert adapt(gives).spec == "given"
+
+
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
 def test_copies_stay_adapted(again):
     pattern = again(adapt(Ring(3), origin="pattern 'ring' (rings 1.0)"))

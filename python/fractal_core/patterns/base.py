@@ -143,8 +143,9 @@ class _Original(NamedTuple):
             raise PluginError(f"{self.origin}: {error}") from error
 
     def overrides(self, name: str) -> bool:
-        """Whether its type has a member of this name that is not the base's."""
-        return getattr(type(cast("object", self.pattern)), name, None) not in {None, getattr(PatternBase, name)}
+        """Whether it has a member of this name that is not the base's."""
+        found = inspect.getattr_static(self.pattern, name, None)
+        return found is not None and found is not vars(PatternBase)[name]
 
 
 class _Adapted(PatternBase):
