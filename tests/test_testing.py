@@ -121,11 +121,12 @@ class TakesAnySize(Base):
         return super().index_set(max(n_queries, 1), max(n_queries, n_keys or 1, 1), causal=causal)
 
 
-class RaisesPlainly(Base):
-    def index_set(self, n_queries, n_keys=None, *, causal=False):
-        if n_queries < 1:
-            raise RuntimeError("empty")
-        return super().index_set(n_queries, n_keys, causal=causal)
+class NoIndexSet:
+    length_dependent = False
+
+
+class WrongFlag(Base):
+    length_dependent = "no"
 
 
 class Shapeless(Base):
@@ -195,8 +196,8 @@ BROKEN = {
     GrowsDifferently: "prefix_stable",
     FirstRows: "last_rows_are_decode_rows",
     Unseeded: "deterministic",
-    TakesAnySize: "refuses_impossible_sizes",
-    RaisesPlainly: "refuses_impossible_sizes",
+    NoIndexSet: "makes_index_sets",
+    WrongFlag: "makes_index_sets",
     Shapeless: "makes_index_sets",
     ReturnsMask: "makes_index_sets",
     Unsorted: "keys_sorted_unique_in_range",
@@ -222,6 +223,10 @@ def test_each_broken_pattern_breaks_its_rule(pattern, rule):
 
 def test_every_rule_is_broken_by_something():
     assert set(BROKEN.values()) == {check.rule for check in checks(Base)}
+
+
+def test_an_author_need_not_check_sizes():
+    check_pattern(TakesAnySize)
 
 
 def test_flags_switch_rules_off():

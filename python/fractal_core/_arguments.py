@@ -21,8 +21,11 @@ UINT32_MAX = 2**32 - 1
 
 
 def integer(argument: str, value: SupportsIndex, low: int, high: int) -> int:
-    """`value` as an int in `low ..= high`; bool and float are no integers."""
-    if isinstance(value, (bool, np.bool_)):
+    """`value` as an int in `low ..= high`: the one rule of all arguments.
+
+    Python's and NumPy's integers are taken, and what else has `__index__`; bool in any form and float are not.
+    """
+    if isinstance(value, (bool, np.bool_)) or str(getattr(value, "dtype", "")) in {"bool", "torch.bool"}:
         raise DTypeError(argument, repr(value), "an integer")
     try:
         number = operator.index(value)

@@ -14,7 +14,7 @@ from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["boolean", "finite", "fraction", "last_dim_contiguous", "on_cpu", "positive", "shaped", "tensor"]
+__all__ = ["boolean", "finite", "fraction", "last_dim_contiguous", "on_cpu", "shaped", "tensor"]
 
 _FLOATS = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
@@ -79,12 +79,3 @@ def fraction(name: str, value: object) -> float:
     if not 0.0 <= value < 1.0:
         raise InvalidArgumentError(name, value, "0 <= value < 1")
     return float(value)
-
-
-def positive(name: str, value: object) -> int:
-    """`value` as an int of at least 1, at most 2**31 - 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise DTypeError(name, type(value).__name__, "an int, at least 1")
-    if not 1 <= value < 2**31:
-        raise InvalidArgumentError(name, value, "an int, 1 <= value < 2**31")
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from fractal_core import patterns
 from fractal_core.cli.console import bytes_text, console, facts, print_json
 from fractal_core.cli.failures import blamed
 from fractal_core.errors import InvalidArgumentError
+from fractal_core.patterns.spec import parameter
 
 __all__ = ["parameters", "report", "show_report"]
 
@@ -71,7 +71,7 @@ def report(text: str, params: Mapping[str, object], *, n: int, causal: bool, lay
         cost = found.report()
     reach = found.reach(layers)
     return {
-        "pattern": getattr(pattern, "spec", text),
+        "pattern": pattern.spec,
         "n": n,
         "causal": causal,
         "edges": found.nnz,
@@ -82,7 +82,7 @@ def report(text: str, params: Mapping[str, object], *, n: int, causal: bool, lay
         "tile_fill": cost.tile_fill,
         "index_bytes": cost.index_bytes,
         "reach": {"layers": reach.layers, "shares": [float(share) for share in reach.shares]},
-        "prefix_stable": not getattr(pattern, "length_dependent", False),
+        "prefix_stable": not pattern.length_dependent,
         "build_ms": took * 1e3,
     }
 
@@ -91,18 +91,8 @@ def parameters(words: Sequence[str]) -> dict[str, object]:
     """Parameters from `key=value` words; values are Python literals, `32x32` a shape, anything else text."""
     params: dict[str, object] = {}
     for word in words:
-        name, equals, value = (piece.strip() for piece in word.partition("="))
-        if not equals or not name.isidentifier() or not value:
-            raise InvalidArgumentError("param", repr(word), "key=value, such as radius=32")
-        params[name] = _value(value)
+        found = parameter(word)
+        if found is None or found[0] in params:
+            raise InvalidArgumentError("param", repr(word), "key=value, such as radius=32, each key once")
+        params[found[0]] = found[1]
     return params
-
-
-def _value(text: str) -> object:
-    sides = text.split("x")
-    if len(sides) > 1 and all(side.isdigit() for side in sides):
-        return tuple(int(side) for side in sides)
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -85,7 +85,7 @@ def _work(job: dict[str, Any]) -> None:
     _emit({"event": "leak", **leak(model, sequence).to_dict()})
     prompt = bytes(corpus.held_out[: min(192, settings.context // 2)].tolist())
     count = min(settings.sample_bytes, settings.context - len(prompt))
-    streaming = not getattr(pattern, "length_dependent", False)
+    streaming = pattern is None or not pattern.length_dependent
     began = time.perf_counter()
     text = sample(model, prompt, count, seed=settings.seed, streaming=streaming)
     _emit(

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch._C._dynamo import eval_frame as _frames
 
-from fractal_core._arguments import flag, integer, vector
+from fractal_core._arguments import INT32_MAX, flag, integer, vector
 from fractal_core._torch import checks
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
+from fractal_core.patterns import check_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fractal_core.index_sets import IndexSet
-    from fractal_core.patterns import Pattern
+    from fractal_core.patterns import Pattern, PatternBase
 
 __all__ = ["FractalAttention", "KeyValueCache"]
 
@@ -50,7 +51,7 @@ class KeyValueCache:
     """
 
     def __init__(self, capacity: int = 256) -> None:
-        self._capacity = checks.positive("capacity", capacity)
+        self._capacity = integer("capacity", capacity, 1, INT32_MAX)
         self._held = _Held()
 
     def __len__(self) -> int:
@@ -102,7 +103,7 @@ class KeyValueCache:
             KeyIndexError: a cache without tokens.
             DTypeError: a number that is no integer.
         """
-        times = integer("times", times, 1, 2**31 - 1)
+        times = integer("times", times, 1, INT32_MAX)
         batch = 1 if self._held.k is None else self._held.k.shape[0]
         self.reorder([row for row in range(batch) for _ in range(times)])
 
@@ -210,12 +211,13 @@ class FractalAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.embed_dim = checks.positive("embed_dim", embed_dim)
-        self.num_heads = checks.positive("num_heads", num_heads)
-        self.num_kv_heads = num_heads if num_kv_heads is None else checks.positive("num_kv_heads", num_kv_heads)
+        embed_dim = integer("embed_dim", embed_dim, 1, INT32_MAX)
+        num_heads = integer("num_heads", num_heads, 1, INT32_MAX)
+        num_kv_heads = num_heads if num_kv_heads is None else integer("num_kv_heads", num_kv_heads, 1, INT32_MAX)
+        self.embed_dim, self.num_heads, self.num_kv_heads = embed_dim, num_heads, num_kv_heads
         if embed_dim % num_heads:
             raise InvalidArgumentError("num_heads", num_heads, f"a divisor of embed_dim = {embed_dim}")
-        if num_heads % self.num_kv_heads:
+        if num_heads % num_kv_heads:
             raise InvalidArgumentError("num_kv_heads", num_kv_heads, f"a divisor of num_heads = {num_heads}")
         self.head_dim = embed_dim // num_heads
         self.causal = flag("causal", causal)
@@ -223,7 +225,7 @@ class FractalAttention(nn.Module):
         self._has_bias = flag("bias", bias)
         self._pattern = resolve(pattern)
         self._sets: Recent[tuple[IndexSet, Tensor | None]] = Recent()
-        self.qkv = nn.Linear(embed_dim, embed_dim + 2 * self.num_kv_heads * self.head_dim, bias=self._has_bias)
+        self.qkv = nn.Linear(embed_dim, embed_dim + 2 * num_kv_heads * self.head_dim, bias=self._has_bias)
         self.out = nn.Linear(embed_dim, embed_dim, bias=self._has_bias)
         self.reset_parameters()
 
@@ -235,7 +237,7 @@ class FractalAttention(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     @property
-    def pattern(self) -> Pattern:
+    def pattern(self) -> PatternBase:
         """The pattern; to set another one forgets the index sets."""
         return self._pattern
 
@@ -253,7 +255,7 @@ class FractalAttention(nn.Module):
 
     def prepare(self, n_queries: int, n_keys: int | None = None) -> IndexSet:
         """The index set of the last `n_queries` of `n_keys` tokens (as many where None), built once and kept."""
-        return self._set_and_bias(n_queries, n_queries if n_keys is None else n_keys)[0]
+        return self._set_and_bias(*check_span(n_queries, n_keys))[0]
 
     def _set_and_bias(self, n_queries: int, n_keys: int) -> tuple[IndexSet, Tensor | None]:
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
@@ -327,7 +329,9 @@ class FractalAttention(nn.Module):
             raise InvalidArgumentError("cache", "a layer with causal=False", "a layer with causal=True")
         if not grows_at_the_end(self.pattern):
             raise InvalidArgumentError(
-                "cache", f"the length-dependent pattern {self.pattern!r}", "a pattern that a longer sequence keeps"
+                "cache",
+                f"the length-dependent pattern {self.pattern.name!r} ({self.pattern!r})",
+                "a pattern that a longer sequence keeps, which says so by length_dependent = False",
             )
 
 

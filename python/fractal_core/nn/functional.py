@@ -7,7 +7,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from fractal_core._arguments import flag
+from fractal_core._arguments import flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
@@ -209,12 +209,7 @@ def _rows(
     spare = index_set.n_queries - n_queries
     if spare < 0:
         raise ShapeError("index_set", f"n_queries {index_set.n_queries}", f"at least the length of q, {n_queries}")
-    if q_offset is None:
-        q_offset = spare
-    elif isinstance(q_offset, bool) or not isinstance(q_offset, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DTypeError("q_offset", type(q_offset).__name__, "an int or None")
-    if not 0 <= q_offset <= spare:
-        raise InvalidArgumentError("q_offset", q_offset, f"0 <= q_offset <= n_queries - len(q) = {spare}")
+    q_offset = spare if q_offset is None else integer("q_offset", q_offset, 0, spare)
     if spare == 0:
         return index_set, edge_bias
     if edge_bias is not None:

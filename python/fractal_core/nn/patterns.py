@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-import fractal_core as fc
-from fractal_core.errors import DTypeError
+from fractal_core import patterns
+from fractal_core.patterns.base import PatternBase, adapt
 
 if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
@@ -16,22 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["bias_of", "grows_at_the_end", "resolve"]
 
 
-def resolve(pattern: Pattern | str) -> Pattern:
-    """A pattern object as it is; a name or specification through the registry."""
-    if isinstance(pattern, str):
-        return fc.pattern(pattern)
-    if not callable(getattr(pattern, "index_set", None)):
-        raise DTypeError("pattern", type(pattern).__name__, "a pattern (with `index_set`) or the name of one")
-    return pattern
+def resolve(pattern: Pattern | str) -> PatternBase:
+    """A pattern that is believed: a name or specification through the registry, an object adapted."""
+    return patterns.create(pattern) if isinstance(pattern, str) else adapt(pattern)
 
 
-def grows_at_the_end(pattern: Pattern) -> bool:
+def grows_at_the_end(pattern: PatternBase) -> bool:
     """Whether the keys of a query stay when the sequence grows, as streaming decode needs."""
-    return not getattr(pattern, "length_dependent", False)
+    return not pattern.length_dependent
 
 
-def bias_of(pattern: Pattern, n_keys: int) -> Tensor | None:
+def bias_of(pattern: PatternBase, n_keys: int) -> Tensor | None:
     """The pattern's own log-bias per key, (n_keys,) or (H, n_keys), or None."""
-    bias = getattr(pattern, "bias", None)
-    values = bias(n_keys) if callable(bias) else None
+    values = pattern.bias(n_keys)
     return None if values is None else torch.as_tensor(values)

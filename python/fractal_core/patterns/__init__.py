@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fractal_core.errors import DTypeError, FractalError
-from fractal_core.patterns.protocol import Pattern, PatternBase, check_span
+from fractal_core.patterns.base import PatternBase
+from fractal_core.patterns.protocol import Pattern, check_span
 from fractal_core.patterns.registry import PatternInfo, PatternRegistry, installed
 from fractal_core.patterns.spec import is_plain, parse_with
 
@@ -45,12 +46,14 @@ def names() -> list[str]:
     return _registry().names()
 
 
-def create(name: str, /, **params: object) -> Pattern:
+def create(name: str, /, **params: object) -> PatternBase:
     """The pattern of a name; without parameters also of a text such as `window:radius=32|cantor:base=4`.
 
     Raises:
         PluginError: an unknown name, or a plug-in that did not load; says which distribution failed and why.
         InvalidArgumentError: a parameter that the pattern does not have, or a value out of its range.
+
+    A pattern of a plug-in comes in an adapter that checks sizes before its `index_set` is called, and what comes back.
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("name", type(name).__name__, "the name of a pattern")
@@ -63,7 +66,7 @@ def create(name: str, /, **params: object) -> Pattern:
     return _registry().create(name, **params)
 
 
-def parse(text: str) -> Pattern:
+def parse(text: str) -> PatternBase:
     """The pattern that a text describes: `name:key=value,…`, joined by `|` (either) and `&` (both).
 
     Values are Python literals; `32x32` is a shape. `&` binds before `|`; brackets group.

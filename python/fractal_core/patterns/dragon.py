@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractal_core import _native
 from fractal_core._arguments import flag, integer
 from fractal_core.index_sets import IndexSet
-from fractal_core.patterns.protocol import PatternBase, check_span
+from fractal_core.patterns.base import PatternBase
+from fractal_core.patterns.protocol import check_span
 
 __all__ = ["Dragon"]
 

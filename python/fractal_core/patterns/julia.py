@@ -10,7 +10,8 @@ from fractal_core import _native
 from fractal_core._arguments import complex_number, flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.index_sets import IndexSet
-from fractal_core.patterns.protocol import PatternBase, check_span
+from fractal_core.patterns.base import PatternBase
+from fractal_core.patterns.protocol import check_span
 
 __all__ = ["Julia"]
 

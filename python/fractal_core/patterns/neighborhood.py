@@ -10,7 +10,8 @@ from fractal_core import _native
 from fractal_core._arguments import flag, integer
 from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.index_sets import IndexSet
-from fractal_core.patterns.protocol import PatternBase, check_span
+from fractal_core.patterns.base import PatternBase
+from fractal_core.patterns.protocol import check_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

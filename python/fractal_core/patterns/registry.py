@@ -10,10 +10,12 @@ from importlib.metadata import EntryPoint, distributions
 from typing import TYPE_CHECKING, cast
 
 from fractal_core.errors import DTypeError, InvalidArgumentError, PluginError
+from fractal_core.patterns.base import adapt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from fractal_core.patterns.base import PatternBase
     from fractal_core.patterns.protocol import Pattern
 
 __all__ = ["BUILTIN", "GROUP", "PatternInfo", "PatternRegistry", "installed"]
@@ -137,7 +139,7 @@ class PatternRegistry:
         if taken:
             raise PluginError(f"pattern {name!r} is already registered ({self._origin(name)})")
 
-    def create(self, name: str, /, **params: object) -> Pattern:
+    def create(self, name: str, /, **params: object) -> PatternBase:
         """The pattern of a name.
 
         Raises:
@@ -153,11 +155,11 @@ class PatternRegistry:
         if missing:
             raise InvalidArgumentError(missing[0], "nothing", f"a value, which pattern {name!r} needs")
         pattern = factory(**params)
-        if not callable(getattr(pattern, "index_set", None)):
-            raise PluginError(
-                f"pattern {name!r} ({self._origin(name)}) made a {type(pattern).__name__} without index_set"
-            )
-        return pattern
+        origin = f"pattern {name!r} ({self._origin(name)})"
+        try:
+            return adapt(pattern, origin=origin, name=name, params=params)
+        except DTypeError:
+            raise PluginError(f"{origin} made a {type(pattern).__name__} without index_set") from None
 
     def info(self, name: str) -> PatternInfo:
         """What is known of a name. Imports the one plug-in asked for; its failure is reported, not raised.

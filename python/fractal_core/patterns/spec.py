@@ -7,13 +7,14 @@ import re
 from typing import TYPE_CHECKING
 
 from fractal_core.errors import InvalidArgumentError
+from fractal_core.patterns.base import Intersection, Union
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fractal_core.patterns.protocol import Pattern
+    from fractal_core.patterns.base import PatternBase
 
-__all__ = ["is_plain", "parse_with"]
+__all__ = ["is_plain", "parameter", "parse_with"]
 
 _FORM = "name, or name:key=value,key=value, joined by | (either) and & (both, binds first), with brackets"
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*\Z")
@@ -24,14 +25,12 @@ def is_plain(text: str) -> bool:
     return _NAME.match(text) is not None
 
 
-def parse_with(create: Callable[..., Pattern], text: str) -> Pattern:
+def parse_with(create: Callable[..., PatternBase], text: str) -> PatternBase:
     """The pattern that `text` describes, its parts made by `create(name, **params)`."""
     return _either(create, text, text)
 
 
-def _either(create: Callable[..., Pattern], text: str, whole: str) -> Pattern:
-    from fractal_core.patterns.combine import Intersection, Union
-
+def _either(create: Callable[..., PatternBase], text: str, whole: str) -> PatternBase:
     for sign, join in (("|", Union), ("&", Intersection)):
         parts = _split(text, sign, whole)
         if len(parts) > 1:
@@ -46,17 +45,23 @@ def _either(create: Callable[..., Pattern], text: str, whole: str) -> Pattern:
     return _one(create, text, whole)
 
 
-def _one(create: Callable[..., Pattern], text: str, whole: str) -> Pattern:
+def _one(create: Callable[..., PatternBase], text: str, whole: str) -> PatternBase:
     name, colon, listed = text.partition(":")
     if not is_plain(name.strip()) or (colon and not listed.strip()):
         raise InvalidArgumentError("text", repr(whole), _FORM)
     params: dict[str, object] = {}
     for part in _split(listed, ",", whole) if colon else []:
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not key.isidentifier() or not value or key in params:
+        found = parameter(part)
+        if found is None or found[0] in params:
             raise InvalidArgumentError("text", repr(whole), _FORM)
-        params[key] = _value(value)
+        params[found[0]] = found[1]
     return create(name.strip(), **params)
+
+
+def parameter(text: str) -> tuple[str, object] | None:
+    """Name and value of `key=value`, or None where a text is not of this form."""
+    key, equals, value = (piece.strip() for piece in text.partition("="))
+    return (key, _value(value)) if equals and key.isidentifier() and value else None
 
 
 def _value(text: str) -> object:

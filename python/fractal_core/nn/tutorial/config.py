@@ -51,14 +51,18 @@ class FractalConfig:
     blend_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        integer("hilbert_window_size", self.hilbert_window_size, 1, 1023)
+        ranges = {
+            "hilbert_window_size": 1023,
+            "hilbert_order": 15,
+            "cantor_depth": 16,
+            "cantor_num_scales": 16,
+            "dragon_iterations": 20,
+            "julia_iterations": 2**20,
+        }
+        for name, high in ranges.items():
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1, high))
         if self.hilbert_window_size % 2 == 0:
             raise InvalidArgumentError("hilbert_window_size", self.hilbert_window_size, "an odd number of cells")
-        integer("hilbert_order", self.hilbert_order, 1, 15)
-        integer("cantor_depth", self.cantor_depth, 1, 16)
-        integer("cantor_num_scales", self.cantor_num_scales, 1, 16)
-        integer("dragon_iterations", self.dragon_iterations, 1, 20)
-        integer("julia_iterations", self.julia_iterations, 1, 2**20)
         _within("cantor_temperature", self.cantor_temperature, 0.0, math.inf)
         _within("blend_temperature", self.blend_temperature, 0.0, math.inf)
         _within("dragon_smoothing", self.dragon_smoothing, 0.0, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fractal_core._arguments import integer
 from fractal_core.errors import InvalidArgumentError
 
 __all__ = ["NumericalStability"]
@@ -45,8 +46,10 @@ class NumericalStability:
             The shape of x.
 
         Raises:
-            InvalidArgumentError: a temperature that is not above 0.
+            InvalidArgumentError: a temperature that is not above 0, or a dim that x has not.
+            DTypeError: a dim that is no integer.
         """
+        dim = integer("dim", dim, -max(x.ndim, 1), max(x.ndim, 1) - 1)
         bad = bool((temperature <= 0).any()) if isinstance(temperature, Tensor) else not temperature > 0.0
         if bad:
             raise InvalidArgumentError("temperature", temperature, "above 0")

@@ -1,0 +1,211 @@
+"""One rule for integers: every public argument that takes an int takes NumPy's, too, and takes no bool."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import fractal_core as fc
+import numpy as np
+import pytest
+from fractal_core import IndexSet, curves, fields, sets
+from fractal_core.errors import DTypeError
+from fractal_core.patterns import check_span, registry
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+nn = fc.nn
+
+POINTS = np.zeros(3, complex)
+GRAD = np.ones(3)
+IMAGE = torch.ones(1, 4, 4, 1, 2)
+TOKENS = torch.ones(1, 1, 4, 2)
+MANY = torch.ones(1, 1, 8, 2)
+MASK = np.ones((2, 2), dtype=bool)
+HELD = IndexSet.from_offsets([0, 1], 8)
+BARE = type(
+    "Bare", (), {"index_set": lambda _self, n, m, *, causal: fc.pattern("dragon").index_set(n, m, causal=causal)}
+)
+
+
+class Bare:
+    def index_set(self, n_queries: int, n_keys: int, *, causal: bool) -> IndexSet:
+        return fc.pattern("dragon").index_set(n_queries, n_keys, causal=causal)
+
+
+def cache(capacity: Any = 4) -> Any:
+    made = nn.KeyValueCache(capacity)
+    made.append(TOKENS, TOKENS, None)
+    return made
+
+
+def near(axes: int, argument: str) -> Callable[[Any], Any]:
+    given = torch.ones(1, *[4] * axes, 1, 2)
+    function = getattr(nn, f"na{axes}d")
+    return lambda n: function(given, given, given, **{"kernel_size": 3, argument: n})
+
+
+CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
+    "curves.dragon_turns n": (4, curves.dragon_turns),
+    "curves.dragon_vertices n": (4, curves.dragon_vertices),
+    "curves.hilbert_encode order": (4, lambda n: curves.hilbert_encode([[1, 2]], n)),
+    "curves.hilbert_decode order": (4, lambda n: curves.hilbert_decode([7], n)),
+    "curves.hilbert_decode ndim": (3, lambda n: curves.hilbert_decode([7], 4, n)),
+    "curves.hilbert_order shape": (4, lambda n: curves.hilbert_order((n, 3))),
+    "curves.morton_encode order": (4, lambda n: curves.morton_encode([[1, 2]], n)),
+    "curves.morton_decode order": (4, lambda n: curves.morton_decode([7], n)),
+    "curves.morton_decode ndim": (3, lambda n: curves.morton_decode([7], 4, n)),
+    "curves.morton_order shape": (4, lambda n: curves.morton_order((n, 4))),
+    "sets.cantor_points depth": (4, sets.cantor_points),
+    "sets.digit_offsets n": (40, sets.digit_offsets),
+    "sets.digit_offsets base": (4, lambda n: sets.digit_offsets(40, n)),
+    "sets.digit_offsets digits": (1, lambda n: sets.digit_offsets(40, 3, (0, n))),
+    "fields.grid shape": (4, lambda n: fields.grid((n, 3))),
+    "fields.julia_escape max_iter": (9, lambda n: fields.julia_escape(POINTS, 0j, n)),
+    "fields.julia_escape_vjp max_iter": (9, lambda n: fields.julia_escape_vjp(GRAD, POINTS, 0j, n)),
+    "fields.julia_potential max_iter": (9, lambda n: fields.julia_potential(POINTS, 0j, n)),
+    "fields.julia_potential_vjp max_iter": (9, lambda n: fields.julia_potential_vjp(GRAD, POINTS, 0j, n)),
+    "fields.julia_soft_escape max_iter": (9, lambda n: fields.julia_soft_escape(POINTS, 0j, max_iter=n)),
+    "fields.julia_soft_escape_vjp max_iter": (9, lambda n: fields.julia_soft_escape_vjp(GRAD, POINTS, 0j, max_iter=n)),
+    "fields.mandelbrot_escape max_iter": (9, lambda n: fields.mandelbrot_escape(POINTS, n)),
+    "nn.FractalAttention embed_dim": (252, lambda n: nn.FractalAttention(n, 2, "window").qkv.weight.shape),
+    "nn.FractalAttention num_heads": (2, lambda n: nn.FractalAttention(252, n, "window").qkv.weight.shape),
+    "nn.FractalAttention num_kv_heads": (
+        84,
+        lambda n: nn.FractalAttention(252, 84, "window", num_kv_heads=n).qkv.weight.shape,
+    ),
+    "nn.FractalAttention.prepare n_queries": (4, lambda n: nn.FractalAttention(4, 2, "window").prepare(n)),
+    "nn.FractalAttention.prepare n_keys": (4, lambda n: nn.FractalAttention(4, 2, "window").prepare(2, n)),
+    **{
+        f"nn.FractalConfig {name}": (7, lambda n, name=name: nn.FractalConfig(**{name: n}))
+        for name in (
+            "hilbert_window_size",
+            "hilbert_order",
+            "cantor_depth",
+            "cantor_num_scales",
+            "dragon_iterations",
+            "julia_iterations",
+        )
+    },
+    "nn.KeyValueCache capacity": (4, lambda n: len(cache(n))),
+    "nn.KeyValueCache.truncate length": (3, lambda n: cache().truncate(n)),
+    "nn.KeyValueCache.reorder rows": (0, lambda n: cache().reorder([n])),
+    "nn.KeyValueCache.repeat times": (2, lambda n: cache().repeat(n)),
+    "nn.NumericalStability.stable_softmax dim": (1, lambda n: nn.NumericalStability.stable_softmax(IMAGE[0, 0, 0], n)),
+    **{
+        f"nn.na{axes}d {argument}": (1, near(axes, argument))
+        for axes in (1, 2, 3)
+        for argument in ("kernel_size", "stride", "dilation")
+    },
+    "nn.sparse_attention q_offset": (
+        3,
+        lambda n: nn.sparse_attention(TOKENS, *[TOKENS.repeat(1, 1, 2, 1)] * 2, HELD, q_offset=n),
+    ),
+    "patterns.Pattern.index_set n_queries": (4, lambda n: nn.attention.resolve(Bare()).index_set(n)),
+    "patterns.Pattern.index_set n_keys": (4, lambda n: nn.attention.resolve(Bare()).index_set(2, n)),
+    "patterns.PatternBase.report n_queries": (4, lambda n: fc.pattern("window").report(n)),
+    "patterns.PatternBase.report n_keys": (4, lambda n: fc.pattern("window").report(2, n)),
+    "patterns.check_span n_queries": (4, lambda n: check_span(n, None)),
+    "patterns.check_span n_keys": (4, lambda n: check_span(2, n)),
+    "IndexSet.from_csr n_keys": (4, lambda n: IndexSet.from_csr([0, 1], [0], n)),
+    "IndexSet.from_offsets n": (4, lambda n: IndexSet.from_offsets([0], n)),
+    "IndexSet.from_offsets n_keys": (4, lambda n: IndexSet.from_offsets([0], 4, n)),
+    "IndexSet.from_offsets q_offset": (4, lambda n: IndexSet.from_offsets([0], 4, 8, n)),
+    "IndexSet.from_padded n_keys": (4, lambda n: IndexSet.from_padded([[0]], n)),
+    "IndexSet.from_runs n_keys": (4, lambda n: IndexSet.from_runs([0, 1], [0], [2], n)),
+    "IndexSet.from_blocks block_size": (200, lambda n: IndexSet.from_blocks(MASK, n)),
+    "IndexSet.from_blocks n_queries": (3, lambda n: IndexSet.from_blocks(MASK, 2, n)),
+    "IndexSet.from_blocks n_keys": (3, lambda n: IndexSet.from_blocks(MASK, 2, 3, n)),
+    "IndexSet.to_block_mask block_size": (4, lambda n: HELD.to_block_mask(n).shape),
+    "IndexSet.reach layers": (4, HELD.reach),
+    "IndexSet.report layers": (4, HELD.report),
+    "IndexSet.report heads": (4, lambda n: HELD.report(heads=n)),
+    "IndexSet.report head_dim": (4, lambda n: HELD.report(head_dim=n)),
+    "IndexSet.report threads": (4, lambda n: HELD.report(threads=n)),
+    "IndexSet.causal q_offset": (4, HELD.causal),
+    "IndexSet.rows start": (4, lambda n: HELD.rows(n, 8)),
+    "IndexSet.rows stop": (4, lambda n: HELD.rows(0, n)),
+    "IndexSet.prefix n_queries": (4, HELD.prefix),
+    "IndexSet.prefix n_keys": (4, lambda n: HELD.prefix(4, n)),
+    "IndexSet.with_order order": (0, lambda n: IndexSet.from_offsets([0], 1).with_order([n])),
+    **{
+        f"patterns.{name} {argument}": (n, lambda n, name=name, argument=argument: fc.pattern(name, **{argument: n}))
+        for name, argument, n in (
+            ("cantor", "base", 4),
+            ("cantor_samples", "depth", 4),
+            ("dragon", "radius", 4),
+            ("hilbert", "window", 5),
+            ("julia", "window", 4),
+            ("julia", "neighbours", 4),
+            ("julia", "max_iter", 4),
+            ("neighborhood", "kernel_size", 4),
+            ("neighborhood", "stride", 4),
+            ("neighborhood", "dilation", 4),
+            ("random", "k", 4),
+            ("random", "seed", 4),
+            ("window", "radius", 4),
+        )
+    },
+    "patterns.cantor digits": (1, lambda n: fc.pattern("cantor", digits=(0, n))),
+    "patterns.hilbert shape": (4, lambda n: fc.pattern("hilbert", shape=(n, 4))),
+    "patterns.neighborhood shape": (16, lambda n: fc.pattern("neighborhood", shape=(n, 16))),
+    **{
+        f"patterns.{name}.index_set {argument}": (
+            256 if name == "neighborhood" else 4,
+            lambda n, name=name, argument=argument: fc.pattern(name).index_set(
+                **{"n_queries": 2 if argument == "n_keys" else n, argument: n}
+            ),
+        )
+        for name in (ep.name for ep in registry.BUILTIN)
+        for argument in ("n_queries", "n_keys")
+    },
+}
+
+INNER = re.compile(
+    r"nn\.\w+Attention\.(edges|samples|log_bias|neighbours) "  # steps of the tutorial's forward passes
+    r"|patterns\.(Pattern|PatternBase)\.bias |patterns\.PatternBase\.index_set "  # written by authors, checked before
+)
+
+
+def public() -> Iterator[str]:
+    """Every public function and method with each of its arguments that may be an int, by its annotation."""
+    found: dict[str, Any] = {"IndexSet": IndexSet}
+    for module in (curves, sets, fields, nn, fc.patterns):
+        found |= {f"{module.__name__.removeprefix('fractal_core.')}.{n}": getattr(module, n) for n in module.__all__}
+    found |= {f"patterns.{ep.name}": ep.load() for ep in registry.BUILTIN}
+    for name, thing in list(found.items()):
+        if inspect.isclass(thing):
+            methods = {n: getattr(m, "__func__", m) for n, m in vars(thing).items() if not n.startswith("_")}
+            found |= {f"{name}.{n}": m for n, m in methods.items() if inspect.isfunction(m)}
+    for name, thing in found.items():
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            for argument in inspect.signature(thing).parameters.values():
+                if re.search(r"\b(int|SupportsIndex)\b", str(argument.annotation)):
+                    yield f"{name} {argument.name}"
+
+
+def test_the_table_has_every_public_argument_that_takes_an_int():
+    assert {name for name in public() if not INNER.match(name)} == set(CALLS)
+
+
+def plain(value: Any) -> str:
+    """What tells two results apart."""
+    return repr(value.tolist() if isinstance(value, np.ndarray | torch.Tensor) else value)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+@pytest.mark.parametrize("name", CALLS)
+def test_numpy_integers_are_taken(name: str, kind: type[np.integer]):
+    value, call = CALLS[name]
+    if value > np.iinfo(kind).max:
+        kind = np.uint16
+    assert plain(call(kind(value))) == plain(call(value))
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.array(True), torch.tensor(True)], ids=repr)
+@pytest.mark.parametrize("name", CALLS)
+def test_bools_are_refused_by_name(name: str, value: object):
+    with pytest.raises(DTypeError) as caught:
+        CALLS[name][1](value)
+    assert caught.value.argument == name.rpartition(" ")[2]
