@@ -95,11 +95,12 @@ def circle(graph: Graph) -> list[str]:
 
 
 def floors(page: str) -> dict[str, int]:
-    """The printed floors, from the lowest, the extension below; several on one floor are joined by a dot."""
+    """The printed floors, from the lowest, the extension and what it is called with below; several on one floor are joined by a dot."""
     block = page[page.index("## Floors") :].split("```")[1]
     printed = [re.split(r"\s{2,}", line.strip())[0] for line in block.splitlines() if line.startswith("  → ")]
     levels = [floor for line in printed for floor in line.split("→") if floor.strip()]
-    return {name.strip(): level for level, floor in enumerate(levels) for name in floor.split("·")} | {"_native": -1}
+    named = {name.strip(): level for level, floor in enumerate(levels) for name in floor.split("·")}
+    return named | {"_native": -1, "_calls": -1}
 
 
 def upward(graph: Graph, printed: dict[str, int]) -> list[str]:
@@ -200,7 +201,7 @@ def test_a_planted_circle_of_folders_is_found(plant):
 
 def test_a_planted_arrow_upward_is_found(plant):
     page = "## Floors\n\n```\nrust\n  → low · beside    a word\n  → high\n```\n"
-    assert floors(page) == {"_native": -1, "low": 0, "beside": 0, "high": 1}
+    assert floors(page) == {"_native": -1, "_calls": -1, "low": 0, "beside": 0, "high": 1}
     package = plant(
         {"__init__.py": "", "low.py": "import small.beside, small.high", "beside.py": "", "high/__init__.py": ""}
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from fractal_core.index_sets.plan import Plan
 from fractal_core.index_sets.report import Reach, Report
 from fractal_core.index_sets.set import IndexSet
 
-__all__ = ["IndexSet", "Reach", "Report"]
+__all__ = ["IndexSet", "Plan", "Reach", "Report"]

@@ -12,6 +12,7 @@ from fractal_core._arguments import INT32_MAX, integer, pair
 from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.index_sets import build
 from fractal_core.index_sets.block_masks import native_from_block_mask, to_block_mask
+from fractal_core.index_sets.plan import Plan, plan_of
 from fractal_core.index_sets.report import Reach, Report, reach_of, report_of
 from fractal_core.index_sets.travel import State, restore, state
 
@@ -283,6 +284,16 @@ class IndexSet:
             ShapeError: a set with more keys than queries or the other way round: it cannot be stacked.
         """
         return reach_of(self._native, layers)
+
+    def plan(self) -> Plan:
+        """The tiles and rows that this set runs as, and their transpose: read-only views, no copies.
+
+        Made on first use and kept with the set. `Plan` says how the arrays are to be read.
+
+        Raises:
+            OutOfMemoryError: no room for it.
+        """
+        return plan_of(self._native)
 
     def report(
         self,
