@@ -17,6 +17,7 @@ from fractal_core.nn import (
     UnifiedFractalAttention,
     sparse_attention,
 )
+from fractal_core.nn._cache import Recent
 
 CLASSES = {
     HilbertCurveAttention: (torch.tensor([[17]]),),
@@ -149,7 +150,9 @@ def test_d11_construction_makes_no_tables(make):
     module = make(FractalConfig())
     assert sum(p.numel() for p in module.parameters()) < 500
     assert not list(module.buffers())
-    assert all(not len(m._cache) for m in module.modules() if hasattr(m, "_cache"))
+    stores = [value for m in module.modules() for value in vars(m).values() if isinstance(value, Recent)]
+    assert stores
+    assert [len(store) for store in stores] == [0] * len(stores)
 
 
 def test_d12_a_longer_curve_starts_like_a_shorter_one():
