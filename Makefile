@@ -76,7 +76,7 @@ test-slow: build ## The tests that take minutes
 
 .PHONY: bench
 bench: $(STAMPS)/bench ## Measure against every peer in one run; fails when a bar falls short (ARGS=...)
-	PATH="$(CURDIR)/.tools/$(SCRIPTS):$$PATH" $(BIN)/fractal-core bench $(ARGS)
+	PATH="$(CURDIR)/.tools/$(SCRIPTS):$$PATH" $(BIN)/python -m benches $(ARGS)
 
 .PHONY: bench-rust
 bench-rust: $(STAMPS)/setup ## Measure the crates alone with criterion, codecs against fast_hilbert (ARGS="--bench curves")

@@ -120,8 +120,16 @@ def test_report_refuses(change, error):
 
 def test_every_level_has_an_efficiency():
     code = "from fractal_core import _native; print(_native.thread_info()['simd'])"
-    for level in EFFICIENCY:
-        env = {**os.environ, "FRACTAL_CORE_SIMD": level}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
-        assert done.stdout.strip() in {level, ""}
-    assert fc._native.thread_info()["simd"] in EFFICIENCY
+    kept = {name: value for name, value in os.environ.items() if name != "FRACTAL_CORE_SIMD"}
+
+    def told(**level):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **level}, check=False
+        )
+        return done.stdout.strip() or done.stderr.splitlines()[-1]
+
+    allowed = told(FRACTAL_CORE_SIMD="no such level").partition("what this machine runs: ")[2].split(", ")
+    assert "scalar" in allowed
+    assert [level for level in allowed if level not in EFFICIENCY] == []
+    assert [told(FRACTAL_CORE_SIMD=level) for level in allowed] == allowed
+    assert told() in allowed

@@ -58,7 +58,7 @@ def test_recipes_named_in_the_documents_exist():
 def test_recipes_run_by_the_workflows_exist():
     recipes = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
     run = re.findall(r"run: make ([a-z -]+)", read(".github/workflows/ci.yml"))
-    assert {recipe for line in run for recipe in line.split()} <= recipes
+    assert {"test-rust", "test-python"} <= {recipe for line in run for recipe in line.split()} <= recipes
 
 
 def test_commands_named_in_the_documents_exist():

@@ -56,6 +56,15 @@ def test_wheel_holds_types_stub_and_licenses_but_no_sources():
     assert python_files <= names
 
 
+def test_wheel_holds_no_bench_against_peers():
+    with zipfile.ZipFile(only("*.whl")) as wheel:
+        modules = {name: wheel.read(name).decode() for name in wheel.namelist() if name.endswith(".py")}
+    assert {name.split("/")[0] for name in modules} == {"fractal_core"}
+    assert {"fractal_core/bench/clock.py", "fractal_core/cli/bench.py"} <= modules.keys()
+    peers = r"\b(numba|local_attention|hilbertsfc|benches)\b"
+    assert [name for name, text in modules.items() if re.search(rf"import .*{peers}|from {peers}", text)] == []
+
+
 def test_source_distribution_holds_everything_that_a_build_needs():
     with tarfile.open(only("*.tar.gz")) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from fractal_core import _native
 
@@ -14,6 +16,20 @@ ATTEND = """
 import fractal_core as fc, torch
 q = torch.randn(1, 2, 100, 24, generator=torch.Generator().manual_seed(0))
 print(fc.nn.sparse_attention(q, q, q, fc.pattern("window", radius=9).index_set(100)).abs().sum().item())
+"""
+TRAIN = """
+import fractal_core as fc, numpy as np, torch
+from fractal_core import _native
+index_set = fc.pattern("window:radius=9|cantor:base=4").index_set(100)
+made = {}
+for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+    drawn = torch.randn(4, 1, 2, 100, 24, generator=torch.Generator().manual_seed(0)).to(dtype)
+    q, k, v = (x.requires_grad_() for x in drawn[:3].unbind())
+    out = fc.nn.sparse_attention(q, k, v, index_set)
+    gradients = torch.autograd.grad(out, (q, k, v), drawn[3])
+    made[str(dtype).removeprefix("torch.")] = torch.stack([out, *gradients]).detach().double().numpy()
+np.savez(path, **made)
+print(_native.thread_info()["simd"])
 """
 
 
@@ -40,10 +56,21 @@ def test_an_unknown_level_is_refused_by_name(name: str):
     assert "scalar" in last
 
 
-def test_levels_agree():
+def test_levels_agree_on_every_output_and_gradient(tmp_path: Path):
     pytest.importorskip("torch")
-    sums = [float(run(ATTEND, **chosen).stdout) for chosen in ({}, {"FRACTAL_CORE_SIMD": "scalar"})]
-    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
+    refused = run(SHOW, FRACTAL_CORE_SIMD="no such level").stderr
+    levels = refused.partition("what this machine runs: ")[2].split(", ")
+    found = {}
+    for level in map(str.strip, levels):
+        done = run(f"path = {str(tmp_path / level)!r}\n{TRAIN}", FRACTAL_CORE_SIMD=level)
+        assert (done.stdout, done.stderr) == (f"{level}\n", "")
+        found[level] = np.load(tmp_path / f"{level}.npz")
+    scalar = found.pop("scalar")
+    assert set(scalar) == {"float32", "float64", "bfloat16", "float16"}
+    for arrays in found.values():
+        for dtype, tolerance in {"float32": 1e-5, "float64": 1e-13, "bfloat16": 2e-2, "float16": 2e-3}.items():
+            assert np.abs(scalar[dtype]).max() > 0.1
+            np.testing.assert_allclose(arrays[dtype], scalar[dtype], rtol=tolerance, atol=tolerance)
 
 
 def test_chains_count_their_work():

@@ -115,7 +115,3 @@ def test_wrong_call(argument, kind, call):
     if not isinstance(caught.value, PluginError):
         assert caught.value.argument == argument
         assert str(caught.value) == f"{argument}: got {caught.value.given}; allowed: {caught.value.allowed}"
-
-
-def test_there_are_thirty():
-    assert len(WRONG) >= 30

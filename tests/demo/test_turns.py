@@ -148,14 +148,14 @@ def test_a_single_step_has_no_pair():
     assert outcome.dense.finished
 
 
+@needs_proc
 def test_a_refusal_ends_both_workers(tmp_path):
     text = tmp_path / "short.txt"
     text.write_bytes(b"abc")
-    before = set(CHILDREN.read_text().split()) if CHILDREN.exists() else set()
+    before = set(CHILDREN.read_text().split())
     with pytest.raises(FractalError, match="at least"):
         run_models(TINY.with_text(str(text)), lambda *_: None, lambda _: None)
-    if CHILDREN.exists():
-        assert set(CHILDREN.read_text().split()) <= before
+    assert set(CHILDREN.read_text().split()) <= before
 
 
 def alive(process):

@@ -6,6 +6,7 @@ import fractal_core as fc
 import numpy as np
 import pytest
 import torch
+from fractal_core._torch.recent import Recent
 from fractal_core.nn import (
     CantorSetAttention,
     DragonCurveAttention,
@@ -149,7 +150,9 @@ def test_d11_construction_makes_no_tables(make):
     module = make(FractalConfig())
     assert sum(p.numel() for p in module.parameters()) < 500
     assert not list(module.buffers())
-    assert all(not len(m._cache) for m in module.modules() if hasattr(m, "_cache"))
+    stores = [value for m in module.modules() for value in vars(m).values() if isinstance(value, Recent)]
+    assert stores
+    assert [len(store) for store in stores] == [0] * len(stores)
 
 
 def test_d12_a_longer_curve_starts_like_a_shorter_one():

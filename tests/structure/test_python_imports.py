@@ -95,7 +95,7 @@ def circle(graph: Graph) -> list[str]:
 
 
 def floors(page: str) -> dict[str, int]:
-    """The printed floors, from the lowest, the extension and what it is called with below; several on one floor are joined by a dot."""
+    """The printed floors, from the lowest, several joined by a dot; the extension and its calls are below."""
     block = page[page.index("## Floors") :].split("```")[1]
     printed = [re.split(r"\s{2,}", line.strip())[0] for line in block.splitlines() if line.startswith("  → ")]
     levels = [floor for line in printed for floor in line.split("→") if floor.strip()]

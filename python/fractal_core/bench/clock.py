@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Call", "Spread", "Times", "interleaved"]
+__all__ = ["Call", "Spread", "Times", "interleaved", "stays_faster"]
 
 Call = Callable[[], object]
 
@@ -70,6 +70,16 @@ def interleaved(calls: Mapping[str, Call], rounds: int, *, least: float = 0.0) -
         for name, call in calls.items():
             seconds[name].append(_once(call, repeats[name]))
     return Times(seconds)
+
+
+def stays_faster(lengths: Sequence[int], ratios: Sequence[float]) -> int | None:
+    """The first of increasing lengths from which on every ratio is above 1; None if the last one is not."""
+    found = None
+    for n, ratio in zip(reversed(lengths), reversed(ratios), strict=True):
+        if ratio <= 1.0:
+            break
+        found = n
+    return found
 
 
 def _once(call: Call, repeats: int) -> float:

@@ -1,13 +1,11 @@
-"""Attention as others compute it: every peer takes q, k, v of shape (B, H, N, D) and gives the output."""
+"""Attention as torch has it: every peer takes q, k, v of shape (B, H, N, D) and gives the output."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,23 +14,16 @@ from torch import Tensor
 from fractal_core.errors import FractalError
 from fractal_core.index_sets import IndexSet
 
-__all__ = ["Attend", "PeerError", "causal", "dense", "flex_window", "gather", "local", "masked", "need"]
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+__all__ = ["Attend", "PeerError", "by_table", "causal", "dense", "flex", "masked"]
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class PeerError(FractalError):
     """A peer that cannot be measured here; the message says why."""
-
-
-def need(module: str, distribution: str) -> None:
-    """Checks that a peer's package is installed.
-
-    Raises:
-        PeerError: It is not.
-    """
-    if find_spec(module) is None:
-        raise PeerError(f"needs {distribution}: `make bench` installs it")
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -51,57 +42,55 @@ def masked(index_set: IndexSet) -> Attend:
     return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def gather(index_set: IndexSet) -> Attend:
-    """Keys and values gathered by torch, for rows of equal length: what one writes without a kernel."""
-    keys = torch.from_numpy(index_set.to_padded()).long()
-    if bool((keys < 0).any()):
-        raise PeerError("gathering needs rows of equal length")
+def by_table(index_set: IndexSet) -> BlockMask:
+    """The block mask of a square set, with a table that says whether a pair is in: of distances, or else of all pairs.
 
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        scores = torch.einsum("bhnd,bhnkd->bhnk", q, k[:, :, keys]) * q.shape[-1] ** -0.5
-        return torch.einsum("bhnk,bhnkd->bhnd", scores.softmax(-1), v[:, :, keys])
+    What `IndexSet.to_block_mask` searches by halving takes torch minutes to compile; one look into a table seconds.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
 
-    return attend
+    blocks, offsets, n = index_set.to_block_mask(), index_set.offsets, index_set.n_keys
+    by_distance = offsets is not None  # torch traces what the function below holds, and takes no NumPy array
+    if offsets is None:
+        table = torch.from_numpy(index_set.to_mask())
+    else:
+        table = torch.zeros(2 * n, dtype=torch.bool)
+        distances = offsets - index_set.q_offset
+        table[torch.from_numpy(distances[abs(distances) < n]) + n] = True
+
+    def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        query, key = query.clamp(max=n - 1), key.clamp(max=n - 1)  # a last block may reach beyond the end
+        return table[query - key + n] if by_distance else table[query, key]
+
+    return BlockMask.from_kv_blocks(
+        blocks.kv_num_blocks,
+        blocks.kv_indices,
+        blocks.full_kv_num_blocks,
+        blocks.full_kv_indices,
+        BLOCK_SIZE=blocks.BLOCK_SIZE,
+        mask_mod=attends,
+        seq_lengths=blocks.seq_lengths,
+    )
 
 
-def flex_window(radius: int, q: Tensor, k: Tensor, v: Tensor) -> Attend:
-    """FlexAttention, compiled, with the block mask of a window; compiling and the mask are done here, once.
+def flex(mask: BlockMask) -> Attend:
+    """FlexAttention under a block mask, compiled at the first call.
 
     Raises:
-        PeerError: It does not compile on this machine.
+        PeerError: There is no compiler, or, at a call, it does not run on this machine.
     """
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    from torch.nn.attention.flex_attention import flex_attention
 
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("cl")
     if compiler is None:
         raise PeerError("FlexAttention needs a C++ compiler on the CPU: none found")
-
-    def near(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (query - key).abs() <= radius
-
-    mask = create_block_mask(near, None, None, q.shape[2], k.shape[2], device="cpu")
     compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return compiled(q, k, v, block_mask=mask)
+        try:
+            return compiled(q, k, v, block_mask=mask)
+        except Exception as error:  # the compiler's own errors have no common base
+            first = " ".join(str(error).strip().splitlines()[:1])
+            raise PeerError(f"FlexAttention does not run here: {type(error).__name__}: {first}") from error
 
-    try:
-        with torch.no_grad():
-            attend(q.detach(), k.detach(), v.detach())
-    except Exception as error:  # the compiler's own errors have no common base
-        first = str(error).strip().splitlines()[:1]
-        raise PeerError(f"FlexAttention does not compile here: {type(error).__name__}: {' '.join(first)}") from error
     return attend
-
-
-def local(radius: int) -> Attend:
-    """The package `local-attention`: blocks of `radius` tokens that see themselves and one block to either side.
-
-    Raises:
-        PeerError: The package is not installed.
-    """
-    need("local_attention", "local-attention")
-    package: Any = import_module("local_attention")
-    return package.LocalAttention(
-        window_size=radius, look_backward=1, look_forward=1, causal=False, use_rotary_pos_emb=False
-    )

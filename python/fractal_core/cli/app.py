@@ -116,32 +116,32 @@ def demo(  # noqa: PLR0917
 @app.command()
 @guarded
 def bench(  # noqa: PLR0917
-    only: Annotated[
-        list[str] | None, typer.Option(help="Measure this one only; may be given again.", metavar="NAME")
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds of every measurement; each one's own number when not given.")
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="At most three rounds a measurement.")] = False,
-    listed: Annotated[bool, typer.Option("--list", help="List the measurements.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for results.json and results.png.")] = Path("out/bench"),
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Where the JSON goes instead.", metavar="PATH")
-    ] = None,
-    write_docs: Annotated[
-        bool, typer.Option("--write-docs", help="Also write docs/results.md, from the repository's root.")
+    n: Annotated[int, typer.Option("--n", help="Sequence length.", metavar="N")] = 4096,
+    heads: Annotated[int, typer.Option(help="Heads.", metavar="H")] = 4,
+    dim: Annotated[int, typer.Option(help="Width of a head.", metavar="D")] = 64,
+    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.", metavar="DTYPE")] = "float32",
+    pattern: Annotated[
+        str, typer.Option(help="Any pattern by name, or a specification.", metavar="PATTERN")
+    ] = "window:radius=64",
+    causal: Annotated[bool, typer.Option("--causal", help="Leave out the keys after each query.")] = False,
+    backward: Annotated[
+        bool, typer.Option("--backward/--forward", help="Time the gradients too, or the forward pass alone.")
     ] = False,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="dense, masked or flex; may be given again. All when not given.", metavar="NAME"),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Pairs of calls that count.", metavar="N")] = 9,
+    as_json: _Json = False,
 ) -> None:
-    """Measure against every peer in one run; exit code 1 when a bar falls short or a peer is missing."""
+    """Compare sparse attention with torch's dense, masked and compiled attention at a size of your own."""
     need("torch", "torch")
-    need("matplotlib", "viz")
-    from fractal_core.bench.settings import Settings as Rounds
-    from fractal_core.cli import bench as command
+    from fractal_core.bench.compare import Problem
+    from fractal_core.cli.bench import run
 
-    if listed:
-        command.show_list()
-    else:
-        command.measure(Rounds(rounds, quick), only or [], out=out, json_path=json_path, write_docs=write_docs)
+    problem = Problem(n, heads, dim, dtype, causal=causal, backward=backward, rounds=rounds)
+    with json_alone(as_json):
+        run(problem, pattern, peer or [], as_json=as_json)
 
 
 @app.command()

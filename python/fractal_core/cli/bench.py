@@ -1,90 +1,84 @@
-"""`fractal-core bench`: rows as they are measured, then the files and the verdict."""
+"""`fractal-core bench`: ours against dense, masked and FlexAttention at a size of the user's own."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.markup import escape
 
-from fractal_core.bench import MEASUREMENTS, Results, Row, Settings, Verdict, run, text
-from fractal_core.bench.page import markdown
-from fractal_core.bench.picture import draw
-from fractal_core.bench.results import Crossover
-from fractal_core.bench.runner import chosen
-from fractal_core.cli.console import ACCENT, console, facts
-from fractal_core.cli.failures import FAILURE, fail
+from fractal_core import patterns
+from fractal_core.bench.compare import PEERS, Compared, Problem, Scan, against, running, scan
+from fractal_core.cli.console import ACCENT, console, digits, print_json
+from fractal_core.cli.failures import blamed
 from fractal_core.errors import InvalidArgumentError
+from fractal_core.index_sets import IndexSet
 
-__all__ = ["measure", "show_list"]
-
-_STYLES = {Verdict.MET: "green", Verdict.SHORT: "bold red", Verdict.MISSING: "bold red", Verdict.SHOWN: "dim"}
-_DOCS = Path("docs")
+__all__ = ["run"]
 
 
-def show_list() -> None:
-    """Prints the names that `--only` takes."""
-    console().print(facts("measurements", {name: m.title for name, m in MEASUREMENTS.items()}))
-
-
-def measure(settings: Settings, only: Sequence[str], *, out: Path, json_path: Path | None, write_docs: bool) -> None:
-    """Measures, prints and writes `results.json` and `results.png`.
+def run(problem: Problem, text: str, peers: Sequence[str], *, as_json: bool) -> None:
+    """Measures and prints: each row as it is found, or one JSON document at the end.
 
     Args:
-        settings: How many rounds.
-        only: Names of measurements; all when empty.
-        out: Folder of both files, made if missing.
-        json_path: Where the JSON goes instead.
-        write_docs: Also write `docs/results.md` and its picture, in the present folder.
+        problem: The size.
+        text: Name of a pattern, or a specification.
+        peers: Names of peers; all when empty.
+        as_json: Print JSON.
+
+    Raises:
+        PluginError: An unknown pattern, or one that raises.
+        InvalidArgumentError: An unknown peer, or a length that the pattern refuses.
     """
-    chosen(only)
-    if write_docs and not _DOCS.is_dir():
-        raise InvalidArgumentError("write-docs", f"the folder {Path.cwd()}", "the root of the repository, with docs/")
-    show = console()
-    results = run(
-        settings,
-        only,
-        begin=lambda name: show.print(f"\n[bold {ACCENT}]{name}[/]  [dim]{MEASUREMENTS[name].title}[/]"),
-        take=lambda found: _show(found, show),
-    )
-    path = json_path or out / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    written = [path, draw(results, out / "results.png")]
-    if write_docs:
-        picture = draw(results, _DOCS / "results.png")
-        page = _DOCS / "results.md"
-        page.write_text(markdown(results, picture=picture.name), encoding="utf-8")
-        written += [page, picture]
-    show.print(f"\n{results.seconds:.0f} s; written: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
-    _conclude(results)
+    for name in peers:
+        if name not in PEERS:
+            raise InvalidArgumentError("peer", repr(name), f"one of {', '.join(PEERS)}")
+    with blamed(text):
+        pattern = patterns.create(text)
+
+    def make(n: int) -> IndexSet:
+        with blamed(text):
+            return pattern.index_set(n, n, causal=problem.causal)
+
+    index_set, show = make(problem.n), console(quiet=as_json)
+    _begin(problem, text, index_set, show)
+    rows: list[Compared] = []
+    for name in (name for name in PEERS if not peers or name in peers):
+        rows.append(against(problem, index_set, name))
+        _row(rows[-1], show)
+    dense = next((row.ratio for row in rows if row.name == "dense"), None)
+    lengths = None if dense is None else scan(problem, make, dense.value)
+    if lengths is not None:
+        _lengths(lengths, show)
+    ran = running()
+    show.print(f"threads: {ran['threads']}, {ran['executor']}; SIMD level {ran['simd']}", soft_wrap=True, markup=False)
+    if as_json:
+        crossover = None if lengths is None else {"tokens": lengths.crossover, **asdict(lengths)}
+        asked = {"pattern": text, **asdict(problem), "edges": index_set.nnz}
+        print_json({**asked, **ran, "peers": [row.to_dict() for row in rows], "crossover": crossover})
 
 
-def _show(found: Row | Crossover, show: Console) -> None:
-    if isinstance(found, Crossover):
-        where = f"from {found.tokens} tokens" if found.tokens else f"not up to {found.scanned[-1]} tokens"
-        what = f"  {where}: {found.pattern} against {found.peer}, {found.dtype}, {found.direction}"
-        show.print(escape(what), soft_wrap=True)
+def _begin(problem: Problem, text: str, index_set: IndexSet, show: Console) -> None:
+    size = f"n = {problem.n}, {problem.heads} heads of {problem.dim}, {problem.dtype}, {problem.direction}"
+    causal = ", causal" if problem.causal else ""
+    show.print(f"[bold {ACCENT}]{escape(text)}[/]{causal}: {size}", soft_wrap=True)
+    share = f"{index_set.nnz} edges, {index_set.nnz / problem.n**2:.2%} of all pairs"
+    show.print(f"{share}; how many times as long as ours each takes, over {problem.rounds} pairs:", soft_wrap=True)
+
+
+def _row(row: Compared, show: Console) -> None:
+    if row.ratio is None:
+        show.print(f"  {'–':>9}  {'not measured':>15}  {row.peer}: {row.note}", soft_wrap=True, markup=False)
         return
-    style = _STYLES[found.verdict]
-    figures = f"{text.value(found):>9}  {text.spread(found):>15}"
-    more = [] if found.ours_ms is None or found.peer_ms is None else [text.milliseconds(found)]
-    more += [f"limit {text.limit(found)}"] if found.limit is not None else []
-    more += [f"bar {text.bar(found)}"] if found.bar is not None else []
-    show.print(
-        f"  {figures}  [{style}]{found.verdict.value}[/]  {escape(f'{found.what}; {found.peer}')}  "
-        f"[dim]{escape(', '.join(more))}[/]",
-        soft_wrap=True,
-    )
-    if found.value is None:
-        show.print(f"  [bold red]{escape(found.note)}[/]", soft_wrap=True)
+    spread = f"{digits(row.ratio.low)} … {digits(row.ratio.high)}"
+    times = f"ours {row.ours_ms:.3g} ms, this {row.peer_ms:.3g} ms"
+    show.print(f"  {digits(row.ratio.value):>7} ×  {spread:>15}  {row.peer}  [dim]{times}[/]", soft_wrap=True)
 
 
-def _conclude(results: Results) -> None:
-    """Ends with exit code 1 where a bar falls short or something was not measured."""
-    failed = results.failed
-    if failed:
-        named = "; ".join(f"{row.name} {row.verdict.value} ({text.value(row)})" for row in failed)
-        fail(f"{len(failed)} of {len(results.rows)} rows: {named}", FAILURE)
+def _lengths(found: Scan, show: Console) -> None:
+    last = found.lengths[-1]
+    where = f"from {found.crossover} tokens on" if found.crossover else f"not up to {last} tokens"
+    ratios = ", ".join(f"{n}: {digits(x)}" for n, x in zip(found.lengths, found.ratios, strict=True))
+    refused = f"; the pattern refuses {', '.join(map(str, found.without))}" if found.without else ""
+    show.print(f"faster than dense {where} ({ratios}){refused}", soft_wrap=True, markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Generator
@@ -13,14 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["ACCENT", "bytes_text", "console", "facts", "json_alone", "print_json"]
+__all__ = ["ACCENT", "bytes_text", "console", "digits", "facts", "json_alone", "print_json"]
 
 ACCENT = "cyan"
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console on the present stdout or stderr."""
-    return Console(stderr=stderr, highlight=False)
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """A console on the present stdout or stderr; a quiet one prints nothing."""
+    return Console(stderr=stderr, quiet=quiet, highlight=False)
 
 
 _kept: list[TextIO] = []
@@ -81,3 +82,12 @@ def bytes_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.2f} GiB"
+
+
+def digits(x: float) -> str:
+    """Three digits, and no more precision than that; `none` for infinity."""
+    if math.isinf(x):
+        return "none"
+    if abs(x) >= 99.5:
+        return f"{x:.0f}"
+    return f"{x:.1f}" if abs(x) >= 9.95 else f"{x:.2f}"

@@ -24,7 +24,7 @@ __all__ = ["DTYPES", "EFFICIENCY", "Efficiency", "peak_gflops", "predicted_ms"]
 class Efficiency:
     """Shares of the FMA peak at which the two parts of a plan run at head dimension 64, two threads.
 
-    Fitted to `fractal-core bench --only predicted` at AVX-512 (Zen 4) and scaled from there for the other levels.
+    Fitted to `make bench ARGS="--only predicted"` at AVX-512 (Zen 4) and scaled from there for the other levels.
     Scalar shares may be above 1, since the compiler vectorises the kernels at that level and not the peak loop.
     """
 

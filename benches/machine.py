@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fractal_core import _native  # pyright: ignore[reportPrivateUsage]
+from fractal_core._torch.threads import executor  # pyright: ignore[reportPrivateUsage]
+from fractal_core.bench.compare import running
 
-from fractal_core import _native
-from fractal_core._torch.threads import executor, reason
-
-__all__ = ["cores_obtained", "facts", "load", "processor"]
+__all__ = ["cores_obtained", "facts", "fma_chains", "level", "load", "processor"]
 
 _PACKAGES = ("fractal-attn", "torch", "numpy", "numba", "local-attention", "numpy-hilbert-curve")
 
@@ -27,9 +27,7 @@ def facts() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "simd": _native.thread_info()["simd"],
-        "threads": torch.get_num_threads(),
-        "executor": reason(),
+        **running(),
         "python": platform.python_version(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "environment": _environment(os.environ),
@@ -40,11 +38,21 @@ def facts() -> dict[str, Any]:
 
 def cores_obtained() -> float:
     """Cores that the threads of the peak loop had, processor time over time: below their number on a busy machine."""
-    threads = torch.get_num_threads()
-    _native.fma_chains(100_000, 32 * threads, executor(), threads)
+    tasks = 32 * torch.get_num_threads()
+    fma_chains(100_000, tasks)
     start, spent = time.perf_counter(), time.process_time()
-    _native.fma_chains(400_000, 32 * threads, executor(), threads)
+    fma_chains(400_000, tasks)
     return round((time.process_time() - spent) / (time.perf_counter() - start), 2)
+
+
+def level() -> str:
+    """The SIMD level of this process's kernels."""
+    return str(_native.thread_info()["simd"])
+
+
+def fma_chains(steps: int, tasks: int) -> int:
+    """Runs chains of FMAs on the threads and the pool of our calls from torch, and gives their operations."""
+    return _native.fma_chains(steps, tasks, executor(), torch.get_num_threads())
 
 
 def load() -> list[float] | None:

@@ -6,12 +6,13 @@ import json
 import math
 
 import pytest
-from fractal_core.bench import Results, Row, Settings, Verdict, text
-from fractal_core.bench.clock import Times, interleaved
-from fractal_core.bench.page import markdown
-from fractal_core.bench.picture import draw
-from fractal_core.bench.results import Crossover
 from fractal_core.errors import InvalidArgumentError
+
+from benches.report import text
+from benches.report.page import markdown
+from benches.report.picture import draw
+from benches.report.results import Crossover, Results, Row, Verdict
+from benches.settings import Settings
 
 MACHINE = {
     "processor": "a processor",
@@ -84,31 +85,11 @@ def test_crossover_is_where_it_stays_faster(ratios, tokens):
     assert found.tokens == tokens
 
 
-def test_times_are_medians_and_pairs():
-    times = Times({"ours": [1.0, 2.0, 4.0], "peer": [10.0, 10.0, 12.0]})
-    assert times.ratio("ours", "peer") == (5.0, 3.0, 10.0)
-    assert times.ms("ours") == 2000.0
-
-
-def test_calls_alternate_after_a_warm_up():
-    seen = []
-    times = interleaved({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, 3)
-    assert "".join(seen) == "abababab"
-    assert times.median("a") >= 0.0
-
-
 def test_settings():
     assert [Settings().count(7), Settings(quick=True).count(7), Settings(quick=True).count(2)] == [7, 3, 2]
     assert Settings(5, quick=True).count(7) == 5
     with pytest.raises(InvalidArgumentError, match="rounds: got 0"):
         Settings(0)
-
-
-@pytest.mark.parametrize(
-    ("x", "shown"), [(0.123, "0.12"), (1.0, "1.00"), (12.34, "12.3"), (123.4, "123"), (math.inf, "none")]
-)
-def test_numbers_have_three_digits(x, shown):
-    assert text.number(x) == shown
 
 
 def test_texts_carry_units():

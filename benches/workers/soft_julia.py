@@ -1,7 +1,7 @@
 """The soft Julia field with gradients as one side of a pair of processes computes it, ours and torch's.
 
-Reads the name of a dtype a line and prints the seconds that the field and its gradients took. Run by path,
-`python -I soft_julia_worker.py SIDE POINTS STEPS`: in one process the call that follows torch's would give back to the
+Reads the name of a dtype a line and prints the seconds that the field and its gradients took. `python -m
+benches.workers.soft_julia SIDE POINTS STEPS`: in one process the call that follows torch's would give back to the
 system what torch's graph had freed, which takes longer than the field.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fractal_core.bench.julia_worker import awake
+from benches.workers.julia import awake
 
 C, RADIUS, SMOOTHNESS = -0.7 + 0.27j, 2.0, 2.0
 DTYPES = {"float32": np.complex64, "float64": np.complex128}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from fractal_core.bench.paired import environment, in_turn
 from fractal_core.bench.peers import PeerError
-from fractal_core.bench.results import Row
-from fractal_core.bench.settings import Settings
-from fractal_core.bench.soft_julia_worker import DTYPES
+
+from benches.processes import environment, in_turn
+from benches.report.results import Row
+from benches.settings import Settings
+from benches.workers.soft_julia import DTYPES
 
 __all__ = ["soft_julia"]
 
@@ -23,7 +24,7 @@ def soft_julia(settings: Settings, *, points: int = 65_536, steps: int = 64) -> 
         name, peer, bar = f"soft-julia/{dtype}", "torch autograd, vectorised", 15.0
         what = f"soft Julia, {points} points × {steps}, {dtype}, forward + backward"
         try:
-            times = in_turn(commands, environment(), "soft_julia_worker.py", dtype, settings.count(15))
+            times = in_turn(commands, environment(), "soft_julia", dtype, settings.count(15))
         except PeerError as error:
             yield Row(name, what, peer, bar=bar, note=str(error))
             continue

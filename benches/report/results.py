@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from fractal_core.bench.clock import Spread, Times
+from fractal_core.bench.clock import Spread, Times, stays_faster
 
 __all__ = ["Crossover", "Results", "Row", "Verdict"]
 
@@ -149,11 +149,7 @@ class Crossover:
         ratios: Sequence[float],
     ) -> Crossover:
         """The crossover of ratios at increasing lengths."""
-        tokens = None
-        for n, ratio in zip(reversed(scanned), reversed(ratios), strict=True):
-            if ratio <= 1.0:
-                break
-            tokens = n
+        tokens = stays_faster(scanned, ratios)
         return cls(pattern, peer, dtype, direction, tokens, tuple(scanned), tuple(ratios))
 
 

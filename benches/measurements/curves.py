@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from fractal_core.bench.interpreters import hilbertsfc_python
-from fractal_core.bench.paired import environment, in_turn
-from fractal_core.bench.peers import PeerError, need
-from fractal_core.bench.results import Row
-from fractal_core.bench.settings import Settings
+from fractal_core.bench.peers import PeerError
+
+from benches.peers.installed import need
+from benches.peers.interpreters import hilbertsfc_python
+from benches.processes import environment, in_turn
+from benches.report.results import Row
+from benches.settings import Settings
 
 __all__ = ["hilbert"]
 
@@ -44,7 +46,7 @@ def _pair(settings: Settings, row: Row, task: str, sizes: tuple[int, int], *, th
     try:
         pythons = {"ours": sys.executable, row.peer: _PYTHONS[row.peer]()}
         commands = {side: [python, side, *map(str, sizes)] for side, python in pythons.items()}
-        times = in_turn(commands, env, "worker.py", task, settings.count(11))
+        times = in_turn(commands, env, "curves", task, settings.count(11))
     except PeerError as error:
         return replace(row, note=str(error))
     note = "paired processes in turn; the other one waits"

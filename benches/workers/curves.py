@@ -1,6 +1,6 @@
 """One side of a pair of processes: reads the name of a task a line, runs it, and prints the seconds it took.
 
-Run by path, `python -I worker.py SIDE POINTS`, since the other side's interpreter does not have this package.
+`python -m benches.workers.curves SIDE POINTS BOX_SIDE`; the other side's interpreter does not have fractal_core.
 """
 
 from __future__ import annotations

@@ -11,14 +11,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from fractal_core import curves, sets
 from fractal_core.bench.clock import Call, interleaved
 from fractal_core.bench.peers import dense
-from fractal_core.bench.results import Row
-from fractal_core.bench.settings import Settings
-from fractal_core.bench.soft_julia_worker import torch_soft_julia
 from fractal_core.nn import (
     CantorSetAttention,
     DragonCurveAttention,
@@ -27,6 +22,11 @@ from fractal_core.nn import (
     JuliaSetAttention,
 )
 from fractal_core.patterns import create
+from torch import Tensor
+
+from benches.report.results import Row
+from benches.settings import Settings
+from benches.workers.soft_julia import torch_soft_julia
 
 __all__ = ["originals", "published"]
 

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-
-from fractal_core.bench.attention import HEADS, WIDTH, Case, random_keys
+from fractal_core.bench.case import HEADS, WIDTH, Case
 from fractal_core.bench.clock import Call, Times, interleaved
 from fractal_core.bench.peers import causal, dense
-from fractal_core.bench.results import Crossover, Row
-from fractal_core.bench.settings import Settings
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import sparse_attention
 from fractal_core.patterns import create
+
+from benches.measurements.attention import random_keys
+from benches.report.results import Crossover, Row
+from benches.settings import Settings
 
 __all__ = ["crossover", "decode", "lengths", "planning", "slope", "threads"]
 

@@ -17,6 +17,8 @@ from fractal_core.bench.peers import PeerError
 
 __all__ = ["Worker", "alternating", "answer", "environment", "in_turn"]
 
+_ROOT = Path(__file__).resolve().parents[1]
+
 
 def environment(**changes: str) -> dict[str, str]:
     """This process's variables with some of them set."""
@@ -24,12 +26,14 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def answer(words: Sequence[str], env: Mapping[str, str]) -> Any:  # noqa: ANN401
-    """What a module of this package prints as JSON on its last line, run in a fresh interpreter.
+    """What a module prints as JSON on its last line, run in a fresh interpreter at the repository's root.
 
     Raises:
         PeerError: It failed; the message is its last line.
     """
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, env=dict(env), check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, env=dict(env), cwd=_ROOT, check=False
+    )
     if done.returncode:
         raise PeerError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     return json.loads(done.stdout.splitlines()[-1])
@@ -39,7 +43,7 @@ class Worker:
     """A process that runs a named task each time it is asked, and says how long it took.
 
     Args:
-        words: The command that runs the worker's script.
+        words: The command that runs the worker, at the repository's root.
         env: Its environment.
     """
 
@@ -51,6 +55,7 @@ class Worker:
             stderr=subprocess.PIPE,
             text=True,
             env=dict(env),
+            cwd=_ROOT,
         )
 
     def __enter__(self) -> Worker:
@@ -94,17 +99,16 @@ def alternating(workers: Mapping[str, Worker], task: str, rounds: int) -> Times:
 
 
 def in_turn(
-    commands: Mapping[str, Sequence[str]], env: Mapping[str, str], script: str, task: str, rounds: int
+    commands: Mapping[str, Sequence[str]], env: Mapping[str, str], worker: str, task: str, rounds: int
 ) -> Times:
-    """`alternating` over a worker for each name: an interpreter, and the arguments of a script beside this file.
+    """`alternating` over a worker for each name: an interpreter, and the arguments of a module of `benches.workers`.
 
     Raises:
         PeerError: A worker ended.
     """
-    path = str(Path(__file__).with_name(script))
     with ExitStack() as stack:
         workers = {
-            name: stack.enter_context(Worker([python, "-I", path, *arguments], env))
+            name: stack.enter_context(Worker([python, "-sE", "-m", f"benches.workers.{worker}", *arguments], env))
             for name, (python, *arguments) in commands.items()
         }
         return alternating(workers, task, rounds)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-
-from fractal_core.bench.attention import HEADS, WIDTH, Case, random_keys
+from fractal_core.bench.case import HEADS, WIDTH, Case
 from fractal_core.bench.clock import interleaved
-from fractal_core.bench.results import Row
-from fractal_core.bench.settings import Settings
 from fractal_core.patterns import create
+
+from benches.measurements.attention import random_keys
+from benches.report.results import Row
+from benches.settings import Settings
 
 __all__ = ["predicted"]
 

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fractal_core.bench.julia_worker import PARAMETERS
-from fractal_core.bench.paired import environment, in_turn
-from fractal_core.bench.peers import PeerError, need
-from fractal_core.bench.results import Row
-from fractal_core.bench.settings import Settings
+from fractal_core.bench.peers import PeerError
+
+from benches.peers.installed import need
+from benches.processes import environment, in_turn
+from benches.report.results import Row
+from benches.settings import Settings
+from benches.workers.julia import PARAMETERS
 
 __all__ = ["julia"]
 
@@ -37,7 +39,7 @@ def _paired(rounds: int, peer: str, kind: str, rows: list[Row], sizes: tuple[int
     try:
         need(peer, peer)
         commands = {name: [sys.executable, name, *map(str, sizes)] for name in (*dtypes.values(), peer)}
-        times = in_turn(commands, environment(), "julia_worker.py", kind, rounds)
+        times = in_turn(commands, environment(), "julia", kind, rounds)
     except PeerError as error:
         yield from (replace(row, note=str(error)) for row in rows)
         return

@@ -1,7 +1,7 @@
 """Julia fields as one side of a pair of processes computes them, ours and the peers'.
 
-Reads the name of a parameter a line and prints the seconds that the field took. Run by path, `python -I julia_worker.py
-SIDE POINTS_A_SIDE ITERATIONS`, so that a peer's process holds no other package's threads.
+Reads the name of a parameter a line and prints the seconds that the field took. `python -m
+benches.workers.julia SIDE POINTS_A_SIDE ITERATIONS`: a peer's process holds no other package's threads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measurements in a fresh process: `python -m fractal_core.bench.alone WHAT ARGUMENTS` prints JSON."""
+"""Measurements in a fresh process: `python -m benches.measurements.alone WHAT ARGUMENTS` prints JSON."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-
-from fractal_core.bench import scaling
-from fractal_core.bench.attention import HEADS, WIDTH, Case, shares
-from fractal_core.bench.paired import answer, environment
+from fractal_core.bench.case import HEADS, WIDTH, Case
 from fractal_core.bench.peers import PeerError
-from fractal_core.bench.results import Row
-from fractal_core.bench.settings import Settings
 from fractal_core.patterns import create
+
+from benches.measurements import scaling
+from benches.measurements.attention import shares
+from benches.processes import answer, environment
+from benches.report.results import Row
+from benches.settings import Settings
 
 __all__ = ["avx2", "decode", "import_time", "memory"]
 
-_MODULE = "fractal_core.bench.alone"
+_MODULE = "benches.measurements.alone"
 _IMPORT_MS = 150.0
 
 

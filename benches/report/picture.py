@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import fill
 
-from fractal_core.bench import text
-from fractal_core.bench.results import Results, Row, Verdict
+from benches.report import text
+from benches.report.results import Results, Row, Verdict
 
 __all__ = ["draw"]
 

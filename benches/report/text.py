@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import math
 
-from fractal_core.bench.results import Row
+from fractal_core.cli.console import digits
 
-__all__ = ["bar", "limit", "milliseconds", "number", "spread", "value"]
+from benches.report.results import Row
 
-
-def number(x: float) -> str:
-    """Three digits, and no more precision than that."""
-    if math.isinf(x):
-        return "none"
-    if abs(x) >= 99.5:
-        return f"{x:.0f}"
-    return f"{x:.1f}" if abs(x) >= 9.95 else f"{x:.2f}"
+__all__ = ["bar", "limit", "milliseconds", "spread", "value"]
 
 
 def _with_unit(x: float, unit: str) -> str:
     if unit == "x":
-        return f"{number(x)} ×"
+        return f"{digits(x)} ×"
     if unit in {"of peak", "slope", "of measured"}:
         return f"{x:.2f}"
     if math.isinf(x):
         return "none"
-    return f"{x:.0f} {unit}" if unit == "tokens" else f"{number(x)} {unit}"
+    return f"{x:.0f} {unit}" if unit == "tokens" else f"{digits(x)} {unit}"
 
 
 def value(row: Row) -> str:
@@ -39,7 +32,7 @@ def spread(row: Row) -> str:
         return "–"
     if row.unit == "of peak":
         return f"{row.low:.2f} … {row.high:.2f}"
-    return f"{number(row.low)} … {number(row.high)}"
+    return f"{digits(row.low)} … {digits(row.high)}"
 
 
 def bar(row: Row) -> str:

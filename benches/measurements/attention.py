@@ -11,20 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-
-from fractal_core import _native
-from fractal_core._torch.threads import executor
+from fractal_core.bench.case import WIDTH, Case
 from fractal_core.bench.clock import Call, Spread, Times, interleaved
-from fractal_core.bench.peers import Attend, PeerError, causal, dense, flex_window, gather, local, masked
-from fractal_core.bench.results import Row
-from fractal_core.bench.settings import Settings
+from fractal_core.bench.peers import Attend, PeerError, causal, dense, masked
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn import sparse_attention
 from fractal_core.patterns import create
 
+from benches.machine import fma_chains, level
+from benches.peers.attention import flex_window, gather, local
+from benches.report.results import Row
+from benches.settings import Settings
+
 __all__ = [
-    "Case",
     "Peak",
     "ladder",
     "neighbourhood",
@@ -35,63 +33,8 @@ __all__ = [
     "window_training",
 ]
 
-HEADS, WIDTH = 4, 64
 _IN_TURN = "the peer's call runs in between"
 _PEAK = "the peak's loop runs in between"
-
-
-class Case:
-    """Inputs of one problem, B1, drawn from a seed, and the calls on them.
-
-    Args:
-        index_set: Which keys each query attends to.
-        heads: H.
-        width: D.
-        dtype: Of q, k, v and the gradient of the output.
-    """
-
-    def __init__(
-        self, index_set: IndexSet, heads: int = HEADS, width: int = WIDTH, dtype: torch.dtype = torch.float32
-    ) -> None:
-        generator = torch.Generator().manual_seed(0)
-
-        def drawn(n: int) -> Tensor:
-            return torch.randn(1, heads, n, width, generator=generator).to(dtype)
-
-        self.index_set = index_set
-        self.q = drawn(index_set.n_queries).requires_grad_()
-        self.k, self.v = (drawn(index_set.n_keys).requires_grad_() for _ in range(2))
-        self.grad = drawn(index_set.n_queries)
-        self.flops = 4 * width * heads * index_set.nnz
-        """Of a forward pass; a backward pass has two and a half times as many."""
-
-    def ours(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Sparse attention through the public function."""
-        return sparse_attention(q, k, v, self.index_set)
-
-    def forward(self, attend: Attend) -> Call:
-        """A forward pass without gradients."""
-        q, k, v = (x.detach() for x in (self.q, self.k, self.v))
-
-        def call() -> Tensor:
-            with torch.no_grad():
-                return attend(q, k, v)
-
-        return call
-
-    def training(self, attend: Attend) -> Call:
-        """A forward pass and the gradients of q, k and v through autograd."""
-
-        def call() -> object:
-            return torch.autograd.grad(attend(self.q, self.k, self.v), (self.q, self.k, self.v), self.grad)
-
-        return call
-
-    def backward(self, attend: Attend) -> Call:
-        """The gradients alone, of one forward pass."""
-        out = attend(self.q, self.k, self.v)
-        inputs = (self.q, self.k, self.v)
-        return lambda: torch.autograd.grad(out, inputs, self.grad, retain_graph=True)
 
 
 class Peak:
@@ -108,7 +51,7 @@ class Peak:
 
     def __call__(self) -> int:
         """Runs the chains once and gives their operations."""
-        return _native.fma_chains(self._steps, self._tasks, executor(), torch.get_num_threads())
+        return fma_chains(self._steps, self._tasks)
 
     def share(self, times: Times, ours: str, flops: float) -> Spread:
         """Our operations in a second as a share of the peak's."""
@@ -232,7 +175,7 @@ def neighbourhood(settings: Settings, *, side: int = 128, window: int = 7, width
 
 def shares(settings: Settings, *, n: int = 4096, radius: int = 64, width: int = WIDTH) -> Iterator[Row]:
     """A window's forward and backward pass as shares of the peak at this process's SIMD level, without a peer."""
-    level = str(_native.thread_info()["simd"])
+    simd = level()
     case = Case(create("window", radius=radius).index_set(n), width=width)
     peak = Peak()
     calls: dict[str, Call] = {
@@ -243,5 +186,5 @@ def shares(settings: Settings, *, n: int = 4096, radius: int = 64, width: int = 
     times = interleaved(calls, settings.count(25))
     for direction, factor in (("forward", 1.0), ("backward", 2.5)):
         share = peak.share(times, direction, factor * case.flops)
-        what, note = f"window ±{radius}, n = {n}, {direction}", f"at level {level}, alone in a process of its own"
-        yield Row.share(f"level-{level}/{direction}", what, f"FMA peak of {level}", share, bar=0.5, note=note)
+        what, note = f"window ±{radius}, n = {n}, {direction}", f"at level {simd}, alone in a process of its own"
+        yield Row.share(f"level-{simd}/{direction}", what, f"FMA peak of {simd}", share, bar=0.5, note=note)

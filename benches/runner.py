@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fractal_core.bench import alone, attention, curves, julia, originals, predicted, scaling, soft_julia
-from fractal_core.bench.machine import facts, load
-from fractal_core.bench.results import Crossover, Results, Row
-from fractal_core.bench.settings import Settings
 from fractal_core.errors import InvalidArgumentError
+
+from benches.machine import facts, load
+from benches.measurements import alone, attention, curves, julia, originals, predicted, scaling, soft_julia
+from benches.report.results import Crossover, Results, Row
+from benches.settings import Settings
 
 __all__ = ["MEASUREMENTS", "Measurement", "Take", "chosen", "run"]
 

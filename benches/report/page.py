@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fractal_core.bench import text
-from fractal_core.bench.results import Crossover, Results, Row
+from benches.report import text
+from benches.report.results import Crossover, Results, Row
 
 __all__ = ["markdown"]
 

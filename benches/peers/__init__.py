@@ -1,0 +1,1 @@
+"""What fractal_core is measured against, and the environments that some of it needs."""

@@ -1,0 +1,1 @@
+"""What a run found: rows with their verdicts, and the page and the picture made of them."""
