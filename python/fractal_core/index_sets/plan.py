@@ -43,7 +43,7 @@ class Plan:
 
     A *shifted* plan, of offsets, has one tile for all queries: `tile_keys` (but for the length of a run) count from the
     position `16 t + q_offset` of the tile's first query among the keys, and lane l has the row offsets
-    `row_offsets[row_ptr[l]:row_ptr[l + 1]]`, decreasing: key `16 t + l + q_offset - offset`. Keys outside of 0 .. Nk - 1
+    `row_offsets[row_ptr[l]:row_ptr[l + 1]]`, decreasing: key `16 t + l + q_offset - offset`. Keys outside of the Nk
     and lanes past the last query do not count. By key: of residue `r = (j - q_offset) % 16`, the offsets
     `residue_offsets[residue_ptr[r]:residue_ptr[r + 1]]` name the queries `j - q_offset + offset`, as far as there are.
     The number of a row pair is `t * len(row_offsets)` and its slot.

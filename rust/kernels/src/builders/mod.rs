@@ -17,7 +17,7 @@ pub use dragon::dragon;
 pub use hilbert::{hilbert, hilbert_box};
 pub use julia::julia;
 pub use neighborhood::{Axis, neighborhood};
-pub use offsets::{cantor, cantor_samples, sample_positions, window};
+pub use offsets::{cantor, cantor_samples, window};
 pub use random::random;
 pub use sierpinski::sierpinski;
 pub use span::Span;

@@ -42,7 +42,7 @@ pub fn cantor_samples(span: Span, depth: u32, executor: &dyn Executor) -> Result
 }
 
 /// The positions floor(x·n) of the Cantor points of step `depth`, increasing, each once.
-pub fn sample_positions(n: usize, depth: u32) -> Result<Vec<i32>> {
+fn sample_positions(n: usize, depth: u32) -> Result<Vec<i32>> {
     let numerators = numerators(depth)?;
     let scale = 3i128.pow(depth);
     let positions = numerators.iter().map(|&p| (i128::from(p) * n as i128 / scale) as i32);

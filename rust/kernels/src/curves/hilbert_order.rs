@@ -14,7 +14,7 @@
 //! step**, in the plane and in space. If the longest leg is odd and another is even, the last part of the box (about a
 //! cube) runs along the even one, and the order ends there.
 //!
-//! Squares and cubes of side `2**k` take the codec's curve ([`crate::hilbert`]) itself.
+//! Squares and cubes of side `2**k` take the codec's curve ([`super::hilbert`]) itself.
 
 use super::hilbert::decode_point;
 use super::lattice::check_cells;

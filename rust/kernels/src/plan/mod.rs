@@ -1,4 +1,4 @@
-//! How an [`IndexSet`] runs: tiles of 16 queries with the keys they share, and rows with the rest.
+//! How an [`IndexSet`](crate::index_set::IndexSet) runs: tiles of 16 queries with the keys they share, and rows with the rest.
 //!
 //! A key that [`THRESHOLD`] or more of a tile's queries use goes into the tile's key list with a 16-bit mask of those
 //! queries; the others stay in the rows of the queries that use them. Both parts share one softmax, forward and

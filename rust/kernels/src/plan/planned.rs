@@ -90,12 +90,11 @@ impl PlannedSet {
     pub fn kept<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let backends = || self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let found = backends().get(&TypeId::of::<T>()).cloned();
-        let kept = match found {
-            Some(kept) => kept,
-            None => {
-                let made: Arc<dyn Any + Send + Sync> = Arc::new(make()?);
-                backends().entry(TypeId::of::<T>()).or_insert(made).clone()
-            }
+        let kept = if let Some(kept) = found {
+            kept
+        } else {
+            let made: Arc<dyn Any + Send + Sync> = Arc::new(make()?);
+            backends().entry(TypeId::of::<T>()).or_insert(made).clone()
         };
         Ok(kept.downcast().unwrap_or_else(|_| unreachable!("kept by its type")))
     }

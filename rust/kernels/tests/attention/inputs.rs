@@ -164,7 +164,7 @@ impl Inputs {
             dlse: random.values(case.batch * case.heads * n),
             key_bias: random.values(case.batch * m).into_iter().enumerate().map(hide).collect(),
             edge_bias: random.values(case.heads * set.nnz()),
-            hidden: (0..case.batch * m).map(|_| random.next() % 4 == 0).collect(),
+            hidden: (0..case.batch * m).map(|_| random.next().is_multiple_of(4)).collect(),
         }
     }
 
