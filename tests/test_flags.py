@@ -5,12 +5,12 @@ from __future__ import annotations
 import fractal_core as fc
 import numpy as np
 import pytest
-import torch
 from fractal_core import IndexSet, fields
 from fractal_core.errors import DTypeError
-from fractal_core.nn import FractalAttention, na1d, na2d, na3d, sparse_attention
-from fractal_core.nn.tutorial import FractalConfig
 from fractal_core.patterns.neighborhood import Neighborhood
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+nn = fc.nn
 
 POINTS = np.array([2 + 2j, 0.1j])
 Q = torch.ones(1, 1, 4, 4)
@@ -26,15 +26,18 @@ FLAGS = {
     "from_segments causal": ("causal", lambda f: IndexSet.from_segments([0, 2, 4], causal=f)),
     "neighborhood is_causal": ("is_causal", lambda f: Neighborhood((4,), 3, is_causal=f)),
     "neighborhood is_causal of an axis": ("is_causal", lambda f: Neighborhood((4,), 3, is_causal=(f,))),
-    "na1d": ("is_causal", lambda f: na1d(torch.ones(1, 4, 1, 4), *[torch.ones(1, 4, 1, 4)] * 2, 3, is_causal=f)),
-    "na2d": ("is_causal", lambda f: na2d(*[torch.ones(1, 4, 4, 1, 4)] * 3, 3, is_causal=f)),
-    "na3d": ("is_causal", lambda f: na3d(*[torch.ones(1, 4, 4, 4, 1, 4)] * 3, 3, is_causal=f)),
-    "layer causal": ("causal", lambda f: FractalAttention(**LAYER, causal=f)),
-    "layer bias": ("bias", lambda f: FractalAttention(**LAYER, bias=f)),
-    "return_lse": ("return_lse", lambda f: sparse_attention(Q, Q, Q, fc.pattern("window").index_set(4), return_lse=f)),
+    "na1d": ("is_causal", lambda f: nn.na1d(torch.ones(1, 4, 1, 4), *[torch.ones(1, 4, 1, 4)] * 2, 3, is_causal=f)),
+    "na2d": ("is_causal", lambda f: nn.na2d(*[torch.ones(1, 4, 4, 1, 4)] * 3, 3, is_causal=f)),
+    "na3d": ("is_causal", lambda f: nn.na3d(*[torch.ones(1, 4, 4, 4, 1, 4)] * 3, 3, is_causal=f)),
+    "layer causal": ("causal", lambda f: nn.FractalAttention(**LAYER, causal=f)),
+    "layer bias": ("bias", lambda f: nn.FractalAttention(**LAYER, bias=f)),
+    "return_lse": (
+        "return_lse",
+        lambda f: nn.sparse_attention(Q, Q, Q, fc.pattern("window").index_set(4), return_lse=f),
+    ),
     "julia_escape smooth": ("smooth", lambda f: fields.julia_escape(POINTS, 0j, smooth=f)),
     "mandelbrot_escape smooth": ("smooth", lambda f: fields.mandelbrot_escape(POINTS, smooth=f)),
-    "config": ("cache_fractals", lambda f: FractalConfig(cache_fractals=f)),
+    "config": ("cache_fractals", lambda f: nn.FractalConfig(cache_fractals=f)),
 }
 
 

@@ -9,9 +9,8 @@ from fractal_core.bench import compare
 from fractal_core.bench.case import Case
 from fractal_core.bench.clock import stays_faster
 from fractal_core.bench.compare import DTYPES, Problem, against, scan
-from fractal_core.bench.peers import PeerError, by_table, causal, dense, flex, masked
+from fractal_core.bench.peers import PeerError, causal, dense, flex, masked
 from fractal_core.errors import InvalidArgumentError, OutOfMemoryError
-from torch.nn.attention.flex_attention import create_mask
 
 TINY = Problem(48, 2, 8, rounds=3)
 
@@ -71,21 +70,11 @@ def test_no_dense_mask_is_made_of_a_long_sequence(monkeypatch):
     assert found.to_dict()["ratio"] is None
 
 
-@pytest.mark.parametrize("spec", ["window:radius=4", "cantor", "random:k=3"])
-@pytest.mark.parametrize("causal", [False, True])
-def test_a_table_says_what_the_set_says(spec, causal):
-    index_set = fc.pattern(spec).index_set(300, causal=causal)
-    found = by_table(index_set)
-    assert fc.IndexSet.from_block_mask(found) == index_set
-    asked = create_mask(found.mask_mod, None, None, 300, 300, device="cpu")[0, 0]
-    assert torch.equal(asked, torch.from_numpy(index_set.to_mask()))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["window:radius=9", "random:k=9"])
 def test_flex_attention_computes_what_ours_does(spec):
     case = Case(fc.pattern(spec).index_set(300), heads=2, width=16)
-    found, expected = (case.forward(attend)() for attend in (flex(by_table(case.index_set)), case.ours))
+    found, expected = (case.forward(attend)() for attend in (flex(case.index_set.to_block_mask()), case.ours))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 

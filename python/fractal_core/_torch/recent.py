@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
+
+from fractal_core._locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -17,17 +17,7 @@ __all__ = ["Recent"]
 T = TypeVar("T")
 
 # One lock for all stores: it is held for a look-up, never while a value is made, and a copy need not carry it.
-_lock = threading.Lock()
-
-
-def _unlocked() -> None:
-    """A forked child takes a new lock, since the thread that held the old one is not in it."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlocked)
+_lock = ForkSafeLock()
 
 
 class Recent(Generic[T]):

@@ -11,7 +11,7 @@ from fractal_core import _native
 from fractal_core._torch.threads import reason
 from fractal_core.bench.case import HEADS, WIDTH, Case
 from fractal_core.bench.clock import Spread, interleaved, stays_faster
-from fractal_core.bench.peers import Attend, PeerError, by_table, causal, dense, flex, masked
+from fractal_core.bench.peers import Attend, PeerError, causal, dense, flex, masked
 from fractal_core.errors import FractalError, InvalidArgumentError, OutOfMemoryError
 from fractal_core.index_sets import IndexSet
 
@@ -163,7 +163,7 @@ def _attend(name: str, problem: Problem, index_set: IndexSet) -> Attend:
     listed = name == "masked" or index_set.offsets is None
     if listed and problem.n > MASKED_UP_TO:
         raise PeerError(f"a dense mask of {problem.n} × {problem.n} is not made: above {MASKED_UP_TO} tokens")
-    return masked(index_set) if name == "masked" else flex(by_table(index_set))
+    return masked(index_set) if name == "masked" else flex(index_set.to_block_mask())
 
 
 def scan(problem: Problem, make: Callable[[int], IndexSet], last: float) -> Scan:

@@ -17,7 +17,7 @@ from fractal_core.index_sets import IndexSet
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
-__all__ = ["Attend", "PeerError", "by_table", "causal", "dense", "flex", "masked"]
+__all__ = ["Attend", "PeerError", "causal", "dense", "flex", "masked"]
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -40,37 +40,6 @@ def masked(index_set: IndexSet) -> Attend:
     """Dense attention under the set's boolean mask."""
     mask = torch.from_numpy(index_set.to_mask())
     return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-
-
-def by_table(index_set: IndexSet) -> BlockMask:
-    """The block mask of a square set, with a table that says whether a pair is in: of distances, or else of all pairs.
-
-    What `IndexSet.to_block_mask` searches by halving takes torch minutes to compile; one look into a table seconds.
-    """
-    from torch.nn.attention.flex_attention import BlockMask
-
-    blocks, offsets, n = index_set.to_block_mask(), index_set.offsets, index_set.n_keys
-    by_distance = offsets is not None  # torch traces what the function below holds, and takes no NumPy array
-    if offsets is None:
-        table = torch.from_numpy(index_set.to_mask())
-    else:
-        table = torch.zeros(2 * n, dtype=torch.bool)
-        distances = offsets - index_set.q_offset
-        table[torch.from_numpy(distances[abs(distances) < n]) + n] = True
-
-    def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        query, key = query.clamp(max=n - 1), key.clamp(max=n - 1)  # a last block may reach beyond the end
-        return table[query - key + n] if by_distance else table[query, key]
-
-    return BlockMask.from_kv_blocks(
-        blocks.kv_num_blocks,
-        blocks.kv_indices,
-        blocks.full_kv_num_blocks,
-        blocks.full_kv_indices,
-        BLOCK_SIZE=blocks.BLOCK_SIZE,
-        mask_mod=attends,
-        seq_lengths=blocks.seq_lengths,
-    )
 
 
 def flex(mask: BlockMask) -> Attend:

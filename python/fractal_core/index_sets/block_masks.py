@@ -29,11 +29,15 @@ def to_block_mask(native: _native.IndexSet, block_size: tuple[int, int], device:
     indptr, columns, full = native.occupied(block_size)
     rows = np.repeat(np.arange(indptr.size - 1), np.diff(indptr))
     shape = (indptr.size - 1, -(-native.n_keys // block_size[1]))
+    if native.offsets is None:
+        inside = _by_block(native, block_size, shape, (rows, columns, full), device)
+    else:
+        inside = _by_distance(native, device)
     return BlockMask.from_kv_blocks(
         *_listed(rows[~full], columns[~full], shape, device),
         *_listed(rows[full], columns[full], shape, device),
         BLOCK_SIZE=block_size,
-        mask_mod=_mask_mod(native, device),
+        mask_mod=inside,
         seq_lengths=(native.n_queries, native.n_keys),
     )
 
@@ -52,45 +56,57 @@ def _listed(
     return numbers, blocks
 
 
-def _mask_mod(native: _native.IndexSet, device: str) -> Callable[..., Tensor]:
-    """Whether a pair is in the set, by binary search in the query's row."""
+# torch compiles a look into a table in seconds, and an unrolled search of a row in minutes.
+
+
+def _by_distance(native: _native.IndexSet, device: str) -> Callable[..., Tensor]:
+    """Whether a pair is in a set of offsets: a table over query − key."""
     import torch
 
-    def on_device(array: npt.NDArray[Any]) -> Tensor:
-        # One entry at least, so that there is something to look at in a set without pairs.
-        return torch.from_numpy(np.array(array) if array.size else np.full(1, -1, array.dtype)).to(device)
-
-    last_query, last_key = native.n_queries - 1, native.n_keys - 1
-    offsets, q_offset, runs = native.offsets, native.q_offset, native.runs
-    ends = None
-    if offsets is not None:
-        firsts, starts, longest = on_device(offsets), None, offsets.size
-    elif runs is not None:
-        firsts, ends, starts = on_device(runs[1][:, 0]), on_device(runs[1][:, 1]), on_device(runs[0])
-        longest = int(np.diff(runs[0]).max())
-    else:
-        firsts, starts = on_device(native.indices), on_device(native.indptr)
-        longest = int(np.diff(native.indptr).max())
+    assert native.offsets is not None
+    n_queries, n_keys = native.n_queries, native.n_keys
+    last_query, last_key = max(n_queries - 1, 0), max(n_keys - 1, 0)
+    distances = native.offsets - native.q_offset
+    held = np.zeros(last_key + 1 + last_query, dtype=bool)
+    held[distances[(-last_key <= distances) & (distances <= last_query)] + last_key] = True
+    table = torch.from_numpy(held).to(device)
 
     def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        inside = (query <= last_query) & (key <= last_key)
-        row = query.clamp(max=last_query)
-        if starts is None:
-            wanted = query + q_offset - key
-            low, high = torch.zeros_like(wanted), torch.full_like(wanted, longest)
-        else:
-            wanted, low, high = key, starts[row], starts[row + 1]
-        begin = low
-        for _ in range(longest.bit_length()):
-            middle = (low + high) // 2
-            before = firsts[middle.clamp(max=len(firsts) - 1)] <= wanted
-            low, high = (
-                torch.where((low < high) & before, middle + 1, low),
-                torch.where((low < high) & ~before, middle, high),
-            )
-        found = (low - 1).clamp(min=0)
-        reached = firsts[found] == wanted if ends is None else ends[found] > wanted
-        return inside & (low > begin) & reached
+        inside = (query < n_queries) & (key < n_keys)  # a last block may reach beyond the ends
+        return inside & table[query.clamp(max=last_query) - key.clamp(max=last_key) + last_key]
+
+    return attends
+
+
+def _by_block(
+    native: _native.IndexSet,
+    block_size: tuple[int, int],
+    shape: tuple[int, int],
+    blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.bool_]],
+    device: str,
+) -> Callable[..., Tensor]:
+    """Whether a pair is in a set of lists or runs: the place of its block, and in a partial block a bit."""
+    import torch
+
+    rows, columns, full = blocks
+    (queries, keys), width = block_size, -(-block_size[1] // 8)
+    none, all_in = -2, -1
+    at = np.full(shape, none, dtype=np.int32)
+    at[rows[full], columns[full]] = all_in
+    at[rows[~full], columns[~full]] = np.arange(np.count_nonzero(~full))
+    # A row more, so that there is something to look into in a set without partial blocks, or without any.
+    packed = np.append(native.partial_bits(block_size), np.zeros(queries * width, np.uint8))
+    places, bits = (torch.from_numpy(a).to(device) for a in (np.pad(at, (0, 1), constant_values=none), packed))
+    n_queries, n_keys = native.n_queries, native.n_keys
+    last_query, last_key = max(n_queries - 1, 0), max(n_keys - 1, 0)
+
+    def attends(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        inside = (query < n_queries) & (key < n_keys)  # a last block may reach beyond the ends
+        query, key = query.clamp(max=last_query), key.clamp(max=last_key)
+        place = places[query // queries, key // keys]
+        row = place.clamp(min=0).long() * queries + query % queries
+        bit = (bits[row * width + key % keys // 8].int() >> (key % 8)) & 1 != 0
+        return inside & ((place == all_in) | ((place >= 0) & bit))
 
     return attends
 

@@ -8,13 +8,12 @@ softmax) is counted in pairs, and what a call costs before any of it is added.
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fractal_core import _native
+from fractal_core._locks import ForkSafeLock
 from fractal_core.errors import InvalidArgumentError
 
 __all__ = ["DTYPES", "EFFICIENCY", "Efficiency", "peak_gflops", "predicted_ms"]
@@ -54,19 +53,8 @@ _CALL_MS = 0.03
 DTYPES = {"float32": 1, "float64": 2}
 """How many vectors a dtype takes for one of float32."""
 
-
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _measured: float | None = None
-
-
-def _unlocked() -> None:
-    """A forked child takes a new lock, since the thread that held the old one is not in it."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlocked)
 
 
 def peak_gflops() -> float:

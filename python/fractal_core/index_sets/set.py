@@ -258,8 +258,8 @@ class IndexSet:
     def to_block_mask(self, block_size: int | tuple[int, int] = 128, device: str = "cpu") -> BlockMask:
         """The same set for `torch.nn.attention.flex_attention`. Needs torch; makes no dense mask.
 
-        Blocks that are wholly in are listed as full; inside of the others `mask_mod` searches the set's rows, offsets
-        or runs, which go to `device`.
+        Blocks that are wholly in are listed as full. Inside of the others `mask_mod` looks into a table on `device`: of
+        distances for offsets, else of a bit for each pair of those blocks.
 
         Args:
             block_size: queries and keys of a block; one number for both.

@@ -6,13 +6,12 @@ A program that is saved names its set by the set's own content, since a handle m
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 from fractal_core.index_sets.travel import State, restore, state
@@ -26,9 +25,7 @@ _FORMS = ("offsets", "runs", "listed")
 _HEAD = 11
 """Words before the content: magic, two of digest, form, Nq, Nk, q_offset, three lengths in bytes, has an order."""
 _MAGIC = 0x46524143_53455431
-_KEPT = 128
-_decoded: OrderedDict[tuple[int, int], IndexSet] = OrderedDict()
-_lock = threading.Lock()
+_decoded: Recent[IndexSet] = Recent(128)
 
 
 class _Key(int):
@@ -64,14 +61,7 @@ def key(words: Tensor) -> int:
     if array.dtype != np.int64 or array.size < _HEAD or array[0] != _MAGIC:
         raise InvalidArgumentError("index_set", f"{array.size} words", "a handle, or an index set of a saved program")
     name = (int(array[1]), int(array[2]))
-    with _lock:
-        index_set = _decoded.get(name)
-        if index_set is None:
-            index_set = _decoded[name] = _unpacked(array.tobytes())
-            while len(_decoded) > _KEPT:
-                _decoded.popitem(last=False)
-        else:
-            _decoded.move_to_end(name)
+    index_set = _decoded.get(name, lambda: _unpacked(array.tobytes()))
     held = _Key(index_set.handle[0])
     held.index_set = index_set
     return held

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-import threading
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import EntryPoint, distributions
 from typing import TYPE_CHECKING, cast
 
+from fractal_core._locks import ForkSafeLock
 from fractal_core.errors import DTypeError, InvalidArgumentError, PluginError
 from fractal_core.patterns.base import adapt
 
@@ -20,18 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILTIN", "GROUP", "PatternInfo", "PatternRegistry", "installed"]
 
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 """Held while a registry changes, never while a plug-in or metadata is read."""
-
-
-def _unlocked() -> None:
-    """A forked child takes a new lock, since the thread that held the old one is not in it."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlocked)
 
 GROUP = "fractal_core.patterns"
 BUILTIN = tuple(

@@ -126,6 +126,20 @@ proptest! {
                 let got: Vec<_> = span.map(|at| (found.columns[at], found.full[at])).collect();
                 prop_assert_eq!(got, expected);
             }
+            let bits = set.partial_bits([size.0, size.1], &Rayon(&pool())).unwrap();
+            let mut expected = Vec::new();
+            for row in 0..rows.div_ceil(size.0) {
+                for at in (found.indptr[row] as usize..found.indptr[row + 1] as usize).filter(|&at| !found.full[at]) {
+                    let column = found.columns[at] as usize;
+                    for i in row * size.0..(row + 1) * size.0 {
+                        let inside = |j: usize| i < rows && j < columns && dense[i][j];
+                        let keys: Vec<_> = (column * size.1..(column + 1) * size.1).map(inside).collect();
+                        let byte = |eight: &[bool]| eight.iter().rev().fold(0_u8, |byte, &bit| 2 * byte + u8::from(bit));
+                        expected.extend(keys.chunks(8).map(byte));
+                    }
+                }
+            }
+            prop_assert_eq!(bits, expected);
         }
     }
 }

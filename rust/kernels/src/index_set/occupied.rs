@@ -3,7 +3,7 @@
 use super::convert::rows_in_parallel;
 use super::set::{Form, IndexSet};
 use crate::error::{KernelError, Result};
-use crate::executor::Executor;
+use crate::executor::{Executor, for_each_chunk};
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
 
@@ -47,5 +47,65 @@ impl IndexSet {
         let columns = memory::collected("block_size", blocks.iter().map(|block| block.0))?;
         let full = memory::collected("block_size", blocks.iter().map(|block| block.1))?;
         Ok(Occupied { indptr, columns, full })
+    }
+
+    /// The pairs of the blocks that are not full, a bit each: block after block, query after query in rows of
+    /// `size[1].div_ceil(8)` bytes, the first key in the lowest bit of the first byte.
+    pub fn partial_bits(&self, size: [usize; 2], executor: &dyn Executor) -> Result<Vec<u8>> {
+        let blocks = self.occupied(size, executor)?;
+        let [queries, keys] = size;
+        let width = keys.div_ceil(8);
+        let partial = blocks.full.iter().filter(|&&full| !full).count();
+        let mut bits = memory::zeros("block_size", memory::product::<u8>("block_size", &[partial, queries, width])?)?;
+        let rows = blocks.indptr.len() - 1;
+        let mut pieces = memory::with_capacity("block_size", rows)?;
+        let mut rest = &mut bits[..];
+        for row in 0..rows {
+            let span = blocks.span(row);
+            let partial = blocks.full[span.clone()].iter().filter(|&&full| !full).count();
+            let (piece, tail) = rest.split_at_mut(partial * queries * width);
+            pieces.push((span, piece));
+            rest = tail;
+        }
+        for_each_chunk(executor, &mut pieces, 1, |row, piece| {
+            let (span, bits) = &mut piece[0];
+            // Which block of the piece each column is; a full or empty one has none.
+            let mut slots = memory::filled("block_size", None, self.n_keys.div_ceil(keys)).or_leave();
+            let partial = span.clone().filter(|&at| !blocks.full[at]);
+            partial.enumerate().for_each(|(slot, at)| slots[blocks.columns[at] as usize] = Some(slot));
+            for query in row * queries..((row + 1) * queries).min(self.n_queries) {
+                interrupt::check_each(query, 16);
+                let mut set = |slot: usize, within: std::ops::Range<usize>| {
+                    let start = (slot * queries + query % queries) * width;
+                    within.for_each(|key| bits[start + key / 8] |= 1 << (key % 8));
+                };
+                if let Form::Runs { .. } = &self.form {
+                    for &run in self.runs(query) {
+                        let [first, end] = run.map(|key| key as usize);
+                        for block in first / keys..end.div_ceil(keys) {
+                            let start = block * keys;
+                            if let Some(slot) = slots[block] {
+                                set(slot, first.max(start) - start..end.min(start + keys) - start);
+                            }
+                        }
+                    }
+                } else {
+                    for key in self.row(query) {
+                        let key = key as usize;
+                        if let Some(slot) = slots[key / keys] {
+                            set(slot, key % keys..key % keys + 1);
+                        }
+                    }
+                }
+            }
+        });
+        Ok(bits)
+    }
+}
+
+impl Occupied {
+    /// Where the blocks of a row of blocks lie in `columns` and `full`.
+    fn span(&self, row: usize) -> std::ops::Range<usize> {
+        self.indptr[row] as usize..self.indptr[row + 1] as usize
     }
 }
