@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from fractal_core import curves
 from fractal_core._torch.recent import Recent
-from fractal_core.nn.tutorial._edges import check_config, check_qkv
-from fractal_core.nn.tutorial.julia import attend_to_all
+from fractal_core.nn.tutorial._all_keys import AllKeysAttention
+from fractal_core.nn.tutorial._edges import check_config
 from fractal_core.nn.tutorial.stability import NumericalStability
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DragonCurveAttention"]
 
 
-class DragonCurveAttention(nn.Module):
+class DragonCurveAttention(AllKeysAttention):
     """Attention to all keys; keys near the end of the dragon curve have a higher log-bias, at every scale of folding.
 
     At scale i = 1 .. dragon_iterations the sequence is laid along the dragon folded i times: key j of N stands at
@@ -43,24 +43,6 @@ class DragonCurveAttention(nn.Module):
         self.scale_logits = nn.Parameter(torch.zeros(config.dragon_iterations))
         self.strength = nn.Parameter(torch.tensor(1.0))
         self._cache: Recent[Tensor] = Recent(8)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            query: (B, 1, D), or (B, M, D) with M queries.
-            key: (B, N, D).
-            value: (B, N, Dv).
-
-        Returns:
-            (B, Dv) for one query, else (B, M, Dv).
-
-        Raises:
-            ShapeError: shapes that do not fit together.
-            DTypeError: tensors of different dtypes.
-        """
-        query, key, value = check_qkv(query, key, value)
-        return attend_to_all(query, key, value, self.log_bias(key.shape[1]))
 
     def log_bias(self, n_keys: int) -> Tensor:
         """(N,) the log-bias of each key."""

@@ -9,22 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._torch.recent import Recent
-from fractal_core.index_sets import IndexSet
 from fractal_core.nn.fields import soft_escape
-from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.tutorial._edges import check_config, check_qkv
+from fractal_core.nn.tutorial._all_keys import AllKeysAttention
+from fractal_core.nn.tutorial._edges import check_config
 
 if TYPE_CHECKING:
     from fractal_core.nn.tutorial.config import FractalConfig
 
-__all__ = ["JuliaSetAttention", "attend_to_all"]
+__all__ = ["JuliaSetAttention"]
 
 _TURNS = 2.5
 _REACH = 1.5
 _SMOOTHNESS = 2.0
 
 
-class JuliaSetAttention(nn.Module):
+class JuliaSetAttention(AllKeysAttention):
     """Attention to all keys; keys whose points survive the map z -> z ** 2 + c longer have a higher log-bias.
 
     Key j of N stands at u = (j + 1/2) / N on a spiral of 2.5 turns from the origin to radius 1.5, so no two keys lie
@@ -53,24 +52,6 @@ class JuliaSetAttention(nn.Module):
         self.log_smoothness = nn.Parameter(torch.tensor(math.log(_SMOOTHNESS)))
         self.escape_scale = nn.Parameter(torch.tensor(1.0))
         self._cache: Recent[Tensor] = Recent(8)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            query: (B, 1, D), or (B, M, D) with M queries.
-            key: (B, N, D).
-            value: (B, N, Dv).
-
-        Returns:
-            (B, Dv) for one query, else (B, M, Dv).
-
-        Raises:
-            ShapeError: shapes that do not fit together.
-            DTypeError: tensors of different dtypes.
-        """
-        query, key, value = check_qkv(query, key, value)
-        return attend_to_all(query, key, value, self.log_bias(key.shape[1]))
 
     def log_bias(self, n_keys: int) -> Tensor:
         """(N,) the log-bias of each key."""
@@ -103,11 +84,3 @@ def _unit(grad: Tensor) -> Tensor:
 def _spiral(n_keys: int, dtype: torch.dtype) -> Tensor:
     u = (torch.arange(n_keys, dtype=torch.float64) + 0.5) / n_keys
     return torch.polar(_REACH * u, 2.0 * math.pi * _TURNS * u).to(dtype.to_complex())
-
-
-def attend_to_all(query: Tensor, key: Tensor, value: Tensor, log_bias: Tensor) -> Tensor:
-    """Attention to all keys, (N,) a log-bias for each; (B, Dv) for one query, else (B, M, Dv)."""
-    n_queries, n_keys = query.shape[1], key.shape[1]
-    every = IndexSet.from_offsets(torch.arange(1 - n_queries, n_keys).numpy(), n_queries, n_keys)
-    out = sparse_attention(query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), every, bias=log_bias).squeeze(1)
-    return out.squeeze(1) if n_queries == 1 else out
