@@ -1,4 +1,4 @@
-"""Attention as torch has it: every peer takes q, k, v of shape (B, H, N, D) and gives the output."""
+"""torch's own attention: every peer takes q, k, v of shape (B, H, N, D) and returns the output."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def masked(index_set: IndexSet) -> Attend:
 
 
 def by_table(index_set: IndexSet) -> BlockMask:
-    """The block mask of a square set, with a table that says whether a pair is in: of distances, or else of all pairs.
+    """The block mask of a square set, with a table of which pairs are edges: by distance, or else by pair.
 
-    What `IndexSet.to_block_mask` searches by halving takes torch minutes to compile; one look into a table seconds.
+    The binary search of `IndexSet.to_block_mask` takes torch minutes to compile, a table lookup seconds.
     """
     from torch.nn.attention.flex_attention import BlockMask
 
     blocks, offsets, n = index_set.to_block_mask(), index_set.offsets, index_set.n_keys
-    by_distance = offsets is not None  # torch traces what the function below holds, and takes no NumPy array
+    by_distance = offsets is not None  # torch traces what the function below captures, and cannot trace a NumPy array
     if offsets is None:
         table = torch.from_numpy(index_set.to_mask())
     else:
