@@ -5,30 +5,26 @@ pub use fearless_simd::Level;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Names of all levels, best first, and how many passes kernels have run at each.
-static PASSES: [(&str, AtomicU64); 6] = [
-    ("avx512", AtomicU64::new(0)),
-    ("avx2", AtomicU64::new(0)),
-    ("sse4.2", AtomicU64::new(0)),
-    ("sse2", AtomicU64::new(0)),
-    ("neon", AtomicU64::new(0)),
-    ("scalar", AtomicU64::new(0)),
-];
+/// Names of all levels, best first.
+const NAMES: [&str; 6] = ["avx512", "avx2", "sse4.2", "sse2", "neon", "scalar"];
 
-/// The name of a level.
-pub fn name(level: Level) -> &'static str {
+/// How many passes kernels have run at each of them.
+static PASSES: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
+
+/// The place of a level among all.
+fn index(level: Level) -> usize {
     match level {
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Level::Avx512(_) => "avx512",
+        Level::Avx512(_) => 0,
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Level::Avx2(_) => "avx2",
+        Level::Avx2(_) => 1,
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Level::Sse4_2(_) => "sse4.2",
+        Level::Sse4_2(_) => 2,
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Level::Sse2(_) => "sse2",
+        Level::Sse2(_) => 3,
         #[cfg(target_arch = "aarch64")]
-        Level::Neon(_) => "neon",
-        _ => "scalar",
+        Level::Neon(_) => 4,
+        _ => 5,
     }
 }
 
@@ -46,14 +42,12 @@ pub fn levels() -> Vec<(&'static str, Level)> {
     #[cfg(target_arch = "aarch64")]
     levels.extend(best.as_neon().map(Level::Neon));
     levels.push(Level::fallback());
-    levels.into_iter().map(|level| (name(level), level)).collect()
+    levels.into_iter().map(|level| (NAMES[index(level)], level)).collect()
 }
 
 /// How many passes this process has run at each level of the machine. A kernel call is one pass or a few.
 pub fn passes() -> Vec<(&'static str, u64)> {
-    let counted =
-        |name| PASSES.iter().find(|(of, _)| *of == name).map_or(0, |(_, count)| count.load(Ordering::Relaxed));
-    levels().into_iter().map(|(name, _)| (name, counted(name))).collect()
+    levels().into_iter().map(|(name, level)| (name, PASSES[index(level)].load(Ordering::Relaxed))).collect()
 }
 
 /// How a kernel runs: the level of its vector instructions, and the executor of its tasks.
@@ -94,9 +88,7 @@ impl<'a> Run<'a> {
     }
 
     fn counted_level(&self) -> Level {
-        if let Some((_, count)) = PASSES.iter().find(|(name, _)| *name == self::name(self.level)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        PASSES[index(self.level)].fetch_add(1, Ordering::Relaxed);
         self.level
     }
 }

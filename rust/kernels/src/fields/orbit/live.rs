@@ -9,8 +9,7 @@ use num_complex::Complex;
 
 /// Buffers for the orbits of a piece; one scratch serves many pieces.
 ///
-/// Point indices are floats too, so that one instruction moves a
-/// vector of them.
+/// Point indices are floats too, so that one instruction moves a vector of them.
 pub(crate) struct Scratch<T> {
     pub(super) early: Early<T>,
     pub(super) z: Columns<T, 2>,
