@@ -95,7 +95,7 @@ def test_long_segments_cost_no_list():
     assert made.nnz == n * n // 2
     assert made == IndexSet.from_blocks(np.eye(2, dtype=bool), n // 2)
     assert IndexSet.from_segments([0, n], causal=True) == made.causal() | IndexSet.from_segments([0, n], causal=True)
-    with pytest.raises(fc.errors.InvalidArgumentError, match=r"^index_set: got 5000000000 pairs"):
+    with pytest.raises(fc.errors.InvalidArgumentError, match=r"^index_set: got 5000000000 edges"):
         _ = made.indices
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,54 @@ def test_levels_agree_on_every_output_and_gradient(tmp_path: Path):
         for dtype, tolerance in {"float32": 1e-5, "float64": 1e-13, "bfloat16": 2e-2, "float16": 2e-3}.items():
             assert np.abs(scalar[dtype]).max() > 0.1
             np.testing.assert_allclose(arrays[dtype], scalar[dtype], rtol=tolerance, atol=tolerance)
+
+
+COUNT = """
+import json
+import fractal_core as fc, numpy as np
+from fractal_core import _native
+
+points = fc.fields.grid((20, 30), (-1.5, 1.5, -1.5, 1.5))
+coords = np.arange(200, dtype=np.uint16).reshape(100, 2)
+calls = {
+    "escape": lambda: fc.fields.julia_escape(points, -0.7 + 0.27j),
+    "mandelbrot": lambda: fc.fields.mandelbrot_escape(points),
+    "soft escape": lambda: fc.fields.julia_soft_escape(points, -0.7 + 0.27j),
+    "hilbert": lambda: fc.curves.hilbert_encode(coords, 8),
+    "hilbert back": lambda: fc.curves.hilbert_decode(np.arange(100), 8),
+    "morton": lambda: fc.curves.morton_encode(coords, 8),
+    "peak": lambda: _native.fma_chains(10, 1),
+}
+"""
+COUNT_TORCH = """
+import torch
+q = torch.ones(1, 2, 100, 24, requires_grad=True)
+index_set = fc.pattern("window:radius=9|cantor:base=4").index_set(100)
+out = fc.nn.sparse_attention(q, q, q, index_set)
+calls |= {
+    "attention": lambda: fc.nn.sparse_attention(q.detach(), q, q, index_set),
+    "attention backward": lambda: out.sum().backward(),
+    "attention over lists": lambda: fc.nn.sparse_attention(q, q, q, torch.zeros(1, 1, 100, 1, dtype=torch.int64)),
+    "one query": lambda: fc.nn.sparse_attention(q[:, :, :1], q, q, fc.pattern("window", radius=9).index_set(1, 100)),
+}
+"""
+SHOW_COUNTS = """
+def counted(call):
+    before = _native.simd_passes()
+    call()
+    return {name: passes - before[name] for name, passes in _native.simd_passes().items()}
+
+print(json.dumps({name: counted(call) for name, call in calls.items()}))
+"""
+
+
+@pytest.mark.parametrize("level", list(_native.simd_passes()))
+def test_every_kernel_runs_at_the_level_that_is_named(level: str):
+    done = run(COUNT + (COUNT_TORCH if find_spec("torch") else "") + SHOW_COUNTS, FRACTAL_CORE_SIMD=level)
+    assert done.stderr == ""
+    for name, passes in json.loads(done.stdout).items():
+        assert passes.pop(level) > 0, name
+        assert set(passes.values()) <= {0}, name
 
 
 def test_chains_count_their_work():

@@ -1,4 +1,4 @@
-"""What callers hand over, brought to the one form that the extension takes, or refused by name."""
+"""Arguments converted to the one form that the extension takes, or refused by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UINT32_MAX = 2**32 - 1
 def integer(argument: str, value: SupportsIndex, low: int, high: int) -> int:
     """`value` as an int in `low ..= high`: the one rule of all arguments.
 
-    Python's and NumPy's integers are taken, and what else has `__index__`; bool in any form and float are not.
+    Accepts Python's and NumPy's integers, and whatever else has `__index__`; no bool of any kind and no float.
     """
     if isinstance(value, (bool, np.bool_)) or str(getattr(value, "dtype", "")) in {"bool", "torch.bool"}:
         raise DTypeError(argument, repr(value), "an integer")
@@ -37,14 +37,14 @@ def integer(argument: str, value: SupportsIndex, low: int, high: int) -> int:
 
 
 def flag(argument: str, value: object) -> bool:
-    """`value` as a bool: only bool and NumPy's bool are taken, since every text is true, "False" and "no" too."""
+    """`value` as a bool: accepts only bool and NumPy's bool, since every string is true, even "False"."""
     if not isinstance(value, (bool, np.bool_)):
         raise DTypeError(argument, repr(value), "a bool")
     return bool(cast("object", value))
 
 
 def real(argument: str, value: object) -> float:
-    """`value` as a float; integers that no float holds are refused by name."""
+    """`value` as a float; integers too large for a float are refused by name."""
     try:
         return float(cast("float", value))
     except (TypeError, ValueError):
@@ -54,7 +54,7 @@ def real(argument: str, value: object) -> float:
 
 
 def complex_number(argument: str, value: object) -> complex:
-    """`value` as a complex number; integers that no float holds are refused by name."""
+    """`value` as a complex number; integers too large for a float are refused by name."""
     try:
         return complex(cast("complex", value))
     except (TypeError, ValueError):
@@ -102,7 +102,7 @@ def pair(argument: str, value: SupportsIndex | tuple[int, int], high: int) -> tu
 
 
 def last_axis(argument: str, shape: tuple[int, ...], allowed: str) -> int:
-    """Length of the last axis, of which there must be one."""
+    """Length of the last axis; refuses an array without axes."""
     if not shape:
         raise ShapeError(argument, shape, allowed)
     return shape[-1]

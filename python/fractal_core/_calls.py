@@ -1,7 +1,7 @@
-"""What the attention kernels are called with: one object for both passes.
+"""The arguments of the attention kernels: one object for both passes.
 
 Letters: B batches, H query heads, Hkv key heads (H is a multiple), Nq queries, Nk keys, D and Dv head sizes, E edges.
-Arrays are read in place with any strides whose last one is an element.
+Arrays are read in place. Their last dimension is contiguous, other strides are free.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Attention(NamedTuple):
     key_padding: NDArray[Any] | None = None
     """(B, Nk) bool, True where a key is hidden."""
     dropout_p: float = 0.0
-    """Share of the attention weights that is dropped."""
+    """Probability that an attention weight is dropped."""
     seed: int = 0
-    """Which of them, below 2**64."""
+    """Seed of the dropout, below 2**64."""
     executor: str = "rayon"
     """"rayon", "openmp" or "serial"."""
     threads: int = 1
@@ -53,7 +53,7 @@ class Saved(NamedTuple):
     lse: NDArray[Any]
     """(B, H, Nq)."""
     lse_rest: NDArray[Any]
-    """(B, H, Nq), what rounding took from lse."""
+    """(B, H, Nq), the rounding error of lse."""
     dout: NDArray[Any]
     """(B, H, Nq, Dv)."""
     dlse: NDArray[Any] | None = None

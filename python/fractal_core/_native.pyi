@@ -41,6 +41,7 @@ __all__ = [
     "neighborhood_set",
     "random_set",
     "sierpinski_set",
+    "simd_passes",
     "thread_info",
     "window_set",
 ]
@@ -112,6 +113,7 @@ class IndexSet:
 
 def attach_openmp(path: str, /) -> bool: ...
 def thread_info() -> dict[str, int | bool | str]: ...
+def simd_passes() -> dict[str, int]: ...
 def fma_chains(steps: int, tasks: int, executor: str = "rayon", threads: int = 1) -> int: ...
 def attention_forward(
     call: Attention, out: NDArray[np.generic], lse: NDArray[np.floating], lse_rest: NDArray[np.floating] | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Integers: TypeAlias = npt.NDArray[np.int64]
-    """int64 to a type checker; in truth what dtype or out say, and uint64 for 64 bits."""
+    """int64 to a type checker; in fact the dtype of `dtype` or `out`, and uint64 for 64 bits."""
 
 __all__ = [
     "dragon_turns",
@@ -81,7 +81,7 @@ def _room(argument: str, dtype: np.dtype[Any], bits: int) -> None:
     allowed = f"an integer dtype that holds 0 .. 2**{bits} - 1, in native byte order"
     if dtype.kind not in "iu" or not dtype.isnative:
         raise DTypeError(argument, dtype, allowed)
-    # More than 64 bits is the order's fault, which the extension says.
+    # More than 64 bits is refused by the extension, which names `order`.
     if bits <= 64 and np.iinfo(dtype).max < 2**bits - 1:
         raise DTypeError(argument, dtype, allowed)
 
@@ -133,7 +133,7 @@ def hilbert_encode(
 ) -> Integers:
     """Places of lattice points on the Hilbert curve.
 
-    Consecutive places are neighbours (one axis differs, by one), the converse does not hold: half of the grid
+    Consecutive places are neighbours (one axis differs, by one). The converse does not hold: half of the grid
     neighbours of a plane are next to each other on the curve, and a few lie most of the curve apart. In the plane, two
     places `d` apart are at most `3 * sqrt(d)` apart in L1 and `sqrt(6 * d)` in L2. The curve starts at the origin with
     a step along axis 0 and is prefix-stable: a place means the same point at every order that holds it.
@@ -142,8 +142,8 @@ def hilbert_encode(
         coords: Shape (..., ndim), any integer dtype, any strides, each in 0 .. 2**order - 1.
         order: Bits per axis; `ndim * order <= 64`.
         dtype: An integer dtype that holds 2**(ndim * order) - 1; int64 by default, uint64 if `ndim * order` is 64.
-        out: Where to write, shape (...), such a dtype, C-contiguous, apart from `coords`. What it holds after an error
-            is undefined.
+        out: Where to write, shape (...), such a dtype, C-contiguous, not overlapping `coords`. What it holds after an
+            error is undefined.
 
     Returns:
         `out`, or a new array of shape (...), in 0 .. 2**(ndim * order) - 1.
@@ -174,8 +174,8 @@ def hilbert_decode(
         order: Bits per axis; `ndim * order <= 64`.
         ndim: Number of axes, 1 to 64.
         dtype: An integer dtype that holds 2**order - 1; int64 by default, uint64 if `order` is 64.
-        out: Where to write, shape (..., ndim), such a dtype, C-contiguous, apart from `index`. What it holds after an
-            error is undefined.
+        out: Where to write, shape (..., ndim), such a dtype, C-contiguous, not overlapping `index`. What it holds after
+            an error is undefined.
 
     Returns:
         `out`, or a new array of shape (..., ndim), in 0 .. 2**order - 1.
@@ -232,8 +232,8 @@ def morton_encode(
         coords: Shape (..., ndim), any integer dtype, any strides, each in 0 .. 2**order - 1.
         order: Bits per axis; `ndim * order <= 64`.
         dtype: An integer dtype that holds 2**(ndim * order) - 1; int64 by default, uint64 if `ndim * order` is 64.
-        out: Where to write, shape (...), such a dtype, C-contiguous, apart from `coords`. What it holds after an error
-            is undefined.
+        out: Where to write, shape (...), such a dtype, C-contiguous, not overlapping `coords`. What it holds after an
+            error is undefined.
 
     Returns:
         `out`, or a new array of shape (...), in 0 .. 2**(ndim * order) - 1.
@@ -262,8 +262,8 @@ def morton_decode(
         order: Bits per axis; `ndim * order <= 64`.
         ndim: Number of axes, 1 to 64.
         dtype: An integer dtype that holds 2**order - 1; int64 by default, uint64 if `order` is 64.
-        out: Where to write, shape (..., ndim), such a dtype, C-contiguous, apart from `index`. What it holds after an
-            error is undefined.
+        out: Where to write, shape (..., ndim), such a dtype, C-contiguous, not overlapping `index`. What it holds after
+            an error is undefined.
 
     Returns:
         `out`, or a new array of shape (..., ndim), in 0 .. 2**order - 1.

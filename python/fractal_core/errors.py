@@ -1,4 +1,4 @@
-"""Every error the package raises: one base class, and each also a builtin kind, so that both `except` styles work."""
+"""All errors of the package: one base class, and each also a builtin error, so that either can be caught."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _ArgumentError(FractalError):
     def __str__(self) -> str:
         try:
             given = str(self.given)
-        except ValueError:  # an integer of more digits than Python writes
+        except ValueError:  # an integer with more digits than Python converts to text
             given = "an integer of thousands of digits"
         return f"{self.argument}: got {given}; allowed: {self.allowed}"
 
@@ -51,7 +51,7 @@ class KeyIndexError(InvalidArgumentError, IndexError):
 
 
 class OutOfMemoryError(_ArgumentError, MemoryError):
-    """A size that takes more memory than the system has; nothing was made, and the process goes on."""
+    """A size that takes more memory than the system has; nothing was changed, and the process goes on."""
 
 
 class PluginError(FractalError, LookupError):

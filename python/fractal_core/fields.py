@@ -9,9 +9,10 @@ field's arguments; of a complex argument, `d/dre + i d/dim`, as torch has it. Fi
 they cost `n * max_iter` steps and say nothing about which keys to attend to.
 
 Points at infinity give the limit, and gradient 0: smooth count -inf, whole count 0 (Mandelbrot: 1), soft count 0,
-potential inf. Points with a NaN part give NaN, and gradient NaN; so does then the gradient by `c`, which is a sum over
-points. Points whose `grad` is 0 have gradient 0 and add nothing to it, NaN or not. No point changes what another gives.
-Gradients of finite points and `grad` are finite: what outgrows the dtype is held at its largest number.
+potential inf. Points with a NaN part give NaN, and gradient NaN; then the gradient by `c`, a sum over points, is
+NaN too. Points whose `grad` is 0 have gradient 0 and add nothing to it, NaN or not. No point changes the result of
+another. Gradients of finite points and `grad` are finite: what would overflow the dtype is clamped to its largest
+number.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _on_cpu(device: str) -> None:
 def grid(
     shape: tuple[SupportsIndex, SupportsIndex], extent: Iterable[float] = (-1.6, 1.6, -1.2, 1.2)
 ) -> npt.NDArray[np.complex128]:
-    """Points of the plane on a regular grid, as a picture has them: rows from the top, columns from the left.
+    """Points of the plane on a regular grid, laid out as a picture: rows from the top, columns from the left.
 
     Args:
         shape: Rows and columns, one or more each.
@@ -178,8 +179,8 @@ def julia_escape_vjp(
 ) -> EscapeGradients:
     """Gradients of `sum(grad * julia_escape(points, c, max_iter, radius))` by the points and by `c`.
 
-    The derivative recurrence `dz -> 2 z dz + 1` stops where the orbit escapes, however late; it is scaled on its way,
-    so that it does not overflow before the gradient does. Points that do not escape have gradient 0.
+    The derivative recurrence `dz -> 2 z dz + 1` stops where the orbit escapes, however late; it is rescaled as it
+    grows, so that it does not overflow before the gradient does. Points that do not escape have gradient 0.
 
     Args:
         grad: Shape (...) of the points, real.
@@ -291,7 +292,7 @@ def julia_soft_escape_vjp(
     """Gradients of `sum(grad * julia_soft_escape(points, c, max_iter, radius, smoothness))`.
 
     The derivatives are carried along with the orbit, so memory does not depend on `max_iter`. Near the Julia set `dz_k`
-    grows like 2**k and more while the survival falls: their product is carried. It is held within the largest number of
+    grows like 2**k and more while the survival falls: their product is carried. It is clamped to the largest number of
     the dtype divided by `8 * max(1, smoothness * max_iter**2, radius + 40 / smoothness)` (24 for complex64), so
     gradients stay finite. Where an orbit has ended for certain, as at far points, its gradient is exactly 0. At
     `z_k = 0` the modulus has no derivative, and 0 is taken, also where an iterate is too small for the dtype.

@@ -1,9 +1,9 @@
-"""The public conformance suite: what every pattern keeps, ours and those of plug-ins.
+"""The public conformance suite: the rules of every pattern, built in or from a plug-in.
 
 >>> import fractal_core as fc
 >>> fc.testing.check_pattern(lambda: fc.pattern("cantor", base=5))
 
-In a test file of a plug-in, one test a rule:
+In a plug-in's test file, one test for each rule:
 
     @fractal_core.testing.parametrize(Koch, lambda: Koch(levels=3))
     def test_koch(check):
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "PatternCheckError", "check_pattern", "checks", "parametrize"]
 
 LENGTHS = (1, 2, 3, 17, 64, 150)
-"""Lengths that the rules try where a pattern takes any."""
+"""Lengths that the rules try for a pattern that takes any."""
 _SCALE = 0.5
 
 
@@ -67,7 +67,7 @@ class _Subject:
         self.set: Callable[[int, int, bool], IndexSet] = cache(self._set)
 
     def made(self) -> PatternBase:
-        """A pattern of the factory, as the package holds it."""
+        """A pattern of the factory, as the package uses it."""
         pattern = self.factory()
         try:
             return adapt(pattern)
@@ -98,7 +98,7 @@ class Check:
 
 
 def check_pattern(factory: Callable[[], Pattern]) -> None:
-    """Holds a pattern to every rule.
+    """Checks a pattern against every rule.
 
     Args:
         factory: makes the pattern, without arguments; called more than once.
@@ -138,7 +138,7 @@ def _run(rule: Callable[[_Subject], tuple[str, str] | None], subject: Callable[[
 
 
 def _makes_index_sets(s: _Subject) -> tuple[str, str] | None:
-    for _ in s.full():  # the adapter holds what comes back to the type and the sizes
+    for _ in s.full():  # the adapter checks the type and the sizes of the result
         pass
     return None
 

@@ -1,5 +1,5 @@
-//! Hilbert codes of a million random points of 2 × 16 bits, and of 3 × 16 bits, on one thread; the rival's curve is another
-//! one of the same kind.
+//! Hilbert codes of a million random points of 2 × 16 bits, and of 3 × 16 bits, on one thread; the rival's curve is
+//! another one of the same kind.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fractal_kernels::curves::hilbert;

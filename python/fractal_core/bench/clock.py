@@ -1,4 +1,4 @@
-"""Calls timed in turn, A B A B …, so that a machine that changes its speed changes it for all of them."""
+"""Calls timed in turn, A B A B …, so that a change in the machine's speed affects all of them alike."""
 
 from __future__ import annotations
 

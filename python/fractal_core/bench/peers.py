@@ -1,4 +1,4 @@
-"""Attention as torch has it: every peer takes q, k, v of shape (B, H, N, D) and gives the output."""
+"""torch's own attention: every peer takes q, k, v of shape (B, H, N, D) and returns the output."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def render(
     n: Annotated[int, typer.Option("--n", help="Queries and keys of a mask, pixels of a field.", metavar="N")] = 256,
     causal: Annotated[bool, typer.Option("--causal", help="Leave out the keys after each query.")] = False,
 ) -> None:
-    """Draw a pattern's mask, a curve, a field, or a gallery of all, in the format that the ending of the file says."""
+    """Draw a pattern's mask, a curve, a field, or a gallery of all, in the format of the file's ending."""
     need("matplotlib", "viz")
     from fractal_core.cli.render import render as draw
 

@@ -20,7 +20,7 @@ ACCENT = "cyan"
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """A console on the present stdout or stderr; a quiet one prints nothing."""
+    """A console on the current stdout or stderr; a quiet one prints nothing."""
     return Console(stderr=stderr, quiet=quiet, highlight=False)
 
 
@@ -30,7 +30,7 @@ _kept: list[TextIO] = []
 
 @contextlib.contextmanager
 def json_alone(wanted: bool) -> Generator[None]:
-    """Within, stdout carries nothing but what `print_json` writes: what a plug-in prints goes to stderr.
+    """Inside it stdout carries only what `print_json` writes: what a plug-in prints goes to stderr.
 
     That holds for the file descriptor too, so for native code and for child processes.
     """
@@ -64,7 +64,7 @@ def print_json(value: object) -> None:
 
 
 def facts(title: str, rows: dict[str, object]) -> Table:
-    """A table of two columns: what, and its value."""
+    """A table of two columns: names and values."""
     table = Table(
         title=escape(title), title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0)
     )
@@ -76,7 +76,7 @@ def facts(title: str, rows: dict[str, object]) -> Table:
 
 
 def bytes_text(count: float) -> str:
-    """A number of bytes in the unit that reads best."""
+    """A number of bytes in a readable unit."""
     for unit in ("B", "KiB", "MiB"):
         if abs(count) < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

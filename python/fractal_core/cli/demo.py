@@ -57,7 +57,7 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
 
 
 class _Display:
-    """Progress bars, one a model, fed with the workers' events; without a terminal a line a checkpoint and a pair."""
+    """Progress bars, one for each model, fed with the workers' events; without a terminal, lines of text."""
 
     def __init__(self, settings: Settings, show: Console) -> None:
         self._settings = settings

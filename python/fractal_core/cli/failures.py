@@ -1,4 +1,4 @@
-"""How a command ends: one line on stderr and an exit code, never a traceback for what the user can put right."""
+"""How a command ends: one line on stderr and an exit code, never a traceback for what the user can fix."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def need(module: str, extra: str) -> None:
 
 
 def failure_of(name: str, error: Exception) -> str:
-    """What a pattern's own exception says, with the pattern's name; a typed error says it already."""
+    """The message of a pattern's own exception, with the pattern's name, which a typed error has already."""
     if isinstance(error, FractalError):
         return str(error)
     return f"pattern {name!r} failed: {type(error).__name__}: {error}"
@@ -45,7 +45,7 @@ def failure_of(name: str, error: Exception) -> str:
 
 @contextmanager
 def blamed(name: str) -> Generator[None]:
-    """Calls into a pattern: whatever it raises becomes a PluginError that names it."""
+    """Guards calls into a pattern: whatever it raises becomes a PluginError that names it."""
     try:
         yield
     except (FractalError, MemoryError):

@@ -1,4 +1,4 @@
-"""`fractal-core info`: what this installation is and finds on this machine."""
+"""`fractal-core info`: this installation, and what it finds on this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _torch() -> dict[str, object]:
 
 
 def _native_facts() -> dict[str, object]:
-    """What the extension says of itself."""
+    """Facts about the extension."""
     return dict(_native.thread_info())
 
 

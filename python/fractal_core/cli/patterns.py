@@ -1,4 +1,4 @@
-"""`fractal-core patterns`: every pattern that a name leads to."""
+"""`fractal-core patterns`: every known pattern."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["show_list"]
 
 
 def show_list(*, as_json: bool) -> None:
-    """Prints every name with its origin and its one line; a plug-in that does not load says why."""
+    """Prints every name with its origin and its summary; a plug-in that does not load says why."""
     known = [patterns.info(name) for name in patterns.names()]
     if as_json:
         print_json([_plain(info.to_dict()) for info in known])
@@ -33,7 +33,7 @@ def show_list(*, as_json: bool) -> None:
 
 
 def _plain(value: object) -> object:
-    """A value with only what JSON knows in it; what it does not know becomes text."""
+    """A value made of JSON types; other types become text."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in cast("dict[object, object]", value).items()}
     if isinstance(value, (list, tuple)):

@@ -105,7 +105,7 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 def render(what: str, name: str, out: Path, *, n: int, causal: bool) -> Path:
-    """Writes one picture, in the format that the ending of `out` says.
+    """Writes one picture, in the format of `out`'s ending.
 
     Args:
         what: `pattern`, `curve`, `field` or `gallery`.

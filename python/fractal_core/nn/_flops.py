@@ -28,7 +28,7 @@ _COUNTER = "torch.utils.flop_counter"
 
 
 def _edges(index_set: Tensor, q: Tensor) -> int:
-    """(query, key) pairs of all batches and heads."""
+    """Edges of all batches and heads."""
     heads = q.shape[0] * q.shape[1]
     if index_set.ndim == 1:
         return heads * _native.edges_of(_travel.key(index_set))
@@ -54,7 +54,7 @@ def _register(counter: ModuleType) -> None:
 
 
 class _AtImport(MetaPathFinder):
-    """Registers when torch's counter is imported, which takes a quarter of a second that few programs need."""
+    """Registers the ops when torch's counter is imported: importing it here would take a quarter of a second."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -75,7 +75,7 @@ class _AtImport(MetaPathFinder):
 
 
 def announce() -> None:
-    """Let torch's counter know the ops, now or when it is imported."""
+    """Register the ops with torch's counter, now or when it is imported."""
     if _COUNTER in sys.modules:
         _register(sys.modules[_COUNTER])
     else:

@@ -1,8 +1,8 @@
 """The attention op under `torch.func`: grad, vjp, jacrev, vmap, and vmap of those.
 
-An op that autograd is registered for by `torch.library` has no rule for them, so there the same kernels run within an
-`autograd.Function`. A mapped dimension becomes part of the batch where each of its slices can have what belongs to it;
-the slices run one after the other where edge biases, dropout or the sets themselves differ.
+An op with autograd registered through `torch.library` has no rule for them, so under them the same kernels run within
+an `autograd.Function`. A mapped dimension becomes part of the batch where the batch can hold everything that differs
+between its slices; the slices run one after the other where edge biases, dropout or the sets differ.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ InDims = tuple[int | None, ...]
 
 
 def is_active() -> bool:
-    """Whether a transform of `torch.func` is at work; a compiler has rules of its own."""
+    """Whether a transform of `torch.func` is active; a compiler has rules of its own."""
     return torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling()  # pyright: ignore[reportPrivateUsage]
 
 
@@ -64,7 +64,7 @@ def _calls(args: Sequence[Any], in_dims: Sequence[Any]) -> Any:  # noqa: ANN401
 
 
 def _folds(dims: Any, call: ops.Call) -> bool:  # noqa: ANN401
-    """Whether every slice can keep what is its own as a part of the batch."""
+    """Whether the batch can hold everything that differs between the slices."""
     handle = call.index_set.ndim - (dims.index_set is not None) == 1
     return (
         call.edge_bias is None

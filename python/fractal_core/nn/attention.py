@@ -28,7 +28,7 @@ __all__ = ["FractalAttention", "KeyValueCache"]
 
 @dataclass(frozen=True)
 class _Held:
-    """What a cache holds: one object, so that it changes as a whole or not at all."""
+    """The state of a cache: one object, so that it changes as a whole or not at all."""
 
     length: int = 0
     k: Tensor | None = None
@@ -36,7 +36,7 @@ class _Held:
     padding: Tensor | None = None
 
     def tokens(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys, values and mask of the tokens that count."""
+        """Keys, values and mask of the valid tokens."""
         assert self.k is not None
         assert self.v is not None
         padding = None if self.padding is None else self.padding[:, : self.length]
@@ -72,10 +72,10 @@ class KeyValueCache:
         self._held = _Held(integer("length", length, 0, held.length), held.k, held.v, held.padding)
 
     def reorder(self, rows: Tensor | Sequence[int]) -> None:
-        """Take the rows of the batch anew, as beam search does: row i becomes what row `rows[i]` was.
+        """Reorder the rows of the batch, as beam search does: row i becomes what row `rows[i]` was.
 
         Args:
-            rows: (B',) integers in 0 .. B - 1, in any order, each as often as wanted.
+            rows: (B',) integers in 0 .. B - 1, in any order, each any number of times.
 
         Raises:
             KeyIndexError: a row that the cache does not have; without tokens it has none.
@@ -108,7 +108,7 @@ class KeyValueCache:
         self.reorder([row for row in range(batch) for _ in range(times)])
 
     def append(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Add tokens and give all of them. A call that raises adds none.
+        """Append tokens and return all of them. A call that raises appends none.
 
         Args:
             k: (B, Hkv, N, D), the new keys.
@@ -129,7 +129,7 @@ class KeyValueCache:
         return held.tokens()
 
     def _extended(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> _Held:
-        """What the cache holds with the new tokens behind. They do not count before `_held` is set to it."""
+        """The state with the new tokens appended. They do not count before `_held` is set to it."""
         held = self._held
         self._check(k, v, key_padding_mask)
         padding = held.padding
@@ -161,7 +161,7 @@ class KeyValueCache:
             checks.boolean("key_padding_mask", key_padding_mask, (k.shape[0], k.shape[2]))
 
     def _joined(self, held: Tensor | None, new: Tensor, dim: int) -> Tensor:
-        """`held` up to the length with `new` behind it: written in place where no gradient can be lost by it."""
+        """`held` up to the length, with `new` appended: in place where that loses no gradient."""
         start = self._held.length
         stop = start + new.shape[dim]
         if torch.is_grad_enabled() and (new.requires_grad or (held is not None and held.requires_grad)):
@@ -185,13 +185,13 @@ class FractalAttention(nn.Module):
         num_heads: H, number of query heads.
         pattern: a pattern object, or the name or specification of a registered one, as `fractal_core.pattern` takes.
         num_kv_heads: Hkv, number of key and value heads, a divisor of H; H where None.
-        causal: no token sees a later one.
+        causal: no token attends to a later one.
         bias: the projections have a bias.
         dropout: share of attention weights that is dropped in training, 0 <= dropout < 1.
 
     The index sets of the lengths in use are kept, so that a pattern is built once for each length. Under
     `torch.compile(fullgraph=True)` call `prepare(length)` first, since building one is not traced. A step with a cache
-    is not traced either: under `torch.compile` the graph breaks round it, rather than being compiled for each length.
+    is not traced either: under `torch.compile` the graph breaks around it, rather than being compiled for each length.
 
     Raises:
         DTypeError: an argument is of another type than listed.
@@ -230,7 +230,7 @@ class FractalAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the projections anew, uniform by Xavier, biases 0."""
+        """Reset the projections: Xavier-uniform weights, biases 0."""
         for layer in (self.qkv, self.out):
             nn.init.xavier_uniform_(layer.weight)
             if self._has_bias:
@@ -238,7 +238,7 @@ class FractalAttention(nn.Module):
 
     @property
     def pattern(self) -> PatternBase:
-        """The pattern; to set another one forgets the index sets."""
+        """The pattern; setting another one drops the index sets."""
         return self._pattern
 
     @pattern.setter
@@ -338,7 +338,7 @@ class FractalAttention(nn.Module):
 def _step(  # noqa: PLR0917
     layer: FractalAttention, cache: KeyValueCache, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None
 ) -> tuple[Tensor, _Held]:
-    """Attend to the cached tokens and the new ones; what the cache is to hold comes back beside the result."""
+    """Attend to the cached tokens and the new ones; returns the result and the new state of the cache."""
     held = cache._extended(k, v, padding)  # pyright: ignore[reportPrivateUsage]
     index_set, bias = layer._set_and_bias(q.shape[2], held.length)  # pyright: ignore[reportPrivateUsage]
     k, v, padding = held.tokens()
@@ -349,8 +349,8 @@ def _keep(cache: KeyValueCache, held: _Held) -> None:
     cache._held = held  # pyright: ignore[reportPrivateUsage]
 
 
-# What `torch.compiler.disable` does, without its import of the compiler, which takes seconds: the length of a cache is
-# another at each step, so that a graph that saw it would be compiled again each time.
+# What `torch.compiler.disable` does, without importing the compiler, which takes seconds. The length of a cache changes
+# at each step, so a graph that saw it would be compiled again each time.
 for _untraced in (_step, _keep):
     vars(_untraced)["_torchdynamo_disable"] = True
     vars(_untraced)["_torchdynamo_disable_msg"] = "a decode step over a KeyValueCache is not traced"

@@ -1,4 +1,4 @@
-"""Sparse attention as a function: the public door to the op, where every mistake is refused by name."""
+"""Sparse attention as a function: the public entry to the op, which refuses every mistake by name."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ def sparse_attention(
         k: (B, Hkv, Nk, D), the dtype of q, last dimension contiguous; H is a multiple of Hkv.
         v: (B, Hkv, Nk, Dv), the dtype of q, last dimension contiguous.
         index_set: which keys each query attends to; n_keys is Nk, n_queries is at least Nq. In its place (B|1, Hkv|1,
-            Nq, K) int32 or int64 lists of keys, -1 a pad, that may change at every call: they run as they are, without
-            a plan. Their keys may stand in any order; one that is listed twice counts twice.
+            Nq, K) int32 or int64 lists of keys, -1 a pad, that may change at every call: they run directly, without
+            a plan. Their keys may be in any order; one that is listed twice counts twice.
         bias: added to the scores of each key: (Nk,), (H|1, Nk) or (B|1, H|1, Nk), any float dtype.
         edge_bias: added to the score of each edge: (E,) or (H|1, E), E = index_set.nnz edges in row order.
         key_padding_mask: (B, Nk) bool, True where a key is to be ignored.
         scale: factor of the scores, finite; 1 / sqrt(D) where None.
         q_offset: query i takes row i + q_offset of the index set; n_queries - Nq where None, so that the last query
             takes the last row.
-        dropout_p: share of the attention weights that is dropped, 0 <= dropout_p < 1; the others grow by
+        dropout_p: probability that an attention weight is dropped, 0 <= dropout_p < 1; the others grow by
             1 / (1 - dropout_p). Drawn from torch's default generator, so `torch.manual_seed` repeats it.
         return_lse: also give the natural log-sum-exp of the scores, which takes part in the gradient.
 
@@ -166,7 +166,7 @@ def _edge_bias(edge_bias: Tensor, heads: int, n_edges: int) -> Tensor:
 
 
 def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]) -> Tensor:
-    """Lists of keys in the place of an index set, checked but for their values, which the kernel reads once."""
+    """Lists of keys in place of an index set, checked except for their values, which the kernel checks."""
     batch, kv_heads, n_queries = sizes
     if index_set.dtype not in {torch.int32, torch.int64}:
         raise DTypeError("index_set", index_set.dtype, "torch.int32 or torch.int64")
@@ -191,7 +191,7 @@ def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, si
 def _set(
     index_set: IndexSet, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]
 ) -> tuple[IndexSet, Tensor | None]:
-    """The rows of an index set that the queries take, and their share of the edge bias."""
+    """The rows of an index set that the queries take, with their part of the edge bias."""
     heads, n_queries, n_keys = sizes
     if not isinstance(index_set, IndexSet):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("index_set", type(index_set).__name__, "a fractal_core.IndexSet or a tensor of keys")
@@ -205,7 +205,7 @@ def _set(
 def _rows(
     index_set: IndexSet, edge_bias: Tensor | None, n_queries: int, q_offset: int | None
 ) -> tuple[IndexSet, Tensor | None]:
-    """The rows q_offset..q_offset + n_queries of the set, and their share of the edge bias."""
+    """The rows q_offset..q_offset + n_queries of the set, with their part of the edge bias."""
     spare = index_set.n_queries - n_queries
     if spare < 0:
         raise ShapeError("index_set", f"n_queries {index_set.n_queries}", f"at least the length of q, {n_queries}")

@@ -64,11 +64,11 @@ def na2d(
     is_causal: bool | tuple[bool, ...] = False,
     scale: float | None = None,
 ) -> Tensor:
-    """Neighbourhood attention in an image: each query attends to the window round its cell.
+    """Neighbourhood attention in an image: each query attends to the window around its cell.
 
-    Gives what `natten.na2d` gives, its borders, dilation, stride and causal axes; the rules and their sources are those
-    of the pattern `neighborhood`. Each query has kernel_size keys an axis, at the borders, too. A window of one key is
-    allowed. Query head h reads key head h // (H // Hkv). Index sets of recent sizes are kept.
+    The result is that of `natten.na2d`, with its borders, dilation, stride and causal axes; the rules and their sources
+    are those of the pattern `neighborhood`. Each query has kernel_size keys along an axis, also at the borders. A
+    window of one key is allowed. Query head h reads key head h // (H // Hkv). Index sets of recent sizes are kept.
 
     Args:
         query: (B, Y, X, H, D), float32, float64, bfloat16 or float16, last dimension contiguous.
@@ -79,7 +79,7 @@ def na2d(
             axis.
         dilation: distance of the keys of a window; kernel_size * dilation is at most the axis; an int, or one for each
             axis.
-        is_causal: whether an axis looks back only; a bool, or one for each axis.
+        is_causal: whether an axis is causal; a bool, or one for each axis.
         scale: factor of the scores, finite; 1 / sqrt(D) where None.
 
     Returns:
@@ -142,7 +142,7 @@ def _handle(
     return _travel.handle(_index_set(Neighborhood(shape, kernel_size, stride, dilation, is_causal)))
 
 
-# What `torch.compiler.assume_constant_result` does, without its import of the compiler, which takes seconds.
+# What `torch.compiler.assume_constant_result` does, without importing the compiler, which takes seconds.
 vars(_handle)["_dynamo_marked_constant"] = True
 
 

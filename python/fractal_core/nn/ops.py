@@ -1,7 +1,7 @@
 """The torch ops over the attention kernel: `torch.ops.fractal_core.attention` and its backward.
 
 Letters: B batches, H query heads, Hkv key heads (H is a multiple), Nq queries, Nk keys, D and Dv head sizes, E edges.
-The ops check nothing that the kernel checks; `fractal_core.nn.sparse_attention` is the door with typed errors.
+The ops check nothing that the kernel checks; `fractal_core.nn.sparse_attention` raises the typed errors.
 A second derivative is not registered.
 """
 
@@ -49,7 +49,7 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 def _array(tensor: Tensor) -> NDArray[Any]:
     """The tensor's own memory as an array; bfloat16 and float16 as their bits, uint16.
 
-    Incoming gradients may come expanded or transposed: those are copied, as the kernel reads rows of one piece.
+    Incoming gradients may be expanded or transposed: those are copied, as the kernel needs contiguous rows.
     """
     if tensor.requires_grad:
         tensor = tensor.detach()
@@ -61,7 +61,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 def _bits(tensor: Tensor) -> NDArray[Any]:
-    """`_array` of a tensor that was made here."""
+    """`_array` of a tensor that was allocated here."""
     return (tensor.view(torch.uint16) if tensor.dtype in _HALVES else tensor).numpy()
 
 
@@ -121,7 +121,7 @@ class Call(NamedTuple):
     scale: float
     """Factor of the scores."""
     dropout_p: float
-    """Share of the attention weights that is dropped, 0 <= dropout_p < 1."""
+    """Probability that an attention weight is dropped, 0 <= dropout_p < 1."""
 
     def native(self) -> Attention:
         """What the kernels take."""
@@ -167,8 +167,8 @@ def _attention(*args: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
 
     Returns:
         (out, lse, lse_rest): (B, H, Nq, Dv) in the dtype of q; the natural log-sum-exp (B, H, Nq) in the accumulation
-        dtype, -inf where a query has no key; and what rounding took from it, which the backward pass needs: beside a
-        maximum of -1e9, float32 keeps nothing of the sum. All are fresh and contiguous; lse_rest has no gradient.
+        dtype, -inf where a query has no key; and its rounding error, which the backward pass needs: beside a maximum
+        of -1e9, float32 keeps nothing of the sum. All are fresh and contiguous; lse_rest has no gradient.
     """
     call = Call(*args)
     out, lse = _with_room(_outputs, call.q, call.v)
@@ -197,8 +197,8 @@ attention = library.define("attention", _attention, _attention_fake, f"({_SCHEMA
 attention_forward = library.define(
     "attention_forward", _attention_forward, _attention_forward_fake, f"({_SCHEMA}) -> (Tensor, Tensor)"
 )
-"""The out and lse of `attention` for calls that need no gradient: without autograd's share of the dispatch, which would
-cost a step of decoding more than its arithmetic."""
+"""The out and lse of `attention` for calls that need no gradient: without autograd's part of the dispatch, which costs
+more than the arithmetic of a decode step."""
 
 
 def _attention_backward(
@@ -214,10 +214,10 @@ def _attention_backward(
     Args:
         dout: (B, H, Nq, Dv), gradient of out, any strides.
         dlse: (B, H, Nq), gradient of lse, any strides, or None.
-        out: (B, H, Nq, Dv), what `attention` gave.
-        lse: (B, H, Nq), what `attention` gave.
-        lse_rest: (B, H, Nq), what `attention` gave.
-        *args: what `attention` was given.
+        out: (B, H, Nq, Dv), as `attention` returned it.
+        lse: (B, H, Nq), as `attention` returned it.
+        lse_rest: (B, H, Nq), as `attention` returned it.
+        *args: as for `attention`.
 
     Returns:
         (dq, dk, dv, dkey_bias, dedge_bias), each in the shape and dtype of its input; a bias that was not given has a
@@ -283,13 +283,13 @@ library.refuse_autograd("attention_backward")
 
 def refuse_tangents(tensors: Sequence[Tensor]) -> None:
     """Forward-mode differentiation is an error: the ops would drop its tangents."""
-    # The level is read first, as asking each tensor costs as much as the rest of a small call.
+    # The level is checked first, as checking each tensor costs as much as the rest of a small call.
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):  # pyright: ignore[reportPrivateUsage]
         raise NotImplementedError("fractal_core has no forward-mode derivatives (jvp); use the gradients of backward")
 
 
 def attend(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    """The out and lse of `attention`, or of `attention_forward` where nothing asks for a gradient.
+    """The out and lse of `attention`, or of `attention_forward` where no gradient is needed.
 
     Args:
         *args: those of `Call`.

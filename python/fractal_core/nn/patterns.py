@@ -1,4 +1,4 @@
-"""What the layers ask of a pattern."""
+"""What the layers need of a pattern."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["bias_of", "grows_at_the_end", "resolve"]
 
 
 def resolve(pattern: Pattern | str) -> PatternBase:
-    """A pattern that is believed: a name or specification through the registry, an object adapted."""
+    """A checked pattern: a name or specification through the registry, any object through the adapter."""
     return patterns.create(pattern) if isinstance(pattern, str) else adapt(pattern)
 
 
 def grows_at_the_end(pattern: PatternBase) -> bool:
-    """Whether the keys of a query stay when the sequence grows, as streaming decode needs."""
+    """Whether the keys of a query stay the same as the sequence grows, as streaming decode needs."""
     return not pattern.length_dependent
 
 

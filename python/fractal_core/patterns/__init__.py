@@ -37,7 +37,7 @@ _made: dict[str, PatternRegistry] = {}
 
 
 def _registry() -> PatternRegistry:
-    """The one registry of this process, made on first use; threads that come at once get the same."""
+    """The one registry of this process, made on first use; threads that race for it get the same one."""
     return _made.get("") or _made.setdefault("", installed())
 
 
@@ -53,7 +53,8 @@ def create(name: str, /, **params: object) -> PatternBase:
         PluginError: an unknown name, or a plug-in that did not load; says which distribution failed and why.
         InvalidArgumentError: a parameter that the pattern does not have, or a value out of its range.
 
-    A pattern of a plug-in comes in an adapter that checks sizes before its `index_set` is called, and what comes back.
+    A pattern of a plug-in is wrapped in an adapter, which checks the sizes before each call of `index_set` and the
+    result after it.
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("name", type(name).__name__, "the name of a pattern")

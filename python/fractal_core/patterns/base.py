@@ -1,6 +1,6 @@
-"""Patterns as the package holds them: a base class, an adapter round objects of others, unions and intersections.
+"""Patterns as the package uses them: a base class, an adapter for other objects, unions and intersections.
 
-They are one file since they need each other: any two patterns join to a union, and a union adapts what it joins.
+They are one file since they depend on each other: `|` on any pattern makes a union, and a union adapts its parts.
 """
 # pyright: reportIncompatibleVariableOverride=false, reportIncompatibleMethodOverride=false
 
@@ -38,7 +38,8 @@ def spec_of(name: str, params: Mapping[str, object]) -> str:
 class PatternBase:
     """Base of the built-in patterns and a convenience for others: write `index_set`, override what differs.
 
-    A frozen dataclass on top of it has its `params` from its fields. `|` and `&` make unions and intersections.
+    A frozen dataclass that derives from it takes its `params` from its fields. `|` and `&` make unions and
+    intersections.
     """
 
     name: str = ""
@@ -81,7 +82,7 @@ class PatternBase:
         return Intersection(self, adapt(other, argument="other"))
 
 
-# --- objects of others -----------------------------------------------------------------------------------------------
+# --- other objects ---------------------------------------------------------------------------------------------------
 
 
 def adapt(
@@ -92,14 +93,14 @@ def adapt(
     name: str = "",
     params: Mapping[str, object] | None = None,
 ) -> PatternBase:
-    """A pattern that the package can believe: our own as it is, any other object in an adapter, made once.
+    """A checked pattern: our own as it is, any other object in an adapter, made once.
 
     Args:
         pattern: what has an `index_set`.
         argument: name of the argument that it was given as.
-        origin: what errors call it; its type unless said.
+        origin: what errors call it; its type by default.
         name: the name it was asked for by, where it has none of its own.
-        params: the parameters it was made with, where it does not tell them.
+        params: the parameters it was made with, where it has no `params`.
 
     Raises:
         DTypeError: an object without `index_set`.
@@ -119,7 +120,7 @@ def adapt(
 
 
 class _Original(NamedTuple):
-    """An object of somebody else, and what it need not know."""
+    """An object from elsewhere, with what it need not know itself."""
 
     pattern: Any
     origin: str
@@ -130,7 +131,7 @@ class _Original(NamedTuple):
     """The parameters it was made with."""
 
     def member(self, name: str, default: object, check: Callable[[str, Any], object]) -> Any:  # noqa: ANN401
-        """A member of its own, checked, or the default where it has none."""
+        """The object's own member, checked, or the default where it has none."""
         try:
             value = getattr(self.pattern, name)
         except AttributeError:
@@ -149,10 +150,9 @@ class _Original(NamedTuple):
 
 
 class _Adapted(PatternBase):
-    """An object of somebody else as a pattern: calls checked before and after, what it does not say at the safe value.
+    """An object from elsewhere as a pattern: calls checked before and after, missing members at their safe value.
 
-    Everything else is the object's own: its attributes, `repr`, equality, hash, copies and pickles, and what
-    `isinstance` says of it.
+    Everything else is the object's own: attributes, `repr`, equality, hash, copies, pickles, and `isinstance`.
     """
 
     def __init__(self, original: _Original) -> None:
@@ -178,22 +178,22 @@ class _Adapted(PatternBase):
 
     @property
     def length_dependent(self) -> bool:
-        """Its own; True unless said."""
+        """Its own; True by default."""
         return self._adapted.member("length_dependent", True, flag)
 
     @property
     def symmetric(self) -> bool:
-        """Its own; False unless said."""
+        """Its own; False by default."""
         return self._adapted.member("symmetric", False, flag)
 
     @property
     def includes_self(self) -> bool:
-        """Its own; False unless said."""
+        """Its own; False by default."""
         return self._adapted.member("includes_self", False, flag)
 
     @property
     def length(self) -> int | None:
-        """Its own; None, any number of keys, unless said."""
+        """Its own; by default None, any number of keys."""
         return self._adapted.member("length", None, _length)
 
     @property
@@ -203,15 +203,16 @@ class _Adapted(PatternBase):
 
     @property
     def bias(self) -> Callable[[int], npt.NDArray[np.floating] | None]:
-        """Its own; no bias unless said."""
+        """Its own; no bias by default."""
         return self._adapted.member("bias", _no_bias, _function)
 
     def index_set(self, n_queries: int, n_keys: int | None = None, *, causal: bool = False) -> IndexSet:
         """The keys of the last `n_queries` of `n_keys` positions, both checked, and so is what comes back.
 
         Raises:
-            InvalidArgumentError, DTypeError: sizes that no pattern takes, or not this one; its own is not called.
-            PluginError: no index set of these sizes came back.
+            InvalidArgumentError, DTypeError: sizes that no pattern takes, or not this one; its own method is not
+            called.
+            PluginError: it did not return an index set of these sizes.
         """
         n_queries, n_keys = check_span(n_queries, n_keys)
         causal, length, own = flag("causal", causal), self.length, self._adapted
@@ -271,7 +272,7 @@ class _Adapted(PatternBase):
 
 
 class _AdaptedDataclass(_Adapted):
-    """The same where the object is a dataclass: `dataclasses.replace` and `fields` look at the type."""
+    """The same for a dataclass, since `dataclasses.replace` and `fields` look at the type."""
 
     @property
     def __dataclass_fields__(self) -> dict[str, Any]:
@@ -334,7 +335,7 @@ class _Join(PatternBase):
 
     @property
     def params(self) -> Mapping[str, object]:
-        """None of its own: those of the two patterns stay with them."""
+        """None of its own; the two patterns keep theirs."""
         return {}
 
     @property

@@ -17,11 +17,11 @@ __all__ = ["Dragon"]
 class Dragon(PatternBase):
     """Keys whose vertices of the dragon curve are within Chebyshev distance `radius` of the query's.
 
-    At 4096 positions 14.3 keys a query on average with radius 1, 36.4 with 2. Alone it reaches slowly (56 and 26 causal
-    layers at 1024 positions): join it with a Cantor set.
+    At 4096 positions a query has 14.3 keys on average with radius 1, 36.4 with 2. Alone it reaches slowly (56 and 26
+    causal layers at 1024 positions): join it with a Cantor set.
 
     Args:
-        radius: 0 or more; at 0 a query sees the at most two positions at its own vertex.
+        radius: 0 or more; at 0 a query attends to the positions at its own vertex, two at most.
     """
 
     radius: int = 1

@@ -20,10 +20,10 @@ __all__ = ["Julia"]
 class Julia(PatternBase):
     """A window, and the nearest positions that escape from the Julia set of z ** 2 + c as fast as the query does.
 
-    Position i stands at the i-th point of an even sequence (the R2 sequence of the plastic number) in the square
+    Position i is at the i-th point of a low-discrepancy sequence (the R2 sequence of the plastic number) in the square
     |Re z|, |Im z| <= 1.5; its level is the number of steps it stays within |z| <= 2. For research: no gain from such
     keys is known, and a query needs the levels of all keys before it. For few queries among up to 2 ** 24 keys a thread
-    keeps the levels of its last two parameters, 8 bytes a position, so that a decode step works out its own alone.
+    keeps the levels of its last two parameters, 8 bytes a position, so that a decode step computes one level.
 
     Args:
         c: the parameter, finite.

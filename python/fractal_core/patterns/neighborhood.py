@@ -23,13 +23,13 @@ _MAX = 2**31 - 1
 
 @dataclass(frozen=True)
 class Neighborhood(PatternBase):
-    """Keys in the window round the query's cell in a raster box, by NATTEN's rules, each axis by its own.
+    """Keys in the window around the query's cell in a raster box, by NATTEN's rules; each axis has its own.
 
-    Every query has `kernel_size` keys an axis: at a border the window is shifted inward. An even window has one more
-    key before the query than after it. With `dilation` d, the cells whose coordinates agree modulo d are a grid of
+    Every query has `kernel_size` keys along an axis: at a border the window is shifted inward. An even window has one
+    more key before the query than after it. With `dilation` d, the cells whose coordinates agree modulo d are a grid of
     their own. With `stride` s, queries of that grid are taken in groups of s, and a group has the window of the cell
-    s // 2 after its first one (at most the grid's last cell). A causal axis looks back only: its windows end at the
-    query, begin kernel_size - 1 cells before the last cell of the group, and are cut off at the start.
+    s // 2 after its first one (at most the grid's last cell). On a causal axis windows end at the query, begin
+    kernel_size - 1 cells before the last cell of the group, and are cut off at the start.
 
     A plan takes the queries in blocks of 16 cells along a Hilbert curve; tensors stay in raster layout.
 
@@ -41,10 +41,10 @@ class Neighborhood(PatternBase):
         kernel_size: keys of a window, 1 to the axis; one number, or one for each axis, as are the others.
         stride: queries that share a window, 1 to kernel_size.
         dilation: distance of the keys of a window, 1 or more; kernel_size * dilation is at most the axis.
-        is_causal: whether the axis looks back only.
+        is_causal: whether the axis is causal.
 
     Raises:
-        InvalidArgumentError: a value below 1; windows are held against the box by `index_set`.
+        InvalidArgumentError: a value below 1; `index_set` checks the windows against the box.
         ShapeError: not 1 to 3 axes, or another number of entries than axes.
         DTypeError: values that are no integers, or no bool.
     """

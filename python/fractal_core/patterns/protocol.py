@@ -22,10 +22,10 @@ __all__ = ["Pattern", "check_span"]
 class Pattern(Protocol):
     """What the package asks of a pattern; `PatternBase` gives all but `index_set`.
 
-    An object with no more than `index_set` is a pattern, too. What it does not say is taken to be the safe value: the
-    name of its type, no parameters, keys that depend on the length, so that it cannot stream, no symmetry, no promise
-    that a position sees itself, any length, no bias. The package checks the arguments of `index_set` before the call
-    and its result after it, so that an author need not.
+    An object with no more than `index_set` is a pattern, too. Missing members take a safe value: the name of its type,
+    no parameters, keys that depend on the length, so that it cannot stream, no symmetry, no promise that a position
+    attends to itself, any length, no bias. The package checks the arguments of `index_set` before the call and its
+    result after it, so that an author need not.
     """
 
     @property
@@ -63,7 +63,7 @@ class Pattern(Protocol):
 
         Args:
             n_queries: number of queries, 1 to n_keys.
-            n_keys: number of keys; as many as queries unless said. The package always says it.
+            n_keys: number of keys, by default as many as queries. The package always passes it.
             causal: leave out the keys after each query.
         """
         ...

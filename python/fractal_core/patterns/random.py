@@ -15,7 +15,7 @@ __all__ = ["Random"]
 
 @dataclass(frozen=True)
 class Random(PatternBase):
-    """The query itself and `k` distinct earlier keys, drawn evenly; without `causal` also those that drew the query.
+    """The query itself and `k` distinct earlier keys, drawn uniformly; without `causal` also those that drew the query.
 
     The draws come from a counter keyed by the seed and the position: the same rows at any length, on any machine.
 

@@ -17,8 +17,8 @@ __all__ = ["Sierpinski"]
 class Sierpinski(PatternBase):
     """Keys j with `i & j == j`: 3^k edges among the first 2^k positions, 2^popcount(i) keys at position i.
 
-    All of them are at or before the query, causal or not. The relation is transitive: alone, more layers reach nothing
-    more, and rows such as i = 2^k - 1 hold every earlier key. Join it with a window.
+    All of them are at or before the query, causal or not. The relation is transitive: more layers alone reach nothing
+    new, and rows such as i = 2^k - 1 hold every earlier key. Join it with a window.
     """
 
     name = "sierpinski"

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*\Z")
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text is a name alone."""
+    """Whether a text is only a name."""
     return _NAME.match(text) is not None
 
 
@@ -75,7 +75,7 @@ def _value(text: str) -> object:
 
 
 def _split(text: str, sign: str, whole: str) -> list[str]:
-    """Pieces between signs that stand outside of all brackets."""
+    """Pieces between the signs that are outside of all brackets."""
     depth, pieces, start = 0, [], 0
     for place, letter in enumerate(text):
         depth += (letter in "([") - (letter in ")]")

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-/// How a storage type crosses the border: NumPy has no bf16, so halves travel as their bits.
+/// How a storage type crosses the border: NumPy has no bf16, so half-precision arrays are passed as their bits.
 pub(crate) trait Boundary: Storage<Acc: Element> {
     type Bits: Element + Copy;
     fn read(bits: &[Self::Bits]) -> &[Self];
@@ -61,7 +61,7 @@ pub(crate) fn typed<'py, T: Element>(
     Ok(array.try_readonly().map_err(|e| KernelError::value(name, e, "an array that nobody is writing"))?)
 }
 
-/// All memory from an array's lowest element to its highest, the place of its first one, and strides in elements.
+/// All memory from an array's lowest element to its highest, the index of its first element, and strides in elements.
 pub(crate) fn span<'a, T: Element, const N: usize>(
     array: &'a PyReadonlyArrayDyn<'_, T>,
     name: &'static str,
@@ -137,7 +137,7 @@ pub(crate) fn writable<'py, T: Element>(
     Ok(array.try_readwrite().map_err(|e| KernelError::value(name, e, "an array that nobody else uses"))?)
 }
 
-/// Values of an array that [`writable`] let through.
+/// Values of an array that [`writable`] accepted.
 pub(crate) fn values<'a, T: Element>(
     array: &'a mut PyReadwriteArrayDyn<'_, T>,
     name: &'static str,

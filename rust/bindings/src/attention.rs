@@ -9,8 +9,7 @@ use fractal_kernels::attention::{
     Call, Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
 };
 use fractal_kernels::plan::PlannedSet;
-use fractal_kernels::simd::Run;
-use fractal_runtime::{executors, simd};
+use fractal_runtime::run::OwnedRun;
 use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -108,7 +107,7 @@ impl<'py, T: Boundary> Inputs<'py, T> {
         })
     }
 
-    fn call(&self, of: &AttentionCall<'py>) -> Result<Call<'_, T>> {
+    fn call(&self, given: &AttentionCall<'py>) -> Result<Call<'_, T>> {
         let key_bias = match &self.key_bias {
             Some(bias) => {
                 let [batch, heads, _] = shape_of(bias, "bias")?;
@@ -127,11 +126,11 @@ impl<'py, T: Boundary> Inputs<'py, T> {
             q: view::<T>(&self.q, "q")?,
             k: view::<T>(&self.k, "k")?,
             v: view::<T>(&self.v, "v")?,
-            scale: of.scale,
+            scale: given.scale,
             key_bias,
             key_padding: self.key_padding.as_ref().map(|p| flat(p, "key_padding_mask")).transpose()?,
             edge_bias,
-            dropout: Some(Dropout { p: of.dropout_p, seed: of.seed }),
+            dropout: Some(Dropout { p: given.dropout_p, seed: given.seed }),
         };
         Ok(Call { problem, keys: self.source.keys()? })
     }
@@ -164,8 +163,8 @@ macro_rules! with_storage {
     };
 }
 
-/// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp, and if it is there `lse_rest`
-/// (B, H, Nq), what rounding took from lse.
+/// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp, and, if it is given, `lse_rest`
+/// (B, H, Nq), the rounding error of lse.
 #[pyfunction]
 #[pyo3(signature = (call, out, lse, lse_rest=None))]
 pub(crate) fn attention_forward<'py>(
@@ -178,9 +177,8 @@ pub(crate) fn attention_forward<'py>(
     with_storage!(&*call.dtype, T => {
         let inputs = Inputs::<T>::new(&call)?;
         let kernel = inputs.call(&call)?;
-        let executor = &*executors::named(&call.executor, call.threads, kernel.work())?;
-        let [b, h, n, _] = kernel.problem.q.shape;
-        let shape = [b, h, n, kernel.problem.v.shape[3]];
+        let run = OwnedRun::named(&call.executor, call.threads, kernel.work())?;
+        let shape = kernel.problem.out_shape();
         let (mut out, mut lse) = (writable(out, "out", &shape)?, writable(lse, "lse", &shape[..3])?);
         let mut rest = lse_rest.map(|a| writable(a, "lse_rest", &shape[..3])).transpose()?;
         let out = T::write(values(&mut out, "out")?);
@@ -188,8 +186,7 @@ pub(crate) fn attention_forward<'py>(
             lse: values(&mut lse, "lse")?,
             rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
         };
-        let run = Run::new(simd::level()?, executor);
-        detached(py, || kernel.forward(run, out, logs))
+        detached(py, || kernel.forward(run.get(), out, logs))
     })
 }
 
@@ -205,7 +202,7 @@ pub(crate) fn attention_backward<'py>(
     with_storage!(&*call.dtype, T => {
         let inputs = Inputs::<T>::new(&call)?;
         let kernel = inputs.call(&call)?;
-        let executor = &*executors::named(&call.executor, call.threads, kernel.work())?;
+        let run = OwnedRun::named(&call.executor, call.threads, kernel.work())?;
         let (out, dout) = (typed(&saved.out, "out")?, typed(&saved.dout, "dout")?);
         let (lse, rest) = (typed(&saved.lse, "lse")?, typed(&saved.lse_rest, "lse_rest")?);
         let dlse = saved.dlse.as_ref().map(|a| typed(a, "dlse")).transpose()?;
@@ -230,12 +227,11 @@ pub(crate) fn attention_backward<'py>(
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
-        let run = Run::new(simd::level()?, executor);
-        detached(py, || kernel.backward(run, saved, gradients))
+        detached(py, || kernel.backward(run.get(), saved, gradients))
     })
 }
 
-/// Where the gradient of a bias goes: there if and only if the bias is, and in its shape.
+/// The array for the gradient of a bias: given if and only if the bias is, and in its shape.
 fn like<'py, T: Element>(
     gradient: Option<&Bound<'py, PyAny>>,
     bias: Option<&PyReadonlyArrayDyn<'py, T>>,

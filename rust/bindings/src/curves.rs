@@ -7,13 +7,13 @@ use fractal_kernels::KernelError;
 use fractal_kernels::curves::lattice::{Integer, Rows};
 use fractal_kernels::curves::{dragon, hilbert, hilbert_order as boxes, morton};
 use fractal_kernels::sets::cantor;
-use fractal_kernels::simd::Run;
-use fractal_runtime::{executors, simd};
+use fractal_runtime::executors;
+use fractal_runtime::run::OwnedRun;
 use numpy::ndarray::Array2;
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-/// (n, width) from its elements; the kernels give whole rows.
+/// An array of shape (n, width) from its elements; kernels return whole rows.
 pub(crate) fn rows<T: Element>(py: Python<'_>, data: Vec<T>, width: usize) -> Result<Bound<'_, PyArray2<T>>> {
     let shape = (data.len() / width.max(1), width);
     let array = Array2::from_shape_vec(shape, data)
@@ -21,10 +21,10 @@ pub(crate) fn rows<T: Element>(py: Python<'_>, data: Vec<T>, width: usize) -> Re
     Ok(array.into_pyarray(py))
 }
 
-/// `$body` with `$t` as the element type of `$array`, one of NumPy's eight integers.
-macro_rules! of_integers {
+/// Runs `$body` with `$t` as the element type of `$array`, one of NumPy's eight integers.
+macro_rules! with_integer {
     ($array:ident, $name:literal, $t:ident, $body:expr) => {
-        of_integers!(@ $array, $name, $t, $body, i64, u64, i32, u32, i16, u16, i8, u8)
+        with_integer!(@ $array, $name, $t, $body, i64, u64, i32, u32, i16, u16, i8, u8)
     };
     (@ $array:ident, $name:literal, $t:ident, $body:expr, $($integer:ty),*) => {
         $(if $array.cast::<PyArrayDyn<$integer>>().is_ok() {
@@ -60,16 +60,16 @@ macro_rules! codec {
             order: u32,
             out: Bound<'_, PyAny>,
         ) -> Result<()> {
-            of_integers!(
+            with_integer!(
                 coords,
                 "coords",
                 From,
-                of_integers!(out, "out", To, {
+                with_integer!(out, "out", To, {
                     let coords = typed::<From>(&coords, "coords")?;
                     let coords = rows_in_place(&coords, "coords")?;
                     let mut out = writable::<To>(&out, "out", &[coords.len()])?;
-                    let (level, executor, out) = (simd::level()?, executors::default()?, values(&mut out, "out")?);
-                    detached(py, || $curve::encode(Run::new(level, &*executor), coords, order, out))
+                    let (run, out) = (OwnedRun::pooled()?, values(&mut out, "out")?);
+                    detached(py, || $curve::encode(run.get(), coords, order, out))
                 })
             )
         }
@@ -83,16 +83,16 @@ macro_rules! codec {
             ndim: usize,
             out: Bound<'_, PyAny>,
         ) -> Result<()> {
-            of_integers!(
+            with_integer!(
                 index,
                 "index",
                 From,
-                of_integers!(out, "out", To, {
+                with_integer!(out, "out", To, {
                     let index = typed::<From>(&index, "index")?;
                     let index = rows_in_place(&index, "index")?;
                     let mut out = writable::<To>(&out, "out", &[index.len(), ndim])?;
-                    let (level, executor, out) = (simd::level()?, executors::default()?, values(&mut out, "out")?);
-                    detached(py, || $curve::decode(Run::new(level, &*executor), index, ndim, order, out))
+                    let (run, out) = (OwnedRun::pooled()?, values(&mut out, "out")?);
+                    detached(py, || $curve::decode(run.get(), index, ndim, order, out))
                 })
             )
         }

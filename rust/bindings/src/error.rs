@@ -1,4 +1,4 @@
-//! Kernel errors on their way to Python: here and nowhere else.
+//! Kernel errors become Python exceptions here, and nowhere else.
 
 use fractal_kernels::{ErrorKind, KernelError};
 use pyo3::prelude::*;

@@ -4,10 +4,9 @@ use crate::detached::detached;
 use crate::error::Result;
 use fractal_kernels::fields::julia::{self, Escape};
 use fractal_kernels::fields::lanes::Real;
-use fractal_kernels::fields::{gradient::Gradients, potential, soft_julia};
-use fractal_kernels::simd::Run;
+use fractal_kernels::fields::{gradient::FieldGradients, potential, soft_julia};
 use fractal_kernels::{KernelError, memory};
-use fractal_runtime::{executors, simd};
+use fractal_runtime::run::OwnedRun;
 use num_complex::{Complex, Complex64};
 use numpy::ndarray::{ArrayView, Dimension};
 use numpy::{Element, IntoPyArray, PyArray2, PyReadonlyArray1};
@@ -21,6 +20,15 @@ pub(crate) enum Points<'py> {
     Narrow(PyReadonlyArray1<'py, Complex<f32>>),
 }
 
+impl Points<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Wide(points) => points.as_array().len(),
+            Self::Narrow(points) => points.as_array().len(),
+        }
+    }
+}
+
 /// Cotangents of shape (n,), in either width.
 #[derive(FromPyObject)]
 pub(crate) enum Values<'py> {
@@ -28,7 +36,7 @@ pub(crate) enum Values<'py> {
     Narrow(PyReadonlyArray1<'py, f32>),
 }
 
-/// The elements in C order, in place where they lie so.
+/// The elements in C order: borrowed where they are contiguous, else copied.
 fn elements<'a, T: Element + Clone, D: Dimension>(
     argument: &'static str,
     view: &'a ArrayView<'_, T, D>,
@@ -103,9 +111,8 @@ pub(crate) fn julia_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    let executor = executors::default()?;
-    let run = Run::new(simd::level()?, &*executor);
-    either!(points, map(py, points, |p| julia::julia(p, c, escape, run)))
+    let run = OwnedRun::pooled()?;
+    either!(points, map(py, points, |p| julia::julia(p, c, escape, run.get())))
 }
 
 /// Escape field of the Mandelbrot set.
@@ -118,9 +125,8 @@ pub(crate) fn mandelbrot_escape<'py>(
     smooth: bool,
 ) -> Result<Bound<'py, PyAny>> {
     let escape = Escape { max_iter, radius, smooth };
-    let executor = executors::default()?;
-    let run = Run::new(simd::level()?, &*executor);
-    either!(points, map(py, points, |p| julia::mandelbrot(p, escape, run)))
+    let run = OwnedRun::pooled()?;
+    either!(points, map(py, points, |p| julia::mandelbrot(p, escape, run.get())))
 }
 
 /// Green's function of the Julia set of c.
@@ -131,15 +137,8 @@ pub(crate) fn julia_potential<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<Bound<'py, PyAny>> {
-    let executor = executors::default()?;
-    let run = Run::new(simd::level()?, &*executor);
-    either!(points, map(py, points, |p| potential::potential(p, c, max_iter, run)))
-}
-
-/// Multiply-adds of a soft escape count, most of whose orbits end early.
-fn soft_work(points: &Points<'_>, max_iter: u32) -> usize {
-    let n = either!(points, points.as_array().len());
-    n.saturating_mul(max_iter.min(16) as usize).saturating_mul(32)
+    let run = OwnedRun::pooled()?;
+    either!(points, map(py, points, |p| potential::potential(p, c, max_iter, run.get())))
 }
 
 /// Soft escape count of the Julia set of c.
@@ -156,12 +155,11 @@ pub(crate) fn julia_soft_escape<'py>(
     threads: usize,
 ) -> Result<Bound<'py, PyAny>> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = executors::named(executor, threads, soft_work(&points, max_iter))?;
-    let run = Run::new(simd::level()?, &*executor);
-    either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, run)))
+    let run = OwnedRun::named(executor, threads, soft.work(points.len()))?;
+    either!(points, map(py, points, |p| soft_julia::soft_julia(p, soft, run.get())))
 }
 
-fn point_and_c<T>(py: Python<'_>, gradients: Gradients<T>) -> (Bound<'_, PyAny>, Complex64)
+fn point_and_c<T>(py: Python<'_>, gradients: FieldGradients<T>) -> (Bound<'_, PyAny>, Complex64)
 where
     Complex<T>: Element,
 {
@@ -179,10 +177,9 @@ pub(crate) fn julia_escape_vjp<'py>(
     radius: f64,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
     let escape = Escape { max_iter, radius, smooth: true };
-    let executor = executors::default()?;
-    let run = Run::new(simd::level()?, &*executor);
+    let run = OwnedRun::pooled()?;
     either!(grad, points, {
-        let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, run))?;
+        let gradients = pull(py, grad, points, |g, p| julia::julia_vjp(g, p, c, escape, run.get()))?;
         Ok(point_and_c(py, gradients))
     })
 }
@@ -196,10 +193,9 @@ pub(crate) fn julia_potential_vjp<'py>(
     c: Complex64,
     max_iter: u32,
 ) -> Result<(Bound<'py, PyAny>, Complex64)> {
-    let executor = executors::default()?;
-    let run = Run::new(simd::level()?, &*executor);
+    let run = OwnedRun::pooled()?;
     either!(grad, points, {
-        let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, run))?;
+        let gradients = pull(py, grad, points, |g, p| potential::potential_vjp(g, p, c, max_iter, run.get()))?;
         Ok(point_and_c(py, gradients))
     })
 }
@@ -219,10 +215,9 @@ pub(crate) fn julia_soft_escape_vjp<'py>(
     threads: usize,
 ) -> Result<(Bound<'py, PyAny>, Complex64, f64, f64)> {
     let soft = soft_julia::Soft { c, max_iter, radius, smoothness };
-    let executor = executors::named(executor, threads, soft_work(&points, max_iter))?;
-    let run = Run::new(simd::level()?, &*executor);
+    let run = OwnedRun::named(executor, threads, soft.work(points.len()))?;
     either!(grad, points, {
-        let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, run))?;
+        let all = pull(py, grad, points, |g, p| soft_julia::soft_julia_vjp(g, p, soft, run.get()))?;
         Ok((all.points.into_pyarray(py).into_any(), all.c, all.radius, all.smoothness))
     })
 }

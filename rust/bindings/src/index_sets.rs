@@ -16,19 +16,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-/// Living index sets.
-static LIVING: Handles<PlannedSet> = Handles::new();
+/// Live index sets.
+static LIVE: Handles<PlannedSet> = Handles::new();
 
-/// Most pairs whose rows are written out: 16 GiB.
-const MOST_LISTED: usize = 1 << 32;
-
-/// The set of a handle, or the error of a handle that names none.
+/// The live set of a handle, or an error.
 pub(crate) fn living(key: i64) -> Result<Arc<PlannedSet>> {
     let allowed = "the handle of a living IndexSet of this process; a saved program needs to be exported anew";
-    Ok(LIVING.get(key).ok_or_else(|| KernelError::value("index_set", format!("handle {key}"), allowed))?)
+    Ok(LIVE.get(key).ok_or_else(|| KernelError::value("index_set", format!("handle {key}"), allowed))?)
 }
 
-/// How many (query, key) pairs the set of a handle has.
+/// How many edges the set of a handle has.
 #[pyfunction]
 pub(crate) fn edges_of(key: i64) -> Result<usize> {
     Ok(living(key)?.set().nnz())
@@ -39,14 +36,15 @@ pub(crate) fn edges_of(key: i64) -> Result<usize> {
 pub(crate) struct PyIndexSet {
     planned: Arc<PlannedSet>,
     key: i64,
-    /// What `handle` shows: torch warns about read-only arrays, so it may be written, and nothing here reads it.
+    /// The value that `handle` exposes: torch warns about read-only arrays, so callers can write to it; it is never
+    /// read.
     shown: AtomicI64,
 }
 
 impl PyIndexSet {
     pub(crate) fn new(set: IndexSet) -> Self {
         let planned = Arc::new(PlannedSet::new(set));
-        let key = LIVING.enter(&planned);
+        let key = LIVE.insert(&planned);
         Self { planned, key, shown: AtomicI64::new(key) }
     }
 
@@ -74,7 +72,7 @@ fn copied<T: numpy::Element + Copy>(argument: &'static str, array: &PyReadonlyAr
 
 impl Drop for PyIndexSet {
     fn drop(&mut self) {
-        LIVING.leave(self.key);
+        LIVE.remove(self.key);
     }
 }
 
@@ -274,7 +272,7 @@ impl PyIndexSet {
         detached(py, || Ok(self.set().same_rows(other.set())))
     }
 
-    /// Blocks that hold pairs, as CSR, and which of them are full.
+    /// Blocks that hold edges, as CSR, and which of them are full.
     fn occupied<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<BlockArrays<'py>> {
         let executor = executors::default()?;
         let found = detached(py, || self.set().occupied(block_size, &*executor))?;
@@ -312,7 +310,7 @@ impl PyIndexSet {
         Ok(reach.map(|r| (r.causal, r.layers, r.shares.into_pyarray(py))))
     }
 
-    /// The arrays of the plan by name, as they lie in memory: tiles and rows, and the row pairs by key.
+    /// The arrays of the plan by name, as they lie in memory: tiles and rows, and the row edges by key.
     fn plan_arrays<'py>(this: &Bound<'py, Self>) -> Result<Bound<'py, PyDict>> {
         let (py, set) = (this.py(), this.get());
         let executor = executors::default()?;
@@ -338,9 +336,9 @@ impl PyIndexSet {
             }
         }
         match transposed {
-            TransposedArrays::Listed { key_ptr, pairs } => {
+            TransposedArrays::Listed { key_ptr, edges } => {
                 arrays.set_item("key_ptr", view(this, key_ptr))?;
-                arrays.set_item("key_pairs", view(this, pairs.as_flattened()))?;
+                arrays.set_item("key_pairs", view(this, edges.as_flattened()))?;
             }
             TransposedArrays::Shifted { residue_ptr, offsets, slots } => {
                 arrays.set_item("residue_ptr", view(this, residue_ptr))?;
@@ -351,7 +349,7 @@ impl PyIndexSet {
         Ok(arrays)
     }
 
-    /// What the plan will do, counted: tiles, their pairs and computed lanes, row pairs, bytes.
+    /// Counts of the plan: tiles, their edges and computed lanes, row edges, bytes.
     fn plan_report(&self, py: Python<'_>) -> Result<HashMap<&'static str, usize>> {
         let executor = executors::default()?;
         let report = detached(py, || self.planned.plan(&*executor).map(|plan| plan.report()))?;
@@ -371,20 +369,8 @@ impl PyIndexSet {
 }
 
 impl PyIndexSet {
-    /// Row starts and key indices, written out once if the set holds offsets or runs.
     fn csr(&self, py: Python<'_>) -> Result<(&[i64], &[i32])> {
         let executor = executors::default()?;
-        let listed = match self.set().form() {
-            Form::Csr { .. } => self.set(),
-            Form::Offsets { .. } | Form::Runs { .. } if self.set().nnz() > MOST_LISTED => {
-                let given = format!("{} pairs", self.set().nnz());
-                return Err(KernelError::value("index_set", given, "at most 2^32 pairs to be listed").into());
-            }
-            Form::Offsets { .. } | Form::Runs { .. } => detached(py, || self.planned.listed(&*executor))?,
-        };
-        Ok(match listed.form() {
-            Form::Csr { indptr, indices } => (indptr, indices),
-            Form::Offsets { .. } | Form::Runs { .. } => (&[], &[]),
-        })
+        detached(py, || self.planned.csr(&*executor))
     }
 }

@@ -44,7 +44,7 @@ mod _native {
     #[pymodule_export]
     use crate::peak::fma_chains;
     #[pymodule_export]
-    use crate::threads::{attach_openmp, thread_info};
+    use crate::threads::{attach_openmp, simd_passes, thread_info};
 
     #[pymodule_init]
     #[allow(clippy::unnecessary_wraps, reason = "the signature that PyO3 asks for")]

@@ -5,11 +5,11 @@ use numpy::PyArray1;
 use numpy::ndarray::ArrayView1;
 use pyo3::prelude::*;
 
-/// The array's base: it holds the block.
+/// The base of the array, which holds the block.
 #[pyclass(frozen)]
 struct Owner(#[allow(dead_code, reason = "held, not read")] Block);
 
-/// `size` bytes with no values in particular, in huge pages; None where the system's own allocation is as good.
+/// `size` arbitrary bytes in huge pages; None where the system's allocator does as well.
 #[pyfunction]
 pub(crate) fn huge_block(py: Python<'_>, size: usize) -> PyResult<Option<Bound<'_, PyArray1<u8>>>> {
     let Some(block) = Block::new(size) else { return Ok(None) };

@@ -1,6 +1,7 @@
-//! Threads, as Python asks about them.
+//! Threads and SIMD levels, as Python asks about them.
 
 use crate::error::Result;
+use fractal_kernels::simd::passes;
 use fractal_runtime::{executors, openmp, process, simd};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -21,4 +22,14 @@ pub(crate) fn thread_info(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
     info.set_item("forked", process::forked())?;
     info.set_item("simd", simd::chosen()?.0)?;
     Ok(info)
+}
+
+/// How many passes kernels have run at each SIMD level of this machine, best level first.
+#[pyfunction]
+pub(crate) fn simd_passes(py: Python<'_>) -> Result<Bound<'_, PyDict>> {
+    let counts = PyDict::new(py);
+    for (name, count) in passes() {
+        counts.set_item(name, count)?;
+    }
+    Ok(counts)
 }

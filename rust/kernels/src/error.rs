@@ -1,4 +1,4 @@
-//! Every way a kernel refuses: which argument, what was given, what is allowed.
+//! How kernels refuse a call: which argument, what was given, what is allowed.
 
 /// What sort of mistake was made; bindings map it to an exception class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! The seam between kernels and threads: a kernel cuts its work into tasks and is handed whoever runs them.
+//! The seam between kernels and threads: a kernel cuts its work into tasks and is handed an executor that runs them.
 //!
-//! Tasks are cut by the size of the problem alone, never by the number of threads, so every executor gives the same bits.
-//! Between two tasks every executor looks whether the call is to stop ([`crate::interrupt`]).
+//! Tasks are cut by the size of the problem alone, never by the number of threads, so every executor gives the same
+//! bits. Between two tasks every executor checks whether the call is to stop ([`crate::interrupt`]).
 
 use crate::interrupt::{self, StopSign};
 use std::any::Any;
@@ -30,12 +30,12 @@ impl Executor for Serial {
     }
 }
 
-/// What the threads of one run share: the tasks, those that are next, and the first panic.
+/// What the threads of one run share: the tasks, the next ones to start, and the first panic.
 pub struct Team<'a> {
     task: &'a (dyn Fn(usize) + Sync),
     tasks: usize,
-    /// The next task of each stretch of neighbours. Threads begin at stretches of their own, so that what neighbours
-    /// write, which shares pages, is written by one thread, and go on with those of others.
+    /// The next task of each stretch of neighbours. Each thread begins with a stretch of its own, so that one thread
+    /// writes the pages that neighbours share, and goes on with the stretches of others.
     next: Vec<AtomicUsize>,
     arrived: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -43,7 +43,7 @@ pub struct Team<'a> {
 }
 
 impl<'a> Team<'a> {
-    /// A team for the caller's tasks, in so many stretches.
+    /// A team for the caller's tasks, cut into stretches.
     pub fn new(tasks: usize, stretches: usize, task: &'a (dyn Fn(usize) + Sync)) -> Self {
         let stretches = stretches.clamp(1, tasks.max(1));
         let next = (0..stretches).map(|s| AtomicUsize::new(Self::start(tasks, stretches, s))).collect();
@@ -51,12 +51,12 @@ impl<'a> Team<'a> {
         Self { task, tasks, next, arrived, panic, stop: StopSign::here() }
     }
 
-    /// The first task of a stretch; tasks that are left over go to the first stretches.
+    /// The first task of a stretch; the first stretches take the remainder.
     fn start(tasks: usize, stretches: usize, stretch: usize) -> usize {
         tasks / stretches * stretch + stretch.min(tasks % stretches)
     }
 
-    /// Runs tasks until none is left. The calling thread keeps asking its watcher; the others obey the stop sign.
+    /// Runs tasks until none is left. The calling thread polls its watcher; the others obey the stop sign.
     pub fn work(&self, caller: bool) {
         let first = self.arrived.fetch_add(1, Ordering::Relaxed);
         let tasks = || {
@@ -78,7 +78,7 @@ impl<'a> Team<'a> {
         }
     }
 
-    /// Starts no task any more and keeps the panic, if it is the first.
+    /// Lets no further task start, and keeps the panic if it is the first.
     fn fail(&self, panic: Box<dyn Any + Send>) {
         for next in &self.next {
             next.store(self.tasks, Ordering::Relaxed);
@@ -86,7 +86,7 @@ impl<'a> Team<'a> {
         self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
     }
 
-    /// Raises the first panic again, if there was one; called when every thread has left.
+    /// Raises the first panic again, if there was one; called when every thread has finished.
     pub fn finish(self) {
         if let Some(panic) = self.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
             resume_unwind(panic);
@@ -105,23 +105,23 @@ impl Executor for Rayon<'_> {
         }
         let threads = self.0.current_num_threads().min(tasks);
         let team = Team::new(tasks, threads, task);
-        // The caller works, too, as one of the pool's threads would: it need not wait for one to wake up.
+        // The caller works in place of one of the pool's threads: it need not wait for any to wake up.
         let others = threads - 1;
-        let (working, left) = (Mutex::new(others), Condvar::new());
+        let (working, done) = (Mutex::new(others), Condvar::new());
         self.0.in_place_scope(|scope| {
             for _ in 0..others {
                 scope.spawn(|_| {
                     team.work(false);
                     *working.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-                    left.notify_one();
+                    done.notify_one();
                 });
             }
             team.work(true);
             let mut count = working.lock().unwrap_or_else(PoisonError::into_inner);
             while *count > 0 {
-                let waited = left.wait_timeout(count, Duration::from_millis(50));
+                let waited = done.wait_timeout(count, Duration::from_millis(50));
                 count = waited.unwrap_or_else(PoisonError::into_inner).0;
-                // Asked without the lock, which a thread that leaves needs.
+                // Checked without the lock, which a finishing thread needs.
                 drop(count);
                 if let Err(stopped) = interrupt::checked() {
                     team.fail(stopped);
@@ -142,7 +142,8 @@ pub fn for_each_chunk<T: Send>(
 ) {
     let piece = piece.max(1);
     let pieces = out.len().div_ceil(piece);
-    // A lock for each piece would be memory whose size the caller decides. In a shelf, whoever comes takes the next.
+    // A lock for each piece would take memory that grows with the output. A shelf of pieces has one lock, and hands out
+    // its next piece to any task that asks.
     let shelf = pieces.div_ceil(SHELVES).max(1);
     let shelves: Vec<_> = out
         .chunks_mut(shelf.saturating_mul(piece))
@@ -156,5 +157,5 @@ pub fn for_each_chunk<T: Send>(
     });
 }
 
-/// Into how many parts [`for_each_chunk`] divides what is shared out.
+/// Most shelves of [`for_each_chunk`].
 const SHELVES: usize = 256;

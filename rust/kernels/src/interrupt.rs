@@ -1,9 +1,8 @@
-//! How a call is told to stop: kernels look between pieces of their work, and leave by unwinding.
+//! How a call is stopped: kernels check between pieces of their work, and unwind.
 //!
-//! Whoever makes a call may watch it ([`watched`]): its thread then asks a question now and then, such as whether the
-//! user pressed Ctrl-C, and every thread that works for it sees the answer. A kernel that is stopped unwinds with
-//! [`Interrupted`], so what it has half made is dropped on the way out; the watcher catches that and nothing else. A
-//! call that nobody watches never stops.
+//! A caller may watch its call ([`watched`]): its thread then polls a question, such as whether the user pressed
+//! Ctrl-C, and every thread of the call sees the answer. A stopped kernel unwinds with [`Interrupted`], which drops
+//! what it had built; the watcher catches that panic and no other. A call that is not watched never stops.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -13,17 +12,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often the watcher is asked: seldom enough to cost nothing, often enough to feel immediate.
+/// Time between two polls: long enough to cost nothing, short enough to feel immediate.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a stopped kernel unwinds with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted;
 
-/// What this thread works for.
+/// The call that this thread works for.
 struct Watch {
     stop: Arc<AtomicBool>,
-    /// The watcher's question and when it was last asked; only on the thread that made the call.
+    /// The question and when it was last polled; only on the thread that made the call.
     question: Option<(Rc<dyn Fn() -> bool>, Instant)>,
 }
 
@@ -31,7 +30,7 @@ thread_local! {
     static HERE: RefCell<Option<Watch>> = const { RefCell::new(None) };
 }
 
-/// Puts back what the thread worked for before, also when unwinding.
+/// Restores the thread's previous call, also when unwinding.
 struct Restored(Option<Watch>);
 
 impl Drop for Restored {
@@ -46,7 +45,7 @@ fn under<R>(watch: Watch, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Does `work`, asking `question` now and then whether to stop; `Err` if it was stopped.
+/// Does `work`, polling `question` whether to stop; `Err` if it was stopped.
 pub fn watched<R>(question: impl Fn() -> bool + 'static, work: impl FnOnce() -> R) -> Result<R, Interrupted> {
     let question: Rc<dyn Fn() -> bool> = Rc::new(question);
     let watch = Watch { stop: Arc::default(), question: Some((question, Instant::now())) };
@@ -61,7 +60,7 @@ pub fn watched<R>(question: impl Fn() -> bool + 'static, work: impl FnOnce() -> 
 pub struct StopSign(Option<Arc<AtomicBool>>);
 
 impl StopSign {
-    /// That of the call this thread works for.
+    /// The sign of the call that this thread works for.
     pub fn here() -> Self {
         Self(HERE.with_borrow(|here| here.as_ref().map(|watch| watch.stop.clone())))
     }
@@ -92,7 +91,7 @@ fn asked_to_stop() -> bool {
     }) else {
         return false;
     };
-    // The question is asked while nothing is borrowed: the answer may be found by calling other kernels.
+    // Polled while nothing is borrowed: the question may call other kernels.
     question.is_none_or(|(question, stop)| {
         let answer = question();
         stop.fetch_or(answer, Ordering::Relaxed);
@@ -100,7 +99,7 @@ fn asked_to_stop() -> bool {
     })
 }
 
-/// Leaves the kernel if its call is to stop. Cheap enough for every tile of queries, not for every key.
+/// Unwinds if the call is to stop. Cheap enough for every tile of queries, not for every key.
 #[inline]
 pub fn check() {
     if asked_to_stop() {
@@ -108,7 +107,7 @@ pub fn check() {
     }
 }
 
-/// [`check`] at every `every`-th of a loop's steps.
+/// [`check`] at one of every `every` steps of a loop.
 #[inline]
 pub fn check_each(step: usize, every: usize) {
     if step.is_multiple_of(every) {
@@ -116,13 +115,13 @@ pub fn check_each(step: usize, every: usize) {
     }
 }
 
-/// The panic that [`check`] would leave with, for loops that must first tell others.
+/// The panic that [`check`] would raise, for loops that must first stop other threads.
 pub(crate) fn checked() -> Result<(), Box<dyn Any + Send>> {
     if asked_to_stop() { Err(Box::new(Interrupted)) } else { Ok(()) }
 }
 
 #[cold]
 fn leave() -> ! {
-    // Not `panic!`: nothing went wrong, so no hook prints anything.
+    // Not `panic!`: nothing went wrong, so no hook should print anything.
     resume_unwind(Box::new(Interrupted))
 }

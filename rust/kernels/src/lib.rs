@@ -1,11 +1,11 @@
 //! Fractal index sets, escape fields and index-sparse attention with gradients.
 //!
-//! Floor 0 of `fractal_core`: pure functions over slices. No Python, no GPU, no thread pool of its own: whatever runs
-//! in parallel is handed an [`executor::Executor`], and what runs on vectors a [`simd::Run`].
+//! Floor 0 of `fractal_core`: pure functions over slices. No Python, no GPU, no thread pool of its own: a
+//! parallel kernel is handed an [`executor::Executor`], a vector kernel a [`simd::Run`].
 //!
-//! From the ground up, each using those before it: [`error`]; [`memory`] and [`interrupt`], the two ways in which a call
-//! ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`]; [`index_set`], which keys each query attends to;
-//! [`plan`], how that runs; [`builders`] of index sets, and [`attention`].
+//! From the ground up, each using those before it: [`error`]; [`memory`] and [`interrupt`], the two ways in which a
+//! call ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`]; [`index_set`], which keys each query
+//! attends to; [`plan`], how that runs; [`builders`] of index sets, and [`attention`].
 //!
 //! ```
 //! use fractal_kernels::attention::{Call, Keys, LogSums, Problem, View};
@@ -14,7 +14,7 @@
 //! use fractal_kernels::plan::PlannedSet;
 //! use fractal_kernels::simd::{Run, levels};
 //!
-//! // Eight tokens see themselves and the one before; one head of width 4.
+//! // Eight tokens attend to themselves and the one before; one head of width 4.
 //! let set = PlannedSet::new(window(Span::new(8, 8, true)?, 1)?);
 //! let (shape, x) = ([1, 1, 8, 4], [1.0_f32; 32]);
 //! let view = View::contiguous(&x, shape);
@@ -41,5 +41,6 @@ pub mod peak;
 pub mod plan;
 pub mod sets;
 pub mod simd;
+mod splitmix;
 
 pub use error::{ErrorKind, KernelError};

@@ -1,9 +1,10 @@
-//! Memory whose size a caller decides: where the system has no room for it, the call is refused and the process goes on.
+//! Memory whose size a caller decides: where the system has no room for it, the call is refused and the process goes
+//! on.
 //!
-//! Rust's own collections end the process instead, so kernels ask for such memory here, by the name of the argument that
-//! its size comes from. A kernel hands the refusal on as its own; in a task, which returns nothing, it leaves by unwinding
-//! with it ([`OrLeave`]), as if interrupted ([`crate::interrupt`]): what is half made is dropped on the way, and
-//! [`caught`] makes an `Err` of it again.
+//! Rust's own collections abort the process instead, so kernels allocate such memory here, naming the argument that
+//! decides its size. A kernel returns the refusal as its error. A task returns nothing: it unwinds with the refusal
+//! ([`OrLeave`]), as if interrupted ([`crate::interrupt`]), which drops what it had built, and [`caught`] turns the
+//! panic into an `Err` again.
 
 use crate::error::{ErrorKind, KernelError, Result};
 use bytemuck::Zeroable;
@@ -34,7 +35,7 @@ pub fn with_capacity<T>(argument: &'static str, n: usize) -> Result<Vec<T>> {
     Ok(list)
 }
 
-/// Refuses where there is no room for `n` entries, before any of them is worked out; keeps nothing.
+/// Refuses where there is no room for `n` entries, before any is computed; allocates nothing that stays.
 pub fn room<T>(argument: &'static str, n: u64) -> Result<()> {
     with_capacity::<T>(argument, usize::try_from(n).unwrap_or(usize::MAX)).map(drop)
 }
@@ -60,7 +61,7 @@ pub fn push<T>(argument: &'static str, list: &mut Vec<T>, entry: T) -> Result<()
     Ok(())
 }
 
-/// Appends what an iterator gives.
+/// Appends the items of an iterator.
 #[inline]
 pub fn extend<T>(argument: &'static str, list: &mut Vec<T>, entries: impl IntoIterator<Item = T>) -> Result<()> {
     let entries = entries.into_iter();
@@ -79,7 +80,7 @@ pub fn extend<T>(argument: &'static str, list: &mut Vec<T>, entries: impl IntoIt
     Ok(())
 }
 
-/// What an iterator gives, as a list.
+/// The items of an iterator, as a list.
 pub fn collected<T>(argument: &'static str, entries: impl IntoIterator<Item = T>) -> Result<Vec<T>> {
     let entries = entries.into_iter();
     let mut list = with_capacity(argument, entries.size_hint().0)?;
@@ -94,7 +95,7 @@ pub fn copied<T: Copy>(argument: &'static str, entries: &[T]) -> Result<Vec<T>> 
     Ok(list)
 }
 
-/// The product of the sides of an array of `T`; one that no address can reach is refused as memory that is not there.
+/// The product of the sides of an array of `T`; an overflow is refused as memory that the system does not have.
 pub fn product<T>(argument: &'static str, sides: &[usize]) -> Result<usize> {
     let n = sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side));
     n.ok_or_else(|| {
@@ -103,7 +104,7 @@ pub fn product<T>(argument: &'static str, sides: &[usize]) -> Result<usize> {
     })
 }
 
-/// A list that grows in a task, where there is nobody to hand a refusal to: it leaves.
+/// A list that grows in a task, which cannot return a refusal: it unwinds where memory runs out.
 #[derive(Clone, Debug)]
 pub struct Entries<T> {
     list: Vec<T>,
@@ -111,7 +112,7 @@ pub struct Entries<T> {
 }
 
 impl<T> Entries<T> {
-    /// No entries yet; their number comes from an argument of this name.
+    /// An empty list; the argument of this name decides its length.
     pub fn new(argument: &'static str) -> Self {
         Self { list: Vec::new(), argument }
     }
@@ -139,7 +140,7 @@ impl<T> Entries<T> {
         self.list.insert(at, entry);
     }
 
-    /// Appends what an iterator gives.
+    /// Appends the items of an iterator.
     #[inline]
     pub fn extend(&mut self, entries: impl IntoIterator<Item = T>) {
         extend(self.argument, &mut self.list, entries).or_leave();
@@ -182,9 +183,9 @@ impl<T> DerefMut for Entries<T> {
     }
 }
 
-/// Leaving by unwinding, for those who cannot hand a refusal on.
+/// Unwinding with a refusal, for code that cannot return it.
 pub trait OrLeave<T> {
-    /// The value, or out.
+    /// The value; unwinds with the error where there is none.
     fn or_leave(self) -> T;
 }
 
@@ -201,7 +202,7 @@ fn leave(error: KernelError) -> ! {
     resume_unwind(Box::new(error))
 }
 
-/// Does `work`; a refusal that it, or a thread that works for it, left with is its result.
+/// Does `work`; where it or a thread of it unwinds with a refusal, that is the result.
 pub fn caught<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| match panic.downcast::<KernelError>() {
         Ok(error) if error.kind == ErrorKind::Memory => Err(*error),

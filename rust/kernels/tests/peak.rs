@@ -16,8 +16,8 @@ fn every_level_agrees_with_one_lane() {
     for (name, level) in levels() {
         for (steps, tasks) in [(0, 1), (1, 2), (5, 3), (40, 2), (1000, 1)] {
             let found = fma_chains(steps, tasks, Run::new(level, &Serial)).unwrap();
-            let lanes = multiply_adds(level, 1, 1) / CHAINS as u64;
-            assert_eq!(multiply_adds(level, steps, tasks), CHAINS as u64 * lanes * (steps * tasks) as u64, "{name}");
+            let lanes = multiply_adds(level, 1, 1) / CHAINS;
+            assert_eq!(multiply_adds(level, steps, tasks), CHAINS * lanes * steps * tasks, "{name}");
             assert_eq!(found.len(), tasks);
             for (task, &sum) in found.iter().enumerate() {
                 let expected = lanes as f64 * lane(steps, task);

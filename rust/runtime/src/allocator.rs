@@ -1,15 +1,15 @@
-//! Rust's allocations: the system's, but large blocks are mapped by themselves.
+//! The global allocator: the system's, except that large blocks are mapped separately.
 
 use crate::kept::fresh;
 use crate::mapping::{HUGE_PAGE, Mapping};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{NonNull, null_mut};
 
-/// The system's allocator; large blocks begin at a huge page where there are any.
+/// The system's allocator; large blocks begin at a huge page where the system has them.
 #[derive(Clone, Copy, Debug)]
 pub struct HugePages;
 
-/// Blocks that are mapped by themselves.
+/// Whether a block is mapped separately.
 fn large(layout: Layout) -> bool {
     cfg!(target_os = "linux") && layout.size() >= 2 * HUGE_PAGE && layout.align() <= HUGE_PAGE
 }
@@ -18,8 +18,8 @@ fn mapped(size: usize) -> *mut u8 {
     fresh(size).map_or(null_mut(), Mapping::into_start)
 }
 
-// SAFETY: large blocks are mapped and unmapped here, by their size; every other call goes to the system's allocator as
-// it came.
+// SAFETY: large blocks are mapped and unmapped here, by their size; every other call is passed to the system's
+// allocator unchanged.
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if large(layout) {
@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for HugePages {
             // SAFETY: the caller's promise.
             return unsafe { System.realloc(block, layout, size) };
         }
-        // SAFETY: the caller's promise; the blocks are apart and hold what is copied.
+        // SAFETY: the caller's promise; the blocks do not overlap and hold what is copied.
         unsafe {
             let to = self.alloc(new);
             if !to.is_null() {

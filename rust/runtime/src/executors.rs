@@ -1,6 +1,6 @@
-//! Who runs the tasks of a call: our own pool, torch's OpenMP threads, or the caller alone.
+//! The threads that run the tasks of a call: our own pool, torch's OpenMP threads, or the caller alone.
 //!
-//! A forked child has neither pool's threads and runs alone, as does little work.
+//! A forked child has the threads of neither pool and runs alone; so does a call with little work.
 
 use crate::{openmp, pool, process, settings};
 use fractal_kernels::KernelError;
@@ -9,7 +9,7 @@ use fractal_kernels::executor::{Executor, Rayon, Serial};
 
 /// Multiply-adds below which waking a thread costs more than it saves.
 const SMALL: usize = 1 << 20;
-/// The same where the threads are torch's, which are mostly awake.
+/// The same for torch's threads, which are mostly awake.
 const SMALL_OPENMP: usize = 1 << 17;
 
 /// The executor for NumPy callers: our pool, or the caller alone in a forked child.
@@ -17,7 +17,7 @@ pub fn default() -> Result<Box<dyn Executor>> {
     if process::forked() { Ok(Box::new(Serial)) } else { Ok(Box::new(Rayon(pool::pool()?))) }
 }
 
-/// The executor of a name; `threads` is what torch was told to use, `work` the multiply-adds to be done.
+/// The executor of a name; `threads` is torch's own setting, `work` the multiply-adds of the call.
 pub fn named(name: &str, threads: usize, work: usize) -> Result<Box<dyn Executor>> {
     let threads = settings::threads()?.unwrap_or(threads);
     let alone = match name {
@@ -35,7 +35,7 @@ pub fn named(name: &str, threads: usize, work: usize) -> Result<Box<dyn Executor
     torch.map_or_else(default, Ok)
 }
 
-/// How many threads run a call from NumPy.
+/// Number of threads that run a call from NumPy.
 pub fn threads() -> Result<usize> {
     if process::forked() { Ok(1) } else { Ok(pool::pool()?.current_num_threads()) }
 }

@@ -1,40 +1,40 @@
-//! Living objects by number, for callers that carry integers alone.
+//! Live objects by integer key, for callers that can carry only integers.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 
-/// Objects by key. Keys are random numbers, also in a forked child, so that a stale one, or one that a saved program
-/// brings from elsewhere, names nothing rather than somebody else's object.
+/// Objects by key. Keys are random, also in a forked child, so that a stale key, or one in a program saved by another
+/// process, names no object rather than a wrong one.
 pub struct Handles<T> {
-    living: LazyLock<RwLock<HashMap<i64, Weak<T>>>>,
+    live: LazyLock<RwLock<HashMap<i64, Weak<T>>>>,
     drawn: AtomicU64,
-    dice: LazyLock<RandomState>,
+    hasher: LazyLock<RandomState>,
 }
 
 impl<T> Handles<T> {
-    /// No object yet.
+    /// An empty table.
     pub const fn new() -> Self {
-        Self { living: LazyLock::new(RwLock::default), drawn: AtomicU64::new(0), dice: LazyLock::new(RandomState::new) }
+        Self { live: LazyLock::new(RwLock::default), drawn: AtomicU64::new(0), hasher: LazyLock::new(RandomState::new) }
     }
 
-    /// A key for an object: 62 random bits that nothing of this process, of its parent or of its children had before.
-    pub fn enter(&self, object: &Arc<T>) -> i64 {
+    /// Gives an object a key: 62 random bits, never used before in this process, its parent or its children.
+    pub fn insert(&self, object: &Arc<T>) -> i64 {
         let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
-        let key = (self.dice.hash_one((std::process::id(), drawn)) >> 2) as i64;
-        self.living.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(object));
+        let key = (self.hasher.hash_one((std::process::id(), drawn)) >> 2) as i64;
+        self.live.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(object));
         key
     }
 
-    /// The object of a key, if it lives.
+    /// The object of a key, if it is alive.
     pub fn get(&self, key: i64) -> Option<Arc<T>> {
-        self.living.read().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade)
+        self.live.read().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade)
     }
 
-    /// Forgets a key.
-    pub fn leave(&self, key: i64) {
-        self.living.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    /// Removes a key.
+    pub fn remove(&self, key: i64) {
+        self.live.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 }
 
@@ -52,10 +52,10 @@ mod tests {
     fn a_key_names_its_object_while_that_lives() {
         let handles = Handles::new();
         let [a, b] = ["a", "b"].map(Arc::new);
-        let [at, bt] = [&a, &b].map(|object| handles.enter(object));
+        let [at, bt] = [&a, &b].map(|object| handles.insert(object));
         assert_ne!(at, bt);
         assert_eq!((handles.get(at), handles.get(bt)), (Some(a.clone()), Some(b.clone())));
-        handles.leave(at);
+        handles.remove(at);
         assert_eq!(handles.get(at), None);
         drop(b);
         assert_eq!(handles.get(bt), None);
@@ -65,9 +65,9 @@ mod tests {
     fn keys_are_not_to_be_guessed() {
         let [one, other] = [Handles::new(), Handles::new()];
         let object = Arc::new(());
-        let keys: Vec<_> = (0..1000).map(|_| one.enter(&object)).collect();
+        let keys: Vec<_> = (0..1000).map(|_| one.insert(&object)).collect();
         assert!(keys.iter().all(|&key| key >= 0 && other.get(key).is_none()));
-        other.enter(&object);
+        other.insert(&object);
         assert!(keys.iter().all(|&key| other.get(key).is_none()));
     }
 }

@@ -1,28 +1,28 @@
-//! Memory of large results, used again: a loop that drops its gradients would otherwise have the system clear their
-//! pages at every step.
+//! Memory of large results, reused: otherwise the system would clear the pages of fresh gradients at every training
+//! step.
 
 use crate::mapping::{HUGE_PAGE, Mapping};
 use std::sync::Mutex;
 
-/// Bytes that are kept for later.
+/// Most bytes that are kept for reuse.
 pub const MOST: usize = 256 << 20;
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept { mappings: Vec::new(), most: MOST });
+static KEPT: Mutex<FreeList> = Mutex::new(FreeList { mappings: Vec::new(), most: MOST });
 
-/// Mappings that nobody uses, the latest last. The system may take their pages back at any time.
-struct Kept {
+/// Free mappings, the latest last. The system may reclaim their pages at any time.
+struct FreeList {
     mappings: Vec<Mapping>,
     most: usize,
 }
 
-impl Kept {
+impl FreeList {
     /// The latest mapping of a size.
     fn take(&mut self, size: usize) -> Option<Mapping> {
         let at = self.mappings.iter().rposition(|mapping| mapping.size() == size)?;
         Some(self.mappings.remove(at))
     }
 
-    /// Keeps a mapping, and gives up the oldest ones beyond what may be kept.
+    /// Keeps a mapping, and unmaps the oldest ones beyond the bound.
     fn keep(&mut self, mut mapping: Mapping) {
         mapping.release();
         self.mappings.push(mapping);
@@ -36,10 +36,10 @@ impl Kept {
     }
 }
 
-/// A fresh mapping; what is kept is given up if memory is short.
+/// A fresh mapping; if memory is short, the kept ones are unmapped first.
 pub(crate) fn fresh(size: usize) -> Option<Mapping> {
     Mapping::new(size).or_else(|| {
-        // Whoever holds the lock may be the one that asks.
+        // The caller may hold the lock itself.
         let mut kept = KEPT.try_lock().ok()?;
         if kept.mappings.is_empty() {
             return None;
@@ -49,22 +49,22 @@ pub(crate) fn fresh(size: usize) -> Option<Mapping> {
     })
 }
 
-/// Memory of an array that something else will fill; its bytes have no values in particular.
+/// Memory for an array that the caller will fill; until then its bytes are arbitrary.
 #[derive(Debug)]
 pub struct Block(Option<Mapping>);
 
 impl Block {
-    /// `None` where the system's own allocation is as good, or where there is no memory.
+    /// `None` where the system's allocator does as well, or where there is no memory.
     pub fn new(size: usize) -> Option<Self> {
         if size < HUGE_PAGE {
             return None;
         }
-        // Nobody waits here: a child process may have been forked off a thread that held the lock.
+        // Never waits: this process may have been forked while another thread held the lock.
         let kept = KEPT.try_lock().ok().and_then(|mut kept| kept.take(size));
         kept.or_else(|| fresh(size)).map(|mapping| Self(Some(mapping)))
     }
 
-    /// The first of its bytes, at a huge page's boundary.
+    /// Its first byte, at a huge page boundary.
     pub fn start(&self) -> *mut u8 {
         self.0.as_ref().map_or(std::ptr::null_mut(), Mapping::start)
     }
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_of_a_size_is_used_again() {
-        let mut kept = Kept { mappings: Vec::new(), most: 8 * HUGE_PAGE };
+    fn the_latest_of_a_size_is_reused() {
+        let mut kept = FreeList { mappings: Vec::new(), most: 8 * HUGE_PAGE };
         let starts = [1, 1, 2].map(|pages| {
             let mapping = Mapping::new(pages * HUGE_PAGE).unwrap();
             let start = mapping.start().addr();
@@ -98,8 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_beyond_the_bound_are_given_up() {
-        let mut kept = Kept { mappings: Vec::new(), most: 4 * HUGE_PAGE };
+    fn the_oldest_beyond_the_bound_are_unmapped() {
+        let mut kept = FreeList { mappings: Vec::new(), most: 4 * HUGE_PAGE };
         for pages in [2, 1, 1, 2] {
             kept.keep(Mapping::new(pages * HUGE_PAGE).unwrap());
         }

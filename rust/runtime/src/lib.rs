@@ -1,20 +1,21 @@
 //! What `fractal_core` shares with the process that it runs in: threads, memory, settings, handles.
 //!
-//! The kernels forbid unsafe code and know no thread pool, no environment and no global state; all of that is here, a
-//! small file each, with the reason beside each `unsafe`. No Python: the bindings are above.
+//! The kernels forbid unsafe code and know neither a thread pool nor the environment. All of that is here, a small file
+//! each, with the reason beside each `unsafe`. No Python: the bindings are above.
 //!
 //! | file | |
 //! |---|---|
-//! | [`process`] | which process loaded us: a forked child has no threads but its own |
-//! | [`settings`] | what the environment asks for |
-//! | [`simd`] | the SIMD level: the machine's best, or the one asked for |
-//! | `pool` | our own threads, by rayon |
+//! | [`process`] | the process that loaded the library: a forked child has only the thread that forked |
+//! | [`settings`] | settings from environment variables |
+//! | [`simd`] | the SIMD level: the machine's best, or the one that the environment names |
+//! | `pool` | our own threads, a rayon pool |
 //! | [`openmp`] | torch's threads |
-//! | [`executors`] | who of these runs a call |
+//! | [`executors`] | which of these run a call |
+//! | [`run`] | level and executor together |
 //! | `mapping` | a large block that begins at a huge page |
-//! | [`kept`] | such blocks for results, used again |
+//! | [`kept`] | such blocks for results, reused |
 //! | [`allocator`] | such blocks for Rust's own large allocations |
-//! | [`handles`] | living objects by number |
+//! | [`handles`] | live objects by integer key |
 //!
 //! ```
 //! use fractal_kernels::executor::for_each_chunk;
@@ -39,5 +40,6 @@ mod mapping;
 pub mod openmp;
 mod pool;
 pub mod process;
+pub mod run;
 pub mod settings;
 pub mod simd;

@@ -1,27 +1,27 @@
-//! A large block that begins at a huge page: a fault for each 4 KiB of a fresh array costs more than most kernels spend
-//! on it, and a huge page serves an aligned 2 MiB alone.
+//! A large block that begins at a huge page: a page fault for every 4 KiB of a fresh array costs more than most kernels
+//! that fill it, and a huge page takes one fault for an aligned 2 MiB.
 //!
-//! Linux alone; elsewhere there is no such block. `docs/decisions/0008-who-owns-memory.md` has the measurements.
+//! Linux only; elsewhere there are no such blocks. `docs/decisions/0008-who-owns-memory.md` has the measurements.
 
 use std::ptr::NonNull;
 
 /// Bytes of a huge page.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
-/// Memory from the system, all of it its owner's.
+/// Memory from the system, with one owner.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     size: usize,
 }
 
-// SAFETY: it is one piece of memory; who reads and writes it is the business of the array over it.
+// SAFETY: plain memory, reached by raw pointer only; the array built on it answers for the accesses.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Zeros from a huge page's boundary on; None where there is no memory.
+    /// Zeros, from a huge page boundary on; `None` where there is no memory.
     pub(crate) fn new(size: usize) -> Option<Self> {
         system::map(size).map(|start| Self { start, size })
     }
@@ -34,19 +34,19 @@ impl Mapping {
         self.size
     }
 
-    /// Lets the system take the pages back when it needs them: the bytes stay as they are or become zeros.
+    /// Lets the system reclaim the pages when it needs them: the bytes stay as they are or become zeros.
     pub(crate) fn release(&mut self) {
-        // SAFETY: the mapping is whole, and nobody uses its bytes, as they are this owner's alone.
+        // SAFETY: the mapping is live, and nothing else uses its bytes, as this is their only owner.
         unsafe { system::release(self.start, self.size) };
     }
 
-    /// The memory without its owner.
+    /// Gives up the ownership of the memory.
     pub(crate) fn into_start(self) -> *mut u8 {
         std::mem::ManuallyDrop::new(self).start()
     }
 
     /// # Safety
-    /// `start` came from [`Mapping::into_start`] of a mapping of this size, and has no owner since.
+    /// `start` came from [`Mapping::into_start`] of a mapping of this size, and has had no owner since.
     pub(crate) unsafe fn from_start(start: NonNull<u8>, size: usize) -> Self {
         Self { start, size }
     }
@@ -54,7 +54,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped with this size, and nobody else has it.
+        // SAFETY: mapped with this size, and owned by nothing else.
         unsafe { system::unmap(self.start, self.size) };
     }
 }
@@ -66,7 +66,7 @@ mod system {
 
     pub(super) fn map(size: usize) -> Option<NonNull<u8>> {
         let whole = size.checked_add(2 * HUGE_PAGE)?;
-        // SAFETY: a fresh private mapping; what is unmapped of it is before and behind the block.
+        // SAFETY: a fresh private mapping; only its parts before and after the block are unmapped.
         unsafe {
             let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let first = libc::mmap(null_mut(), whole, access, kind, -1, 0);
@@ -83,15 +83,15 @@ mod system {
             if before + size < whole {
                 libc::munmap(block.add(size).cast(), whole - before - size);
             }
-            // A kernel that has no huge pages says no, which is fine.
+            // Fails on a kernel without huge pages, which does no harm.
             libc::madvise(block.cast(), size & !(HUGE_PAGE - 1), libc::MADV_HUGEPAGE);
             NonNull::new(block)
         }
     }
 
-    /// Ends with a whole page: a huge one if more than half of it is needed.
+    /// A size rounded up to whole pages: to a huge page if more than half of the last one is needed.
     pub(super) fn rounded(size: usize) -> usize {
-        // SAFETY: asks for a constant of the system.
+        // SAFETY: reads a constant of the system.
         let small = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
         size.next_multiple_of(if size % HUGE_PAGE > HUGE_PAGE / 2 { HUGE_PAGE } else { small })
     }
@@ -138,7 +138,7 @@ mod tests {
             let block = Mapping::new(size).unwrap();
             assert_eq!(block.start().addr() % HUGE_PAGE, 0);
             assert_eq!(block.size(), size);
-            // SAFETY: the block has that many bytes, and nobody else has it.
+            // SAFETY: the block has that many bytes, and nothing else uses it.
             let bytes = unsafe { std::slice::from_raw_parts_mut(block.start(), size) };
             assert!(bytes.iter().all(|&byte| byte == 0));
             bytes.fill(1);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_address_reaches_is_refused() {
+    fn sizes_beyond_the_address_space_are_refused() {
         for size in [usize::MAX, usize::MAX - HUGE_PAGE, 1 << 60] {
             assert!(Mapping::new(size).is_none());
         }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn released_bytes_are_as_they_were_or_zeros() {
         let mut block = Mapping::new(HUGE_PAGE).unwrap();
-        // SAFETY: within the block, which nobody else has.
+        // SAFETY: within the block, which nothing else uses.
         unsafe { block.start().write(7) };
         block.release();
         // SAFETY: as above.

@@ -1,7 +1,7 @@
 //! torch's OpenMP threads.
 //!
-//! After any parallel torch op, torch's OpenMP workers spin on their cores for milliseconds and fight every second pool,
-//! so calls from torch run on those very threads, through libgomp's public entry `GOMP_parallel`.
+//! After any parallel torch op, torch's OpenMP workers spin on their cores for milliseconds and compete with any other
+//! pool, so calls from torch run on those same threads, through libgomp's public entry `GOMP_parallel`.
 
 #[cfg(unix)]
 pub(crate) use unix::executor;
@@ -24,10 +24,10 @@ mod unix {
     /// `void GOMP_parallel(void (*fn)(void *), void *data, unsigned num_threads, unsigned flags)`
     type GompParallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
 
-    /// The entry, and the library that it lies in, which is never closed.
+    /// The entry point, and its library, which is never closed.
     static GOMP: OnceLock<(GompParallel, Library)> = OnceLock::new();
 
-    /// An OpenMP runtime was found.
+    /// Whether an OpenMP runtime was found.
     pub fn attached() -> bool {
         GOMP.get().is_some()
     }
@@ -45,7 +45,7 @@ mod unix {
         Some((parallel, library))
     }
 
-    /// So many of the runtime's threads, if one is attached.
+    /// An executor on `threads` of the runtime's threads, if one is attached.
     pub(crate) fn executor(threads: usize) -> Option<Box<dyn Executor>> {
         GOMP.get().map(|&(parallel, _)| Box::new(OpenMp { parallel, threads }) as Box<dyn Executor>)
     }
@@ -128,7 +128,7 @@ mod unix {
         }
 
         #[test]
-        fn a_library_that_is_not_loaded_is_not_loaded_for_it() {
+        fn a_library_that_is_not_loaded_stays_unloaded() {
             for path in ["/nowhere/libgomp.so.1", "", "a\0b", "/bin"] {
                 assert!(!attach(path));
             }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 static POOL: OnceLock<ThreadPool> = OnceLock::new();
 
-/// The pool, with a thread for each core unless the environment asks for another number.
+/// The pool, with a thread for each core unless the environment sets another number.
 pub(crate) fn pool() -> Result<&'static ThreadPool> {
     if let Some(pool) = POOL.get() {
         return Ok(pool);

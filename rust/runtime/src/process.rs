@@ -1,4 +1,4 @@
-//! The process that loaded us. A forked child inherits locks and memory, but of all threads only the one that forked.
+//! The process that loaded the library. A forked child inherits its memory and locks, but only the thread that forked.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ pub fn remember() {
     LOADED_BY.get_or_init(std::process::id);
 }
 
-/// The caller is a forked child of the process that [`remember`] was called in.
+/// Whether the caller is a forked child of the process that [`remember`] was called in.
 pub fn forked() -> bool {
     LOADED_BY.get().is_some_and(|&pid| pid != std::process::id())
 }

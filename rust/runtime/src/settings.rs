@@ -1,20 +1,20 @@
-//! What the environment asks for. A setting that cannot be met is an error that names its variable.
+//! Settings from environment variables. A setting that cannot be met is an error that names its variable.
 
 use fractal_kernels::KernelError;
 use fractal_kernels::error::Result;
 use std::ffi::{OsStr, OsString};
 
-/// How many threads run a call: 1 to 1024.
+/// The number of threads that run a call, 1 to 1024.
 pub const NUM_THREADS: &str = "FRACTAL_CORE_NUM_THREADS";
 /// The SIMD level by name.
 pub const SIMD: &str = "FRACTAL_CORE_SIMD";
 
-/// The thread count that the environment asks for.
+/// The thread count that the environment sets.
 pub fn threads() -> Result<Option<usize>> {
     std::env::var_os(NUM_THREADS).map(|text| thread_count(&text)).transpose()
 }
 
-/// The SIMD level that the environment asks for.
+/// The SIMD level that the environment names.
 pub(crate) fn simd() -> Option<OsString> {
     std::env::var_os(SIMD)
 }

@@ -119,7 +119,7 @@ def spread(n_queries: int, n_keys: int) -> Integers:
 
 
 def time_mlp(outputs: int) -> nn.Sequential:
-    """A small network of t whose output starts near 0, without an own bias in the output."""
+    """A small network of t whose output starts near 0, without a bias in its last layer."""
     mlp = nn.Sequential(nn.Linear(1, 16), nn.SiLU(), nn.Linear(16, outputs, bias=False))
     for layer in (mlp[0], mlp[2]):
         nn.init.xavier_uniform_(cast("nn.Linear", layer).weight, gain=0.1)
@@ -127,7 +127,7 @@ def time_mlp(outputs: int) -> nn.Sequential:
 
 
 def check_config(config: object) -> FractalConfig:
-    """`config` if it is one."""
+    """`config`, checked to be one."""
     from fractal_core.nn.tutorial.config import FractalConfig
 
     if not isinstance(config, FractalConfig):

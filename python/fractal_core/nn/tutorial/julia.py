@@ -31,14 +31,14 @@ class JuliaSetAttention(AllKeysAttention):
     within T = julia_iterations steps: bounded, and differentiable by c, radius, smoothness and scale. A research tool:
     no gain from such a bias is known.
 
-    The field is chaotic: near the Julia set the gradient by c grows without bound. It is cut to |d/dc| <= 1 here, and
-    so are those of the radius and the smoothness.
+    The field is chaotic: near the Julia set the gradient by c grows without bound. It is clipped to |d/dc| <= 1 here,
+    and so are those of the radius and the smoothness.
 
     Args:
         config: julia_c, julia_iterations, julia_escape_radius, cache_fractals.
 
     Attributes:
-        c: (2,) real and imaginary part; the value in use is held within |c| <= 4.
+        c: (2,) real and imaginary part; the value in use is clamped to |c| <= 4.
         log_radius: () log of the escape radius.
         log_smoothness: () log of the steepness of its edge.
         escape_scale: () factor of the field, which is from 0 to 1.
@@ -63,7 +63,7 @@ class JuliaSetAttention(AllKeysAttention):
         c, radius, smoothness = self.c.to(wide), self.log_radius.to(wide).exp(), self.log_smoothness.to(wide).exp()
         c = c * (4.0 / c.detach().square().sum().sqrt().clamp(min=4.0))
         steps = self.config.julia_iterations
-        # the field is a function of its four numbers: their gradients are cut where it hands them over
+        # the field is a function of four numbers: their gradients are clipped here
         c, radius, smoothness = _cut(c), _cut(radius.clamp(1e-3, 1e3)), _cut(smoothness.clamp(1e-3, 1e3))
         field = soft_escape(points, torch.view_as_complex(c), radius, smoothness, steps)
         return self.escape_scale * (field / steps)

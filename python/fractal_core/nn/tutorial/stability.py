@@ -26,7 +26,7 @@ class NumericalStability:
 
     @staticmethod
     def stable_exp(x: Tensor, max_val: float = 20.0) -> Tensor:
-        """exp(x) with x held within -max_val .. max_val; outside the gradient is 0."""
+        """exp(x) with x clamped to -max_val .. max_val; outside the gradient is 0."""
         if not max_val > 0.0:
             raise InvalidArgumentError("max_val", max_val, "a number above 0")
         return torch.exp(torch.clamp(x, -max_val, max_val))
@@ -35,7 +35,7 @@ class NumericalStability:
     def stable_softmax(x: Tensor, dim: int = -1, temperature: float | Tensor = 1.0) -> Tensor:
         """softmax(x / temperature), exact: the weights of a row sum to 1 within rounding.
 
-        Entries of -inf are masked: weight 0, gradient 0. A row that is masked whole gives 0 and gradient 0.
+        Entries of -inf are masked: weight 0, gradient 0. A fully masked row gives 0 and gradient 0.
 
         Args:
             x: scores, any shape, floating.
@@ -46,7 +46,7 @@ class NumericalStability:
             The shape of x.
 
         Raises:
-            InvalidArgumentError: a temperature that is not above 0, or a dim that x has not.
+            InvalidArgumentError: a temperature that is not above 0, or a dim that x does not have.
             DTypeError: a dim that is no integer.
         """
         dim = integer("dim", dim, -max(x.ndim, 1), max(x.ndim, 1) - 1)

@@ -1,6 +1,6 @@
-//! What is added to scores, and what hides them.
+//! Biases of scores, and the hiding of scores.
 
-use super::element::{Real, Storage};
+use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
 use super::micro::load_lanes;
 use crate::plan::{TILE, TileKeys};
@@ -13,15 +13,15 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
     head: &HeadContext<T::Acc>,
     block: &TileKeys,
     at: usize,
-    pair: &mut usize,
-    s: &mut [<T::Acc as Real>::V<S>; NQ],
+    edge: &mut usize,
+    s: &mut [<T::Acc as Accumulator>::V<S>; NQ],
 ) {
     let mut lanes = [head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[block.keys[at] as usize]); TILE];
-    if let Some(bias) = &head.pair_bias {
+    if let Some(bias) = &head.edge_bias {
         for (lane, x) in lanes.iter_mut().enumerate() {
             if block.masks[at] >> lane & 1 == 1 {
-                *x += bias[*pair];
-                *pair += 1;
+                *x += bias[*edge];
+                *edge += 1;
             }
         }
     }
@@ -31,22 +31,22 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
     }
 }
 
-/// Adds the biases of row keys and of their pairs; the two first to each other, as in [`biased`], so that large ones that
-/// cancel leave the score.
+/// Adds the biases of row keys and of their edges: the two first to each other, as in [`biased`], so that large ones
+/// that cancel leave the score.
 #[inline(always)]
-pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], pairs: &[usize], s: &mut [T::Acc]) {
+pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], edges: &[usize], s: &mut [T::Acc]) {
     for (i, (s, &key)) in s.iter_mut().zip(keys).enumerate() {
         let mut bias = head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[key as usize]);
-        if let Some(of_pairs) = &head.pair_bias {
-            bias += of_pairs[head.tile_pairs + pairs[i]];
+        if let Some(of_edges) = &head.edge_bias {
+            bias += of_edges[head.tile_edges + edges[i]];
         }
         *s += bias;
     }
 }
 
-/// What lies past a list becomes −∞.
+/// Scores past the end of a list become −∞.
 #[inline(always)]
-pub(crate) fn hide_rest<A: Real>(keys: usize, s: &mut [A]) {
+pub(crate) fn hide_rest<A: Accumulator>(keys: usize, s: &mut [A]) {
     if keys < s.len() {
         s[keys..].fill(A::NEG_INFINITY);
     }

@@ -1,19 +1,19 @@
-//! Buffers of a pass, and how many keys they hold.
+//! Buffers of a pass, and their sizes.
 
-use super::element::Real;
+use super::element::Accumulator;
 use crate::memory::{self, OrLeave};
 use crate::plan::TILE;
 use std::ops::Range;
 
-/// Keys of a tile that are scored before their softmax: their scores stay in L1.
+/// Tile keys that are scored before a softmax step: their scores stay in L1.
 pub(crate) const KEY_BLOCK: usize = 256;
 
-/// As many keys of a block as whole steps of `keys` hold: a full block needs no padding.
+/// Keys of a block when `keys` are scored at a time: a multiple, so that a full block needs no padding.
 pub(crate) const fn whole_steps(keys: usize) -> usize {
     KEY_BLOCK / keys * keys
 }
 
-/// Row keys of one query that are scored before their softmax.
+/// Row keys of one query that are scored before a softmax step.
 pub(crate) const ROW_BLOCK: usize = 128;
 
 /// A width rounded up to whole vectors.
@@ -28,16 +28,16 @@ pub(crate) struct Aligned<A> {
     span: Range<usize>,
 }
 
-impl<A: Real> Aligned<A> {
+impl<A: Accumulator> Aligned<A> {
     pub(crate) fn zeros(n: usize) -> Self {
         const LINE: usize = 64;
         let data = memory::zeros::<A>("q, k, v", n + LINE / size_of::<A>()).or_leave();
-        // Where the address cannot be told, any start serves.
+        // If the offset cannot be computed, any start is correct.
         let start = data.as_ptr().align_offset(LINE).min(LINE / size_of::<A>());
         Self { data, span: start..start + n }
     }
 
-    /// The values by tile: one array of 16 lanes after the other.
+    /// The values as arrays of the 16 lanes of a tile.
     #[inline(always)]
     pub(crate) fn lanes(&self) -> &[[A; TILE]] {
         self.as_chunks().0

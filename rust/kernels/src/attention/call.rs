@@ -1,4 +1,4 @@
-//! One call over whatever names its keys: an index set that keeps its plans, or lists.
+//! One call of attention over an index set with its plans, or over lists of keys.
 
 use super::backward::{Gradients, Saved, check};
 use super::element::Storage;
@@ -17,27 +17,27 @@ use crate::simd::Run;
 pub enum Keys<'a> {
     /// An index set with its plans.
     Set(&'a PlannedSet),
-    /// Lists that hold for this call.
+    /// Lists for this call alone.
     Lists(KeyLists<'a>),
 }
 
-/// One call of attention, not planned yet.
+/// One call of attention.
 #[derive(Clone, Debug)]
 pub struct Call<'a, T: Storage> {
-    /// Tensors and biases; with lists there is none of edges.
+    /// Tensors and biases; lists take no bias of edges.
     pub problem: Problem<'a, T>,
     /// The keys.
     pub keys: Keys<'a>,
 }
 
 impl<'a, T: Storage> Call<'a, T> {
-    /// Multiply-adds of one pass, about.
+    /// Multiply-adds of one pass, roughly.
     pub fn work(&self) -> usize {
         let [batch, heads, _, d] = self.problem.q.shape;
         self.edges().saturating_mul(batch * heads).saturating_mul(2 * d)
     }
 
-    /// (query, key) pairs of one head, pads included.
+    /// Edges of one head, pads included.
     fn edges(&self) -> usize {
         match self.keys {
             Keys::Set(set) => set.set().nnz(),
@@ -55,7 +55,7 @@ impl<'a, T: Storage> Call<'a, T> {
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
                 check_outputs(problem, out, &logs)?;
-                forward_widened(problem, plan, problem.pairs(), run, out, logs)
+                forward_widened(problem, plan, problem.groups(), run, out, logs)
             }
             Keys::Lists(lists) => forward_lists(self.without_edge_bias()?, lists, run, out, logs),
         }
@@ -67,7 +67,7 @@ impl<'a, T: Storage> Call<'a, T> {
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
                 check(problem, &saved, &gradients)?;
-                backward_widened(problem, plan, problem.pairs(), run, saved, gradients)
+                backward_widened(problem, plan, problem.groups(), run, saved, gradients)
             }
             Keys::Lists(lists) => backward_lists(self.without_edge_bias()?, lists, run, saved, gradients),
         }
@@ -75,7 +75,7 @@ impl<'a, T: Storage> Call<'a, T> {
 
     /// What the set runs on.
     fn planned(&self, set: &'a PlannedSet, run: Run<'_>) -> Result<Planned<'a>> {
-        set.planned(self.problem.edge_bias.is_some(), run.executor)
+        set.planned(self.problem.edge_bias.is_some(), run.executor())
     }
 
     /// The problem, if no edge has a bias of its own: lists have no order of edges.

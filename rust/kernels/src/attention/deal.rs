@@ -1,23 +1,23 @@
-//! Where the rows that a kernel writes go: each task has its own.
+//! An output split into the rows that each task writes.
 
 use crate::memory::{self, OrLeave};
 use crate::plan::{Plan, TILE};
 use std::ops::Range;
 
-/// The output rows of one task, in an order of their own.
+/// The output rows of one task, in the order of the plan.
 pub(crate) enum TaskRows<'a, T> {
-    /// One after the other.
-    Together(&'a mut [T], usize),
-    /// Anywhere.
-    Apart(Vec<&'a mut [T]>),
+    /// Contiguous rows of this width.
+    Contiguous(&'a mut [T], usize),
+    /// Rows at any places.
+    Scattered(Vec<&'a mut [T]>),
 }
 
 impl<T> TaskRows<'_, T> {
     #[inline(always)]
     pub(crate) fn row(&mut self, i: usize) -> &mut [T] {
         match self {
-            Self::Together(data, width) => &mut data[i * *width..][..*width],
-            Self::Apart(rows) => rows[i],
+            Self::Contiguous(data, width) => &mut data[i * *width..][..*width],
+            Self::Scattered(rows) => rows[i],
         }
     }
 
@@ -27,13 +27,13 @@ impl<T> TaskRows<'_, T> {
         T: Copy + Default,
     {
         match self {
-            Self::Together(data, _) => data.fill(T::default()),
-            Self::Apart(rows) => rows.iter_mut().for_each(|row| row.fill(T::default())),
+            Self::Contiguous(data, _) => data.fill(T::default()),
+            Self::Scattered(rows) => rows.iter_mut().for_each(|row| row.fill(T::default())),
         }
     }
 }
 
-/// Deals the rows of each head's output to tasks of so many tiles: all tasks of the first head, then of the next.
+/// Splits each head's output into the rows of tasks of `tiles` tiles: all tasks of the first head, then of the next.
 pub(crate) fn deal<'a, T>(plan: &Plan, out: &'a mut [T], width: usize, tiles: usize) -> Vec<TaskRows<'a, T>> {
     let (n, rows) = (plan.n_queries(), tiles * TILE);
     let parts = (0..n).step_by(rows).map(|first| first..(first + rows).min(n));
@@ -41,7 +41,7 @@ pub(crate) fn deal<'a, T>(plan: &Plan, out: &'a mut [T], width: usize, tiles: us
     deal_parts(plan.order(), &parts, out.len() / (n * width), out, width)
 }
 
-/// Deals the rows of each head's output to tasks that have these parts of an order, `None` for the rows as they lie: all
+/// Splits each head's output into the rows of tasks, one for each part of an order, `None` for increasing rows: all
 /// tasks of the first head, then of the next.
 pub(crate) fn deal_parts<'a, T>(
     order: Option<&[u32]>,
@@ -56,7 +56,7 @@ pub(crate) fn deal_parts<'a, T>(
         let head = out.split_off_mut(..n * width).unwrap_or_default();
         match order {
             None => tasks.extend(
-                cut(head, parts.iter().map(|part| part.len() * width)).map(|rows| TaskRows::Together(rows, width)),
+                cut(head, parts.iter().map(|part| part.len() * width)).map(|rows| TaskRows::Contiguous(rows, width)),
             ),
             Some(order) => {
                 let rows = head.chunks_exact_mut(width).map(Some);
@@ -66,14 +66,14 @@ pub(crate) fn deal_parts<'a, T>(
                     own.extend(order[part.clone()].iter().filter_map(|&row| rows[row as usize].take()));
                     own
                 };
-                tasks.extend(parts.iter().map(|part| TaskRows::Apart(taken(part))));
+                tasks.extend(parts.iter().map(|part| TaskRows::Scattered(taken(part))));
             }
         }
     }
     tasks
 }
 
-/// Pieces of these lengths, one after the other.
+/// Consecutive pieces of these lengths.
 pub(crate) fn cut<T>(mut rest: &mut [T], lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = &mut [T]> {
     lengths.map(move |length| rest.split_off_mut(..length).unwrap_or_default())
 }

@@ -1,21 +1,15 @@
-//! Dropout from a counter: the same (seed, head, query, key) gives the same draw in any order of work.
+//! Counter-based dropout: the same (seed, batch, head, query, key) gives the same draw in any order of work.
 
-use super::element::Real;
+use super::element::Accumulator;
+use crate::splitmix::{GAMMA, mix};
 
-/// Dropout of attention weights, drawn from a counter.
+/// Dropout of attention weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
-    /// Chance that a weight is dropped, 0 ≤ p < 1.
+    /// Probability that a weight is dropped, 0 ≤ p < 1.
     pub p: f64,
-    /// Which draw.
+    /// Seed of the draws.
     pub seed: u64,
-}
-
-/// Finaliser of splitmix64 (Steele, Lea and Flood, 2014).
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// The draws of one head.
@@ -26,9 +20,9 @@ pub(crate) struct Draw<A> {
     kept: A,
 }
 
-impl<A: Real> Draw<A> {
+impl<A: Accumulator> Draw<A> {
     pub(crate) fn new(dropout: Dropout, batch: usize, head: usize) -> Self {
-        let head = mix(dropout.seed ^ mix((batch as u64) << 32 | head as u64).wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let head = mix(dropout.seed ^ mix((batch as u64) << 32 | head as u64).wrapping_add(GAMMA));
         // Dropped when the upper 53 bits, as a fraction of 2^53, are below p.
         let threshold = (dropout.p * (1u64 << 53) as f64) as u64;
         Self { head, threshold, kept: A::from_f64(1.0 / (1.0 - dropout.p)) }

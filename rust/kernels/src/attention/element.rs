@@ -1,4 +1,4 @@
-//! Element types: what is stored, what is computed in, and the vectors of it.
+//! Element types: those that tensors are stored in, those of the computation, and their vectors.
 
 use super::kept::Kept;
 use bytemuck::Zeroable;
@@ -6,8 +6,8 @@ use fearless_simd::{Simd, f32x16, f64x8, prelude::*};
 use half::slice::HalfFloatSliceExt;
 use std::f32::consts::{LN_2, LOG2_E};
 
-/// A type that attention is computed in: `f32` or `f64`.
-pub trait Real: SimdFloatElement + Storage<Acc = Self> + PartialOrd + Zeroable
+/// A type that attention is computed and accumulated in: `f32` or `f64`.
+pub trait Accumulator: SimdFloatElement + Storage<Acc = Self> + PartialOrd + Zeroable
 where
     Self: std::ops::Add<Output = Self> + std::ops::Sub<Output = Self> + std::ops::Mul<Output = Self>,
     Self: std::ops::AddAssign + std::ops::MulAssign,
@@ -32,11 +32,11 @@ where
     fn exp<S: Simd>(simd: S, x: Self::V<S>) -> Self::V<S>;
     /// [`Self::exp`] of a native vector.
     fn exp_native<S: Simd>(simd: S, x: Self::N<S>) -> Self::N<S>;
-    /// The (p, ds) pairs of the last backward pass, for the next one to write over.
-    fn kept_pairs() -> &'static Kept<[Self; 2]>;
+    /// The buffer for (p, ds) of row edges that the last backward pass left, for the next one to write over.
+    fn kept_p_ds() -> &'static Kept<[Self; 2]>;
 }
 
-/// A polynomial of what is left of a whole power of 2, which is added to its exponent bits.
+/// Range reduction to |r| ≤ ln 2 / 2, a polynomial, and the power of two added to the exponent bits.
 macro_rules! exp_f32 {
     ($simd:ident, $x:ident, $v:ty) => {{
         // e^r for |r| <= ln 2 / 2, exact at 0; relative error 1e-7 before rounding.
@@ -58,7 +58,7 @@ macro_rules! exp_f32 {
     }};
 }
 
-impl Real for f32 {
+impl Accumulator for f32 {
     type V<S: Simd> = f32x16<S>;
     type N<S: Simd> = S::f32s;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
@@ -82,13 +82,13 @@ impl Real for f32 {
         exp_f32!(simd, x, S::f32s)
     }
 
-    fn kept_pairs() -> &'static Kept<[Self; 2]> {
+    fn kept_p_ds() -> &'static Kept<[Self; 2]> {
         static KEPT: Kept<[f32; 2]> = Kept::new();
         &KEPT
     }
 }
 
-impl Real for f64 {
+impl Accumulator for f64 {
     type V<S: Simd> = f64x8<S>;
     type N<S: Simd> = S::f64s;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
@@ -112,7 +112,7 @@ impl Real for f64 {
         S::f64s::from_fn(simd, |i| x[i].exp())
     }
 
-    fn kept_pairs() -> &'static Kept<[Self; 2]> {
+    fn kept_p_ds() -> &'static Kept<[Self; 2]> {
         static KEPT: Kept<[f64; 2]> = Kept::new();
         &KEPT
     }
@@ -121,7 +121,7 @@ impl Real for f64 {
 /// A type that tensors are stored in.
 pub trait Storage: Copy + Default + Send + Sync + 'static {
     /// The type that attention over it is computed in.
-    type Acc: Real;
+    type Acc: Accumulator;
 
     /// The slice itself where no conversion is needed.
     fn as_acc(slice: &[Self]) -> Option<&[Self::Acc]>;

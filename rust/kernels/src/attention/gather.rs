@@ -1,14 +1,14 @@
-//! What few queries of a tile use: dot products with rows that lie anywhere, and weighted sums of them.
+//! Dot products with gathered rows, and weighted sums of them: for keys that few queries of a tile use.
 
-use super::blocks::{Blocks, WIDTH};
-use super::element::{Real, Storage};
+use super::blocked_rows::{BlockedRows, WIDTH};
+use super::element::{Accumulator, Storage};
 use super::micro::{add_columns, add_rows, dots};
 use super::panel::Panel;
 use fearless_simd::{Simd, prelude::*};
 
 /// Rows of one head, by key.
-pub(crate) trait Gather<A: Real> {
-    /// Dot products of `q` with up to `N` rows, one a lane; lanes past the last key are of no meaning.
+pub(crate) trait Gather<A: Accumulator> {
+    /// Dot products of `q` with up to `N` rows, one in each lane; lanes past the last key are meaningless.
     fn dots<S: Simd, const N: usize>(&mut self, simd: S, q: &[A], keys: &[u32]) -> A::N<S>;
 
     /// `sum += Σ_i weights[i] · row(keys[i])` for up to `N` keys, `C` native vectors at a time.
@@ -17,7 +17,7 @@ pub(crate) trait Gather<A: Real> {
 
 impl<T: Storage> Gather<T::Acc> for Panel<'_, T> {
     #[inline(always)]
-    fn dots<S: Simd, const N: usize>(&mut self, simd: S, q: &[T::Acc], keys: &[u32]) -> <T::Acc as Real>::N<S> {
+    fn dots<S: Simd, const N: usize>(&mut self, simd: S, q: &[T::Acc], keys: &[u32]) -> <T::Acc as Accumulator>::N<S> {
         let mut starts = [0; N];
         let data = self.fetch(keys, &mut starts);
         dots::<S, T::Acc, N>(simd, q, data, &starts)
@@ -37,10 +37,10 @@ impl<T: Storage> Gather<T::Acc> for Panel<'_, T> {
     }
 }
 
-impl<A: Real> Gather<A> for Blocks<'_, A> {
+impl<A: Accumulator> Gather<A> for BlockedRows<'_, A> {
     #[inline(always)]
     fn dots<S: Simd, const N: usize>(&mut self, simd: S, q: &[A], keys: &[u32]) -> A::N<S> {
-        // Whole steps read their keys where they lie: from a copy, written as one vector, each would wait for the store.
+        // A full step reads its keys in place: reads from a copy would wait for the vector store that writes it.
         if let Ok(keys) = <&[u32; N]>::try_from(keys) {
             return self.dots_of(simd, q, keys);
         }

@@ -1,28 +1,28 @@
-//! What one (batch, query head) needs besides its tensors.
+//! What one query head of one batch entry needs besides its tensors.
 
 use super::dropout::Draw;
-use super::element::{Real, Storage};
+use super::element::{Accumulator, Storage};
 use super::problem::{KeyBias, Problem};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 use crate::plan::EdgeMap;
 use std::ops::Range;
 
-/// One head's coordinates, and its biases in the plan's order.
+/// A query head of a batch entry, with its biases in the plan's order.
 #[derive(Debug)]
 pub(crate) struct HeadContext<A> {
     pub(crate) batch: usize,
     pub(crate) query_head: usize,
     pub(crate) key_head: usize,
-    /// By key; −∞ hides it.
+    /// By key; −∞ hides a key.
     pub(crate) key_bias: Option<Vec<A>>,
-    /// By pair: tile pairs, then row pairs from `tile_pairs` on.
-    pub(crate) pair_bias: Option<Vec<A>>,
-    pub(crate) tile_pairs: usize,
+    /// By edge: tile edges, then row edges from `tile_edges` on.
+    pub(crate) edge_bias: Option<Vec<A>>,
+    pub(crate) tile_edges: usize,
     pub(crate) draw: Option<Draw<A>>,
 }
 
-impl<A: Real> HeadContext<A> {
+impl<A: Accumulator> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(
         problem: &Problem<'_, T>,
         edges: Option<&EdgeMap>,
@@ -44,40 +44,40 @@ impl<A: Real> HeadContext<A> {
         Self {
             batch,
             query_head: head,
-            key_head: head / problem.group(),
+            key_head: head / problem.group_size(),
             key_bias,
-            pair_bias: problem.edge_bias.zip(edges).map(|(b, map)| {
-                let row = head.min(b.heads - 1) * map.pairs();
+            edge_bias: problem.edge_bias.zip(edges).map(|(b, map)| {
+                let row = head.min(b.heads - 1) * map.nnz();
                 let values = map.edges.iter().map(|&e| b.values[row + e as usize]);
                 memory::collected("edge_bias", values).or_leave()
             }),
-            tile_pairs: edges.map_or(0, EdgeMap::tile_pairs),
+            tile_edges: edges.map_or(0, EdgeMap::tile_edges),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
         }
     }
 
-    /// What the query heads of some (batch, key head) pairs need, head after head.
+    /// The contexts of the query heads of some groups, head after head.
     pub(crate) fn all<T: Storage<Acc = A>>(
         problem: &Problem<'_, T>,
         edges: Option<&EdgeMap>,
-        pairs: Range<usize>,
+        groups: Range<usize>,
     ) -> Result<Vec<Self>> {
-        let (heads, of_pairs) = (problem.heads().1, problem.query_heads(&pairs));
-        let room = |name, values: usize| memory::room::<A>(name, of_pairs.len().saturating_mul(values) as u64);
+        let (heads, query_heads) = (problem.heads().1, problem.query_heads(&groups));
+        let room = |name, values: usize| memory::room::<A>(name, query_heads.len().saturating_mul(values) as u64);
         match (problem.key_bias.is_some(), problem.key_padding.is_some()) {
             (true, _) => room("bias", problem.k.shape[2])?,
             (_, true) => room("key_padding_mask", problem.k.shape[2])?,
             _ => {}
         }
         if let Some(map) = edges {
-            room("edge_bias", map.pairs())?;
+            room("edge_bias", map.nnz())?;
         }
-        memory::collected("bias", of_pairs.map(|i| Self::new(problem, edges, i / heads, i % heads)))
+        memory::collected("bias", query_heads.map(|i| Self::new(problem, edges, i / heads, i % heads)))
     }
 
-    /// Scores have something added.
+    /// Whether biases are added to the scores.
     #[inline(always)]
     pub(crate) fn biased(&self) -> bool {
-        self.key_bias.is_some() || self.pair_bias.is_some()
+        self.key_bias.is_some() || self.edge_bias.is_some()
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 /// Bytes of the largest buffer that is kept.
 const MOST: usize = 32 << 20;
 
-/// A buffer between calls: the system would have to clear the pages of a fresh one, which costs more than filling it.
+/// A buffer that is kept between calls: the system would have to clear the pages of a fresh one, which costs more than
+/// filling it.
 #[derive(Debug)]
 pub struct Kept<T>(Mutex<Vec<T>>);
 
@@ -16,9 +17,9 @@ impl<T: Copy + Zeroable> Kept<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// At least `n` values of no meaning.
+    /// At least `n` arbitrary values.
     pub(crate) fn take(&self, n: usize) -> Vec<T> {
-        // Nobody waits: a child process may have been forked off a thread that held the lock.
+        // Never waits: this process may have been forked while another thread held the lock.
         let kept = self.0.try_lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
         if kept.len() < n { memory::zeros("index_set", n).or_leave() } else { kept }
     }

@@ -1,7 +1,8 @@
-//! The keys that a tile's lanes read: those of its rows, lane by lane, and which of a block's each group uses.
+//! The keys that the lanes of a tile read: row keys, lane by lane, and the range of a block that each quad of lanes
+//! uses.
 
 use crate::memory::{self, OrLeave};
-use crate::plan::{Plan, RowPairs, TILE, TileKeys, Transposed};
+use crate::plan::{Plan, RowEdges, TILE, TileKeys, Transposed};
 use std::ops::Range;
 
 /// The row keys of a tile's lanes.
@@ -11,20 +12,20 @@ pub(crate) struct LaneKeys {
     keys: Vec<u32>,
     /// Where each lane's keys begin, and the end.
     ptr: Vec<usize>,
-    /// Pair number of each key; empty unless asked for.
-    pairs: Vec<usize>,
-    /// The pair numbers of each lane follow one another.
+    /// Edge number of each key; empty unless asked for.
+    edges: Vec<usize>,
+    /// Whether the edge numbers of each lane are consecutive.
     consecutive: bool,
     longest: usize,
     buffer: Vec<u32>,
-    /// The tile, or the first key, that these belong to.
-    of: Option<usize>,
+    /// The tile, or the first key, that was read last.
+    last_read: Option<usize>,
 }
 
 impl LaneKeys {
-    /// Reads a tile's row keys, with their pair numbers if `pairs`.
-    pub(crate) fn fill(&mut self, plan: &Plan, tile: usize, pairs: bool) {
-        let before = self.of.replace(tile);
+    /// Reads a tile's row keys, with their edge numbers if `numbered`.
+    pub(crate) fn fill(&mut self, plan: &Plan, tile: usize, numbered: bool) {
+        let before = self.last_read.replace(tile);
         if before.is_some_and(|before| before + 1 == tile)
             && let Some(step) = plan.row_step(tile)
         {
@@ -38,12 +39,12 @@ impl LaneKeys {
             memory::reserve("index_set", &mut self.keys, keys.len()).or_leave();
             self.keys.extend_from_slice(keys);
             self.ptr.push(self.keys.len());
-            memory::reserve("index_set", &mut self.pairs, if pairs { keys.len() } else { 0 }).or_leave();
+            memory::reserve("index_set", &mut self.edges, if numbered { keys.len() } else { 0 }).or_leave();
             match numbers {
-                _ if !pairs => {}
-                RowPairs::From(first) => self.pairs.extend(first..first + keys.len()),
-                RowPairs::Slots(base, slots) => {
-                    self.pairs.extend(slots.iter().map(|&slot| base + slot as usize));
+                _ if !numbered => {}
+                RowEdges::From(first) => self.edges.extend(first..first + keys.len()),
+                RowEdges::Slots(base, slots) => {
+                    self.edges.extend(slots.iter().map(|&slot| base + slot as usize));
                     self.consecutive = false;
                 }
             }
@@ -53,25 +54,25 @@ impl LaneKeys {
     fn clear(&mut self) {
         self.keys.clear();
         self.ptr.clear();
-        self.pairs.clear();
+        self.edges.clear();
         self.longest = 0;
         self.ptr.push(0);
     }
 
-    /// All keys 16 on, and their pairs as many on.
-    fn advance(&mut self, pairs: usize) {
+    /// Adds 16 to each key, and `step` to its edge number.
+    fn advance(&mut self, step: usize) {
         self.keys.iter_mut().for_each(|key| *key += TILE as u32);
-        self.pairs.iter_mut().for_each(|pair| *pair += pairs);
+        self.edges.iter_mut().for_each(|edge| *edge += step);
     }
 
-    /// Reads the queries of some keys' row pairs, the keys as lanes.
+    /// Reads the queries of some keys' row edges, with the keys as lanes.
     pub(crate) fn fill_transposed(
         &mut self,
         transposed: &Transposed,
         keys: impl ExactSizeIterator<Item = usize> + Clone,
     ) {
         let (count, first) = (keys.len(), keys.clone().next());
-        let before = std::mem::replace(&mut self.of, first);
+        let before = std::mem::replace(&mut self.last_read, first);
         if let (Some(before), Some(first), TILE) = (before, first, count)
             && before + TILE == first
             && let Some(step) = transposed.step(first)
@@ -81,13 +82,13 @@ impl LaneKeys {
         self.clear();
         for key in keys {
             let before = self.keys.len();
-            transposed.of_key(key, &mut self.keys, &mut self.pairs);
+            transposed.of_key(key, &mut self.keys, &mut self.edges);
             self.longest = self.longest.max(self.keys.len() - before);
             self.ptr.push(self.keys.len());
         }
     }
 
-    /// The pair numbers of each lane follow one another.
+    /// Whether the edge numbers of each lane are consecutive.
     #[inline(always)]
     pub(crate) fn consecutive(&self) -> bool {
         self.consecutive
@@ -99,17 +100,17 @@ impl LaneKeys {
         self.ptr.len() - 1
     }
 
-    /// Up to `N` keys of a lane from the given one on, if there are any.
+    /// Up to `N` keys of a lane from the given one on; `None` where there are none.
     #[inline(always)]
     pub(crate) fn part<const N: usize>(&self, lane: usize, at: usize) -> Option<&[u32]> {
         let (first, end) = (self.ptr[lane] + at, self.ptr[lane + 1]);
         (first < end).then(|| &self.keys[first..end.min(first + N)])
     }
 
-    /// Pair numbers of as many keys of a lane, if they were asked for.
+    /// Edge numbers of `count` keys of a lane from the given one on; empty if they were not asked for.
     #[inline(always)]
-    pub(crate) fn pairs(&self, lane: usize, at: usize, count: usize) -> &[usize] {
-        self.pairs.get(self.ptr[lane] + at..self.ptr[lane] + at + count).unwrap_or(&[])
+    pub(crate) fn edges(&self, lane: usize, at: usize, count: usize) -> &[usize] {
+        self.edges.get(self.ptr[lane] + at..self.ptr[lane] + at + count).unwrap_or(&[])
     }
 
     #[inline(always)]
@@ -118,12 +119,12 @@ impl LaneKeys {
     }
 }
 
-/// For each group of four lanes, the keys of a block that any of them uses: `[first, last)`.
+/// For each quad of lanes, the range of a block's keys that any of them uses.
 #[inline(always)]
-pub(crate) fn group_ranges(block: &TileKeys) -> [Range<usize>; TILE / 4] {
+pub(crate) fn quad_ranges(block: &TileKeys) -> [Range<usize>; TILE / 4] {
     let mut ranges = [const { 0..0 }; TILE / 4];
-    for (group, range) in ranges.iter_mut().enumerate() {
-        let used = |m: &u16| m >> (4 * group) & 0xf != 0;
+    for (quad, range) in ranges.iter_mut().enumerate() {
+        let used = |m: &u16| m >> (4 * quad) & 0xf != 0;
         range.start = block.masks.iter().position(used).unwrap_or(block.masks.len());
         range.end = block.masks.iter().rposition(used).map_or(range.start, |i| i + 1);
     }

@@ -1,4 +1,4 @@
-//! Attention over lists of keys that change at every call: rows, without a plan of tiles.
+//! Attention over lists of keys that change at every call. They run as rows, without tiles.
 
 use super::backward::{Gradients, Saved, check};
 use super::element::Storage;
@@ -15,7 +15,7 @@ use std::ops::Range;
 
 /// Lists of keys by batch, key head and query: `(B or 1, Hkv or 1, Nq, K)`, contiguous; −1 is a pad.
 ///
-/// A key may stand anywhere in its list; one that is listed twice counts twice.
+/// Keys may be in any order; one that is listed twice counts twice.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyLists<'a> {
     /// Keys.
@@ -41,7 +41,7 @@ impl ListValues<'_> {
         }
     }
 
-    /// The rows that run a part of the values.
+    /// The plan of a part of the values.
     fn plan(&self, part: Range<usize>, n_queries: usize, n_keys: usize, executor: &dyn Executor) -> Result<Plan> {
         match self {
             Self::I32(values) => Plan::from_lists(&values[part], n_queries, n_keys, executor),
@@ -64,7 +64,7 @@ impl KeyLists<'_> {
         Ok(())
     }
 
-    /// For each list set, the (batch, key head) pairs that use it and the rows that run them.
+    /// For each set of lists, the groups that use it and the plan that runs them.
     fn plans<T: Storage>(
         &self,
         problem: &Problem<'_, T>,
@@ -72,10 +72,10 @@ impl KeyLists<'_> {
     ) -> Result<Vec<(Range<usize>, Plan)>> {
         self.check(problem)?;
         let [b, h, n, width] = self.shape;
-        let pairs = problem.pairs().len();
-        // One set for all, one a batch, or one a pair.
-        let sets = if h > 1 { pairs } else { b };
-        let step = pairs / sets;
+        let groups = problem.groups().len();
+        // One set for all, one for each batch entry, or one for each group.
+        let sets = if h > 1 { groups } else { b };
+        let step = groups / sets;
         let mut plans = memory::with_capacity("index_set", sets)?;
         for set in 0..sets {
             let first = set * step;
@@ -97,11 +97,11 @@ pub(super) fn forward_lists<T: Storage>(
     mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
     check_outputs(problem, out, &logs)?;
-    let (out_step, row_step) = (out.len() / problem.pairs().len(), logs.lse.len() / problem.pairs().len());
-    for (pairs, plan) in lists.plans(problem, run.executor)? {
-        let out = &mut out[pairs.start * out_step..pairs.end * out_step];
-        let logs = logs.part(pairs.start * row_step..pairs.end * row_step);
-        forward_widened(problem, (&plan).into(), pairs, run, out, logs)?;
+    let (out_step, row_step) = (out.len() / problem.groups().len(), logs.lse.len() / problem.groups().len());
+    for (groups, plan) in lists.plans(problem, run.executor())? {
+        let out = &mut out[groups.start * out_step..groups.end * out_step];
+        let logs = logs.part(groups.start * row_step..groups.end * row_step);
+        forward_widened(problem, (&plan).into(), groups, run, out, logs)?;
     }
     Ok(())
 }
@@ -115,10 +115,10 @@ pub(super) fn backward_lists<T: Storage>(
     mut gradients: Gradients<'_, T>,
 ) -> Result<()> {
     check(problem, &saved, &gradients)?;
-    let count = problem.pairs().len();
+    let count = problem.groups().len();
     let steps = [gradients.q.len() / count, gradients.k.len() / count, gradients.v.len() / count];
-    for (pairs, plan) in lists.plans(problem, run.executor)? {
-        let part = |step: usize| pairs.start * step..pairs.end * step;
+    for (groups, plan) in lists.plans(problem, run.executor())? {
+        let part = |step: usize| groups.start * step..groups.end * step;
         let gradients = Gradients {
             q: &mut gradients.q[part(steps[0])],
             k: &mut gradients.k[part(steps[1])],
@@ -126,7 +126,7 @@ pub(super) fn backward_lists<T: Storage>(
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: None,
         };
-        backward_widened(problem, (&plan).into(), pairs, run, saved, gradients)?;
+        backward_widened(problem, (&plan).into(), groups, run, saved, gradients)?;
     }
     Ok(())
 }

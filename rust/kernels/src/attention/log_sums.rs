@@ -1,6 +1,6 @@
-//! The logarithm of each row's sum of exponentials, kept in two parts.
+//! The log-sum-exp of each row, in two parts.
 
-use super::element::Real;
+use super::element::Accumulator;
 use std::ops::Range;
 
 /// Where the log-sums of rows go, `(B, H, Nq)`, contiguous.
@@ -8,17 +8,17 @@ use std::ops::Range;
 pub struct LogSums<'a, A> {
     /// The natural logarithm, rounded; −∞ where a query has no key.
     pub lse: &'a mut [A],
-    /// What rounding took from it, for the backward pass: beside a maximum of −1e9, `f32` keeps nothing of the sum.
+    /// Its rounding error, for the backward pass: beside a maximum of −1e9, `f32` keeps nothing of the sum.
     pub rest: Option<&'a mut [A]>,
 }
 
-impl<'a, A: Real> LogSums<'a, A> {
-    /// Those of some rows.
+impl<'a, A: Accumulator> LogSums<'a, A> {
+    /// The log-sums of some rows.
     pub(super) fn part(&mut self, rows: Range<usize>) -> LogSums<'_, A> {
         LogSums { lse: &mut self.lse[rows.clone()], rest: self.rest.as_deref_mut().map(|rest| &mut rest[rows]) }
     }
 
-    /// So many rows at a time.
+    /// In chunks of `rows` rows.
     pub(super) fn chunks(self, rows: usize) -> impl Iterator<Item = LogSums<'a, A>> {
         let mut rest = self.rest.map(|rest| rest.chunks_mut(rows));
         self.lse.chunks_mut(rows).map(move |lse| LogSums { lse, rest: rest.as_mut().and_then(Iterator::next) })
@@ -39,7 +39,7 @@ pub(super) struct LogSum<A> {
     pub(super) rest: A,
 }
 
-impl<A: Real> LogSum<A> {
+impl<A: Accumulator> LogSum<A> {
     /// `max + log(sum)`.
     #[inline(always)]
     pub(super) fn new(max: A, sum: A) -> Self {
@@ -48,7 +48,7 @@ impl<A: Real> LogSum<A> {
         }
         let (max, log) = (max.to_f64(), sum.to_f64().ln());
         let lse = A::from_f64(max + log);
-        // The difference is exact where the maximum is the larger part; else nothing much was lost.
+        // The difference is exact where the maximum is the larger part; elsewhere the error is small.
         Self { lse, rest: A::from_f64((max - lse.to_f64()) + log) }
     }
 }

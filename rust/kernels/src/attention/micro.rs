@@ -3,19 +3,19 @@
 //! Loops over constant counts are unrolled by the compiler, which keeps their arrays in registers; a closure that is
 //! handed to a library function (`array::map`, `array::from_fn`) would be compiled without the level's instructions.
 
-use super::element::Real;
-use super::rows::Rows;
+use super::element::Accumulator;
+use super::gathered_rows::GatheredRows;
 use crate::plan::TILE;
 use fearless_simd::{Simd, prelude::*};
 
-/// Columns of `q` and of each key that one step of [`scores`] takes.
+/// Columns of the queries and of each key in one step of [`scores`].
 const STEP: usize = 4;
 
 /// Scores of `NK` keys against the 16 queries of a transposed tile: `NQ` vectors a key.
 #[inline(always)]
-pub(crate) fn scores<S: Simd, T: Real, const NK: usize, const NQ: usize>(
+pub(crate) fn scores<S: Simd, T: Accumulator, const NK: usize, const NQ: usize>(
     simd: S,
-    keys: Rows<'_, T>,
+    keys: GatheredRows<'_, T>,
     first: usize,
     qt: &[[T; TILE]],
 ) -> [[T::V<S>; NQ]; NK] {
@@ -45,20 +45,20 @@ pub(crate) fn scores<S: Simd, T: Real, const NK: usize, const NQ: usize>(
     acc
 }
 
-/// `acc[r][c] += Σ_i weights[i][lane + r] · rows[i][column + c]`: four lanes of a tile gather from a list of rows.
+/// `acc[r][c] += Σ_i weights[i][lane + r] · rows[i][column + c]`: a quad of lanes gathers from a list of rows.
 #[inline(always)]
-pub(crate) fn by_term<S: Simd, T: Real, const C: usize>(
+pub(crate) fn by_term<S: Simd, T: Accumulator, const C: usize>(
     simd: S,
     mut acc: [[T::N<S>; C]; 4],
     weights: &[[T; TILE]],
-    group: usize,
-    rows: Rows<'_, T>,
+    quad: usize,
+    rows: GatheredRows<'_, T>,
     column: usize,
 ) -> [[T::N<S>; C]; 4] {
     let lanes = T::N::<S>::LEN;
     for (weights, &start) in weights.iter().zip(rows.starts) {
         let row = &rows.data[start + column..][..C * lanes];
-        let weights = &weights.as_chunks::<4>().0[group];
+        let weights = &weights.as_chunks::<4>().0[quad];
         let mut v = [T::N::<S>::splat(simd, T::default()); C];
         for c in 0..C {
             v[c] = T::N::<S>::from_slice(simd, &row[c * lanes..(c + 1) * lanes]);
@@ -73,9 +73,9 @@ pub(crate) fn by_term<S: Simd, T: Real, const C: usize>(
     acc
 }
 
-/// `acc[r][c] += Σ_lane weights[r][lane] · tile[lane][column + c]`: four keys gather from the lanes of a tile.
+/// `acc[r][c] += Σ_lane weights[r][lane] · tile[lane][column + c]`: four keys sum over the lanes of a tile.
 #[inline(always)]
-pub(crate) fn by_lane<S: Simd, T: Real, const C: usize>(
+pub(crate) fn by_lane<S: Simd, T: Accumulator, const C: usize>(
     simd: S,
     mut acc: [[T::N<S>; C]; 4],
     weights: &[[T; TILE]; 4],
@@ -103,7 +103,7 @@ pub(crate) fn by_lane<S: Simd, T: Real, const C: usize>(
 
 /// `C` native vectors from `column` on.
 #[inline(always)]
-pub(crate) fn load<S: Simd, T: Real, const C: usize>(simd: S, row: &[T], column: usize) -> [T::N<S>; C] {
+pub(crate) fn load<S: Simd, T: Accumulator, const C: usize>(simd: S, row: &[T], column: usize) -> [T::N<S>; C] {
     let lanes = T::N::<S>::LEN;
     let row = &row[column..][..C * lanes];
     let mut out = [T::N::<S>::splat(simd, T::default()); C];
@@ -115,7 +115,7 @@ pub(crate) fn load<S: Simd, T: Real, const C: usize>(simd: S, row: &[T], column:
 
 /// Writes what [`load`] reads.
 #[inline(always)]
-pub(crate) fn store<S: Simd, T: Real, const C: usize>(row: &mut [T], column: usize, values: [T::N<S>; C]) {
+pub(crate) fn store<S: Simd, T: Accumulator, const C: usize>(row: &mut [T], column: usize, values: [T::N<S>; C]) {
     let lanes = T::N::<S>::LEN;
     let row = &mut row[column..][..C * lanes];
     for c in 0..C {
@@ -125,7 +125,7 @@ pub(crate) fn store<S: Simd, T: Real, const C: usize>(row: &mut [T], column: usi
 
 /// The 16 lanes of a tile as `NQ` vectors.
 #[inline(always)]
-pub(crate) fn load_lanes<S: Simd, T: Real, const NQ: usize>(simd: S, lanes: &[T; TILE]) -> [T::V<S>; NQ] {
+pub(crate) fn load_lanes<S: Simd, T: Accumulator, const NQ: usize>(simd: S, lanes: &[T; TILE]) -> [T::V<S>; NQ] {
     let mut out = [T::V::<S>::splat(simd, T::default()); NQ];
     for n in 0..NQ {
         out[n] = T::V::<S>::from_slice(simd, &lanes[n * (TILE / NQ)..(n + 1) * (TILE / NQ)]);
@@ -135,7 +135,7 @@ pub(crate) fn load_lanes<S: Simd, T: Real, const NQ: usize>(simd: S, lanes: &[T;
 
 /// Writes what [`load_lanes`] reads.
 #[inline(always)]
-pub(crate) fn store_lanes<S: Simd, T: Real, const NQ: usize>(lanes: &mut [T; TILE], values: [T::V<S>; NQ]) {
+pub(crate) fn store_lanes<S: Simd, T: Accumulator, const NQ: usize>(lanes: &mut [T; TILE], values: [T::V<S>; NQ]) {
     for n in 0..NQ {
         values[n].store_slice(&mut lanes[n * (TILE / NQ)..(n + 1) * (TILE / NQ)]);
     }
@@ -143,7 +143,7 @@ pub(crate) fn store_lanes<S: Simd, T: Real, const NQ: usize>(lanes: &mut [T; TIL
 
 /// Lanes where a mask's bit is off become −∞.
 #[inline(always)]
-pub(crate) fn hide<S: Simd, T: Real, const NQ: usize>(simd: S, s: &mut [T::V<S>; NQ], mask: u16) {
+pub(crate) fn hide<S: Simd, T: Accumulator, const NQ: usize>(simd: S, s: &mut [T::V<S>; NQ], mask: u16) {
     if mask == u16::MAX {
         return;
     }
@@ -155,9 +155,14 @@ pub(crate) fn hide<S: Simd, T: Real, const NQ: usize>(simd: S, s: &mut [T::V<S>;
     }
 }
 
-/// Dot products of `q` with `N` rows, one a lane: partial sums by lane, then one tree of interleaves.
+/// Dot products of `q` with `N` rows, one in each lane: partial sums by lane, then one tree of interleaves.
 #[inline(always)]
-pub(crate) fn dots<S: Simd, T: Real, const N: usize>(simd: S, q: &[T], data: &[T], starts: &[usize; N]) -> T::N<S> {
+pub(crate) fn dots<S: Simd, T: Accumulator, const N: usize>(
+    simd: S,
+    q: &[T],
+    data: &[T],
+    starts: &[usize; N],
+) -> T::N<S> {
     debug_assert_eq!(T::N::<S>::LEN, N);
     let mut acc = [T::N::<S>::splat(simd, T::default()); N];
     let width = q.len();
@@ -174,9 +179,9 @@ pub(crate) fn dots<S: Simd, T: Real, const N: usize>(simd: S, q: &[T], data: &[T
     fold_all::<S, T, N>(acc)
 }
 
-/// The sum of each of `N` vectors of `N` lanes, one a lane: log2 N rounds of interleaving row i with row i + half.
+/// The sum of each of `N` vectors of `N` lanes, one in each lane: log2 N rounds of interleaving row i with row i + half.
 #[inline(always)]
-pub(crate) fn fold_all<S: Simd, T: Real, const N: usize>(mut acc: [T::N<S>; N]) -> T::N<S> {
+pub(crate) fn fold_all<S: Simd, T: Accumulator, const N: usize>(mut acc: [T::N<S>; N]) -> T::N<S> {
     if N >= 16 {
         fold::<S, T, N, 8>(&mut acc);
     }
@@ -192,7 +197,7 @@ pub(crate) fn fold_all<S: Simd, T: Real, const N: usize>(mut acc: [T::N<S>; N]) 
 
 /// `q ∘ data[starts[n]..]`, summed lane by lane.
 #[inline(always)]
-fn dots_of<S: Simd, T: Real, const N: usize>(
+fn dots_of<S: Simd, T: Accumulator, const N: usize>(
     simd: S,
     q: &[T],
     data: &[T],
@@ -215,7 +220,7 @@ fn dots_of<S: Simd, T: Real, const N: usize>(
 }
 
 #[inline(always)]
-fn fold<S: Simd, T: Real, const N: usize, const HALF: usize>(acc: &mut [T::N<S>; N]) {
+fn fold<S: Simd, T: Accumulator, const N: usize, const HALF: usize>(acc: &mut [T::N<S>; N]) {
     for i in 0..HALF {
         acc[i] = acc[i].zip_low(acc[i + HALF]) + acc[i].zip_high(acc[i + HALF]);
     }
@@ -223,7 +228,7 @@ fn fold<S: Simd, T: Real, const N: usize, const HALF: usize>(acc: &mut [T::N<S>;
 
 /// `row += Σ_i weights[i] · data[starts[i]..]`, `C` native vectors at a time, two terms in flight.
 #[inline(always)]
-pub(crate) fn add_rows<S: Simd, T: Real, const C: usize>(
+pub(crate) fn add_rows<S: Simd, T: Accumulator, const C: usize>(
     simd: S,
     row: &mut [T],
     weights: &[T],
@@ -244,7 +249,7 @@ pub(crate) fn add_rows<S: Simd, T: Real, const C: usize>(
 
 /// `row += Σ_i weights[i] · term(keys[i])` for `C` native vectors from `column` on.
 #[inline(always)]
-pub(crate) fn add_columns<'a, S: Simd, T: Real, K: Copy, const C: usize>(
+pub(crate) fn add_columns<'a, S: Simd, T: Accumulator, K: Copy, const C: usize>(
     simd: S,
     row: &mut [T],
     column: usize,
@@ -254,9 +259,9 @@ pub(crate) fn add_columns<'a, S: Simd, T: Real, K: Copy, const C: usize>(
 ) {
     let mut even = load::<S, T, C>(simd, row, column);
     let mut odd = [T::N::<S>::splat(simd, T::default()); C];
-    let (pairs, last) = weights.as_chunks::<2>();
-    let (pair_keys, last_key) = keys.as_chunks::<2>();
-    for (w, key) in pairs.iter().zip(pair_keys) {
+    let (twos, last) = weights.as_chunks::<2>();
+    let (two_keys, last_key) = keys.as_chunks::<2>();
+    for (w, key) in twos.iter().zip(two_keys) {
         let (a, b) = (load::<S, T, C>(simd, term(key[0]), column), load::<S, T, C>(simd, term(key[1]), column));
         let (x, y) = (T::N::<S>::splat(simd, w[0]), T::N::<S>::splat(simd, w[1]));
         for c in 0..C {
@@ -278,7 +283,7 @@ pub(crate) fn add_columns<'a, S: Simd, T: Real, K: Copy, const C: usize>(
 
 /// `row *= factor`.
 #[inline(always)]
-pub(crate) fn scale_row<S: Simd, T: Real>(simd: S, row: &mut [T], factor: T) {
+pub(crate) fn scale_row<S: Simd, T: Accumulator>(simd: S, row: &mut [T], factor: T) {
     let factor = T::N::<S>::splat(simd, factor);
     for x in row.chunks_exact_mut(T::N::<S>::LEN) {
         (T::N::<S>::from_slice(simd, x) * factor).store_slice(x);
@@ -287,7 +292,7 @@ pub(crate) fn scale_row<S: Simd, T: Real>(simd: S, row: &mut [T], factor: T) {
 
 /// Dot product of two equally wide rows.
 #[inline(always)]
-pub(crate) fn dot<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
+pub(crate) fn dot<S: Simd, T: Accumulator>(simd: S, a: &[T], b: &[T]) -> T {
     let lanes = T::N::<S>::LEN;
     let mut sum = T::N::<S>::splat(simd, T::default());
     for (a, b) in a.chunks_exact(lanes).zip(b.chunks_exact(lanes)) {
@@ -298,7 +303,7 @@ pub(crate) fn dot<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
 
 /// Writes the first `lanes` rows, scaled, as columns: `out[c][r] = rows[r][c] · factor`; missing rows repeat the last.
 #[inline(always)]
-pub(crate) fn transpose<S: Simd, T: Real>(simd: S, rows: Rows<'_, T>, factor: T, out: &mut [[T; TILE]]) {
+pub(crate) fn transpose<S: Simd, T: Accumulator>(simd: S, rows: GatheredRows<'_, T>, factor: T, out: &mut [[T; TILE]]) {
     let last = rows.starts.len() - 1;
     let mut source: [&[T]; TILE] = [&[]; TILE];
     for r in 0..TILE {
@@ -330,7 +335,7 @@ pub(crate) fn transpose<S: Simd, T: Real>(simd: S, rows: Rows<'_, T>, factor: T,
 }
 
 #[inline(always)]
-fn interleave<S: Simd, T: Real>(from: [T::V<S>; TILE]) -> [T::V<S>; TILE] {
+fn interleave<S: Simd, T: Accumulator>(from: [T::V<S>; TILE]) -> [T::V<S>; TILE] {
     let mut to = from;
     for i in 0..TILE / 2 {
         to[2 * i] = from[i].zip_low(from[i + TILE / 2]);

@@ -1,12 +1,12 @@
-//! Where the rows that a kernel reads lie.
+//! The rows that a kernel reads, in place or converted.
 
-use super::blocks::Blocks;
+use super::blocked_rows::BlockedRows;
 use super::buffers::{Aligned, padded};
 use super::element::Storage;
+use super::gathered_rows::GatheredRows;
 use super::problem::View;
-use super::rows::Rows;
 
-/// Rows of one head as computed: in place where they can be read there, else converted and padded into a buffer.
+/// Rows of one head in the type of the computation: in place where possible, else converted and padded in a buffer.
 #[derive(Debug)]
 pub(crate) struct Panel<'p, T: Storage> {
     view: View<'p, T>,
@@ -32,32 +32,32 @@ impl<'p, T: Storage> Panel<'p, T> {
 
     /// The given rows of the head, in their order.
     #[inline(always)]
-    pub(crate) fn gather<I: ExactSizeIterator<Item = usize>>(&mut self, rows: I) -> Rows<'_, T::Acc> {
+    pub(crate) fn gather<I: ExactSizeIterator<Item = usize>>(&mut self, rows: I) -> GatheredRows<'_, T::Acc> {
         self.starts.clear();
         if let (true, Some(data)) = (self.in_place, T::as_acc(self.view.data)) {
             let (base, stride) = (self.base, self.view.strides[2]);
             self.starts.extend(rows.map(|r| (base + r as isize * stride) as usize));
-            return Rows { data, starts: &self.starts };
+            return GatheredRows { data, starts: &self.starts };
         }
         self.convert(rows);
-        Rows { data: &self.data, starts: &self.starts }
+        GatheredRows { data: &self.data, starts: &self.starts }
     }
 
-    /// The head's rows as blocks, where they lie so.
+    /// The head's rows as whole blocks, if they can be read so.
     #[inline(always)]
-    pub(crate) fn blocks(&self) -> Option<Blocks<'p, T::Acc>> {
+    pub(crate) fn blocks(&self) -> Option<BlockedRows<'p, T::Acc>> {
         let data = T::as_acc(self.view.data).filter(|_| self.in_place)?;
-        Blocks::new(data, usize::try_from(self.base).ok()?, self.view.strides[2], self.view.shape[3])
+        BlockedRows::new(data, usize::try_from(self.base).ok()?, self.view.strides[2], self.view.shape[3])
     }
 
     /// The rows that were gathered last.
     #[inline(always)]
-    pub(crate) fn rows(&self) -> Rows<'_, T::Acc> {
+    pub(crate) fn rows(&self) -> GatheredRows<'_, T::Acc> {
         let data = T::as_acc(self.view.data).filter(|_| self.in_place).unwrap_or(&self.data);
-        Rows { data, starts: &self.starts }
+        GatheredRows { data, starts: &self.starts }
     }
 
-    /// Brings a row into the cache: there is no safe prefetch, but a load that nothing waits for does as well.
+    /// Brings a row into cache: there is no safe prefetch, but a load that nothing waits for does as well.
     #[inline(always)]
     pub(crate) fn touch(&self, row: usize) {
         let Some(data) = T::as_acc(self.view.data).filter(|_| self.in_place) else { return };

@@ -1,7 +1,7 @@
 //! One call of attention: shapes, strided inputs, biases.
 
 use super::dropout::Dropout;
-use super::element::{Real, Storage};
+use super::element::{Accumulator, Storage};
 use crate::error::{KernelError, Result};
 use crate::plan::{EdgeMap, Planned};
 use std::ops::Range;
@@ -38,7 +38,7 @@ impl<'a, T> View<'a, T> {
         &self.data[start..start + self.shape[3]]
     }
 
-    /// Every row lies inside of the memory.
+    /// Whether every row lies inside the memory.
     pub(super) fn fits(&self) -> bool {
         if self.shape.contains(&0) {
             return true;
@@ -93,34 +93,41 @@ pub struct Problem<'a, T: Storage> {
     pub scale: f64,
     /// Bias of keys.
     pub key_bias: Option<KeyBias<'a, T::Acc>>,
-    /// Keys that nobody sees, `(B, Nk)`.
+    /// Keys that no query attends to, `(B, Nk)`.
     pub key_padding: Option<&'a [bool]>,
-    /// Bias of pairs.
+    /// Bias of edges.
     pub edge_bias: Option<EdgeBias<'a, T::Acc>>,
     /// Dropout of weights.
     pub dropout: Option<Dropout>,
 }
 
 impl<T: Storage> Problem<'_, T> {
+    /// Shape of the output, `(B, H, Nq, Dv)`.
+    pub fn out_shape(&self) -> [usize; 4] {
+        let [batch, heads, n, _] = self.q.shape;
+        [batch, heads, n, self.v.shape[3]]
+    }
+
     /// Batch, query heads, key heads.
     pub(crate) fn heads(&self) -> (usize, usize, usize) {
         (self.q.shape[0], self.q.shape[1], self.k.shape[1])
     }
 
-    /// Query heads of each key head.
-    pub(crate) fn group(&self) -> usize {
+    /// Query heads of a group.
+    pub(crate) fn group_size(&self) -> usize {
         let (_, heads, kv_heads) = self.heads();
         heads / kv_heads
     }
 
-    /// The query heads of some pairs, counted through all batches.
-    pub(crate) fn query_heads(&self, pairs: &Range<usize>) -> Range<usize> {
-        let group = self.group();
-        pairs.start * group..pairs.end * group
+    /// The query heads of some groups, numbered across the batch.
+    pub(crate) fn query_heads(&self, groups: &Range<usize>) -> Range<usize> {
+        let size = self.group_size();
+        groups.start * size..groups.end * size
     }
 
-    /// Every (batch, key head) pair, counted through.
-    pub(crate) fn pairs(&self) -> Range<usize> {
+    /// All groups, numbered across the batch. A group is a key/value head of a batch entry, with the query heads that
+    /// share it.
+    pub(crate) fn groups(&self) -> Range<usize> {
         0..self.k.shape[0] * self.k.shape[1]
     }
 
@@ -129,7 +136,7 @@ impl<T: Storage> Problem<'_, T> {
         (self.q.shape[3], self.v.shape[3])
     }
 
-    /// The factor on the dot products, as computed with.
+    /// The factor on the dot products, in the type of the computation.
     pub(crate) fn scale(&self) -> T::Acc {
         T::Acc::from_f64(self.scale)
     }
@@ -137,9 +144,9 @@ impl<T: Storage> Problem<'_, T> {
     /// Refuses what the kernels could not run with the plan.
     pub fn check(&self, plan: Planned<'_>) -> Result<()> {
         self.check_sizes(plan.n_queries(), plan.n_keys())?;
-        let (pairs, heads) = (plan.edges.map(EdgeMap::pairs), self.q.shape[1]);
-        let fits = match (&self.edge_bias, pairs) {
-            (Some(b), Some(pairs)) => b.values.len() == b.heads * pairs && [1, heads].contains(&b.heads),
+        let (nnz, heads) = (plan.edges.map(EdgeMap::nnz), self.q.shape[1]);
+        let fits = match (&self.edge_bias, nnz) {
+            (Some(b), Some(nnz)) => b.values.len() == b.heads * nnz && [1, heads].contains(&b.heads),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
@@ -147,7 +154,7 @@ impl<T: Storage> Problem<'_, T> {
             let given = self
                 .edge_bias
                 .map_or_else(|| "None".to_owned(), |b| format!("{} values for {} heads", b.values.len(), b.heads));
-            let allowed = pairs.map_or_else(|| "None".to_owned(), |pairs| format!("({heads} or 1, {pairs})"));
+            let allowed = nnz.map_or_else(|| "None".to_owned(), |nnz| format!("({heads} or 1, {nnz})"));
             return Err(KernelError::shape("edge_bias", given, allowed));
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! Halves widened before the kernel runs, a few heads at a time: where keys are read again and again, converting them at
-//! every reading costs more than the attention over them.
+//! Half-precision tensors widened before the kernel runs, a few heads at a time: where keys are read many times,
+//! converting them at each read costs more than the attention over them.
 
-use super::backward::{Gradients, Saved, run_pairs as run_backward};
+use super::backward::{Gradients, Saved, run_groups as run_backward};
 use super::element::Storage;
-use super::forward::run_pairs as run_forward;
+use super::forward::run_groups as run_forward;
 use super::log_sums::LogSums;
 use super::problem::{Problem, View};
 use crate::error::Result;
@@ -13,37 +13,37 @@ use crate::plan::Planned;
 use crate::simd::Run;
 use std::ops::Range;
 
-/// Readings of a key, on average, from which on its conversion is done beforehand.
-const READINGS: usize = 2;
+/// Reads of a key, on average, from which on it is converted beforehand.
+const READS: usize = 2;
 
-/// Bytes of widened tensors at a time: what stays in a cache, and what the allocator keeps from call to call.
+/// Bytes of widened tensors at a time: what stays in cache, and what the allocator keeps between calls.
 const BYTES: usize = 8 << 20;
 
 /// Rows that one task converts.
 const ROWS: usize = 512;
 
-/// The tensors are to be widened first.
+/// Whether the tensors are widened first.
 fn widens<T: Storage>(problem: &Problem<'_, T>, plan: Planned<'_>) -> bool {
-    let often = || plan.has_tiles() || plan.row_pairs() * problem.group() >= READINGS * plan.n_keys();
+    let often = || plan.has_tiles() || plan.row_edges() * problem.group_size() >= READS * plan.n_keys();
     T::as_acc(&[]).is_none() && plan.n_queries() > 1 && often()
 }
 
-/// Cuts (batch, key head) pairs so that all that is widened for a part, `tensors` of a query's size beside k and v,
-/// takes about so many bytes.
+/// Cuts groups into parts whose widened tensors, `tensors` of the size of the queries beside k and v, take about
+/// [`BYTES`].
 fn parts<T: Storage>(
     problem: &Problem<'_, T>,
-    pairs: Range<usize>,
+    groups: Range<usize>,
     tensors: usize,
 ) -> impl Iterator<Item = Range<usize>> {
     let ([_, heads, n, d], [_, kv_heads, n_keys, _]) = (problem.q.shape, problem.k.shape);
     let width = d.max(problem.widths().1);
     let one = (tensors * heads / kv_heads * n + 4 * n_keys) * width * size_of::<T::Acc>();
     let step = (BYTES / one.max(1)).max(1);
-    let end = pairs.end;
-    pairs.step_by(step).map(move |first| first..(first + step).min(end))
+    let end = groups.end;
+    groups.step_by(step).map(move |first| first..(first + step).min(end))
 }
 
-/// The heads of a tensor that belong to a part, as computed: a view of the whole tensor of which nothing else is there.
+/// The heads of a part, widened: a view in the shape of the whole tensor, of which only these heads exist.
 fn widen<'w, T: Storage>(
     view: View<'_, T>,
     heads: Range<usize>,
@@ -75,88 +75,88 @@ fn narrow<T: Storage>(wide: &[T::Acc], executor: &dyn Executor, to: &mut [T]) {
     for_each_chunk(executor, to, PIECE, |part, to| T::narrow(&wide[part * PIECE..][..to.len()], to));
 }
 
-/// Buffers that every part uses again.
+/// Buffers that all parts share.
 #[derive(Default)]
-struct Inputs<A> {
+struct WideBuffers<A> {
     q: Vec<A>,
     k: Vec<A>,
     v: Vec<A>,
 }
 
-impl<A: Storage<Acc = A>> Inputs<A> {
+impl<A: Storage<Acc = A>> WideBuffers<A> {
     /// The problem of a part over widened tensors.
     fn widen<'w, T: Storage<Acc = A>>(
         &'w mut self,
-        of: &Problem<'w, T>,
-        pairs: &Range<usize>,
+        problem: &Problem<'w, T>,
+        groups: &Range<usize>,
         executor: &dyn Executor,
     ) -> Problem<'w, A> {
         Problem {
-            q: widen(of.q, of.query_heads(pairs), &mut self.q, executor),
-            k: widen(of.k, pairs.clone(), &mut self.k, executor),
-            v: widen(of.v, pairs.clone(), &mut self.v, executor),
-            scale: of.scale,
-            key_bias: of.key_bias,
-            key_padding: of.key_padding,
-            edge_bias: of.edge_bias,
-            dropout: of.dropout,
+            q: widen(problem.q, problem.query_heads(groups), &mut self.q, executor),
+            k: widen(problem.k, groups.clone(), &mut self.k, executor),
+            v: widen(problem.v, groups.clone(), &mut self.v, executor),
+            scale: problem.scale,
+            key_bias: problem.key_bias,
+            key_padding: problem.key_padding,
+            edge_bias: problem.edge_bias,
+            dropout: problem.dropout,
         }
     }
 }
 
-/// The forward pass of some (batch, key head) pairs, over widened tensors where that pays.
+/// The forward pass of some groups, over widened tensors where that pays.
 pub(super) fn forward_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
-    pairs: Range<usize>,
+    groups: Range<usize>,
     run: Run<'_>,
     out: &mut [T],
     mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
     problem.check(plan)?;
     if !widens(problem, plan) {
-        run_forward(problem, plan, pairs, run, out, logs);
+        run_forward(problem, plan, groups, run, out, logs);
         return Ok(());
     }
-    let (mut inputs, mut wide) = (Inputs::default(), Vec::new());
-    let steps = [out.len() / pairs.len(), logs.lse.len() / pairs.len()];
-    for part in parts(problem, pairs.clone(), 2) {
-        let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
-        let out = &mut out[of(steps[0])];
+    let (mut buffers, mut wide) = (WideBuffers::default(), Vec::new());
+    let steps = [out.len() / groups.len(), logs.lse.len() / groups.len()];
+    for part in parts(problem, groups.clone(), 2) {
+        let range = |step: usize| (part.start - groups.start) * step..(part.end - groups.start) * step;
+        let out = &mut out[range(steps[0])];
         memory::resize("q, k, v", &mut wide, out.len(), T::Acc::default())?;
-        let problem = inputs.widen(problem, &part, run.executor);
-        run_forward(&problem, plan, part.clone(), run, &mut wide, logs.part(of(steps[1])));
-        narrow(&wide, run.executor, out);
+        let problem = buffers.widen(problem, &part, run.executor());
+        run_forward(&problem, plan, part.clone(), run, &mut wide, logs.part(range(steps[1])));
+        narrow(&wide, run.executor(), out);
     }
     Ok(())
 }
 
-/// The backward pass of some (batch, key head) pairs, over widened tensors where that pays.
+/// The backward pass of some groups, over widened tensors where that pays.
 pub(super) fn backward_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
-    pairs: Range<usize>,
+    groups: Range<usize>,
     run: Run<'_>,
     saved: Saved<'_, T>,
     mut gradients: Gradients<'_, T>,
 ) -> Result<()> {
     problem.check(plan)?;
     if !widens(problem, plan) {
-        run_backward(problem, plan, pairs, run, saved, gradients);
+        run_backward(problem, plan, groups, run, saved, gradients);
         return Ok(());
     }
-    let (mut inputs, mut out, mut dout) = (Inputs::default(), Vec::new(), Vec::new());
+    let (mut buffers, mut out, mut dout) = (WideBuffers::default(), Vec::new(), Vec::new());
     let (mut q, mut k, mut v) = (Vec::new(), Vec::new(), Vec::new());
-    let steps = [gradients.q.len(), gradients.k.len(), gradients.v.len()].map(|size| size / pairs.len());
-    for part in parts(problem, pairs.clone(), 4) {
-        let of = |step: usize| (part.start - pairs.start) * step..(part.end - pairs.start) * step;
+    let steps = [gradients.q.len(), gradients.k.len(), gradients.v.len()].map(|size| size / groups.len());
+    for part in parts(problem, groups.clone(), 4) {
+        let range = |step: usize| (part.start - groups.start) * step..(part.end - groups.start) * step;
         for (wide, step) in [&mut q, &mut k, &mut v].into_iter().zip(steps) {
             memory::resize("q, k, v", wide, part.len() * step, T::Acc::default())?;
         }
         let heads = problem.query_heads(&part);
         let saved = Saved {
-            out: widen(saved.out, heads.clone(), &mut out, run.executor),
-            dout: widen(saved.dout, heads, &mut dout, run.executor),
+            out: widen(saved.out, heads.clone(), &mut out, run.executor()),
+            dout: widen(saved.dout, heads, &mut dout, run.executor()),
             lse: saved.lse,
             rest: saved.rest,
             dlse: saved.dlse,
@@ -168,11 +168,11 @@ pub(super) fn backward_widened<T: Storage>(
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: gradients.edge_bias.as_deref_mut(),
         };
-        let problem = inputs.widen(problem, &part, run.executor);
+        let problem = buffers.widen(problem, &part, run.executor());
         run_backward(&problem, plan, part.clone(), run, saved, wide);
-        narrow(&q, run.executor, &mut gradients.q[of(steps[0])]);
-        narrow(&k, run.executor, &mut gradients.k[of(steps[1])]);
-        narrow(&v, run.executor, &mut gradients.v[of(steps[2])]);
+        narrow(&q, run.executor(), &mut gradients.q[range(steps[0])]);
+        narrow(&k, run.executor(), &mut gradients.k[range(steps[1])]);
+        narrow(&v, run.executor(), &mut gradients.v[range(steps[2])]);
     }
     Ok(())
 }

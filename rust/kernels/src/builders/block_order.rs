@@ -1,4 +1,4 @@
-//! In which order a plan takes the cells of a box, so that 16 in a row share most of their keys.
+//! The order in which a plan takes the cells of a box, so that 16 consecutive cells share most of their keys.
 
 use crate::curves::hilbert_order;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::memory;
 use crate::plan::TILE;
 use std::array::from_fn;
 
-/// What decides how many keys the cells along one axis of a block have together.
+/// One axis of a box: what determines how many keys the cells of a block have together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Side {
     /// Cells of the box.
@@ -14,7 +14,7 @@ pub(super) struct Side {
     /// Keys of a cell.
     pub(super) window: usize,
     /// Consecutive cells with the same keys.
-    pub(super) group: usize,
+    pub(super) stride: usize,
     /// Only cells whose coordinates agree modulo this number share keys.
     pub(super) residues: usize,
 }
@@ -22,12 +22,12 @@ pub(super) struct Side {
 impl Side {
     /// Keys of `cells` consecutive cells of one residue.
     fn keys(self, cells: usize) -> usize {
-        self.window + self.group * (cells.div_ceil(self.group) - 1)
+        self.window + self.stride * (cells.div_ceil(self.stride) - 1)
     }
 }
 
 /// The cells from raster position `first` on, as queries 0, 1, …: residue by residue, blocks of 16 cells along the
-/// Hilbert curve of the blocks, and the blocks that the box cuts off after the whole ones. `None` where that is the
+/// Hilbert curve of the blocks, and after the whole blocks those that the box cuts off. `None` where that is the
 /// raster order itself.
 pub(super) fn block_order(sides: &[Side], first: usize) -> Result<Option<Vec<u32>>> {
     if let [side] = sides
@@ -35,7 +35,7 @@ pub(super) fn block_order(sides: &[Side], first: usize) -> Result<Option<Vec<u32
     {
         return Ok(None);
     }
-    let none = Side { len: 1, window: 1, group: 1, residues: 1 };
+    let none = Side { len: 1, window: 1, stride: 1, residues: 1 };
     let mut three = [none; 3];
     three[3 - sides.len()..].copy_from_slice(sides);
     let block = block_of(&three);

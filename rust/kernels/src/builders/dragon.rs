@@ -7,11 +7,11 @@ use crate::executor::Executor;
 use crate::index_set::IndexSet;
 use crate::memory::{self, Entries};
 
-/// Queries are few where there are this many keys to each: then their keys are looked up one by one.
+/// Keys for each query from which on queries are few: then the neighbours of each are searched one by one.
 const FEW: usize = 256;
 
 /// Keys whose vertices of the dragon curve are within Chebyshev distance `radius` of the query's. Prefix-stable and
-/// symmetric; two positions that share a vertex see each other at radius 0.
+/// symmetric; two positions that share a vertex attend to each other at radius 0.
 pub fn dragon(span: Span, radius: usize, executor: &dyn Executor) -> Result<IndexSet> {
     if span.n_queries().saturating_mul(FEW) <= span.n_keys() {
         return IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
@@ -39,10 +39,10 @@ pub fn dragon(span: Span, radius: usize, executor: &dyn Executor) -> Result<Inde
     })
 }
 
-/// Positions below `end` whose vertices are within `radius` of a place, in order, and how many pieces were looked at.
+/// Positions below `end` whose vertices are within `radius` of a place, in order; returns the number of pieces visited.
 ///
-/// The path is halved again and again: a piece of 2^m steps stays within (2^(m/2) - 1) / (sqrt(2) - 1) of its start, so
-/// that of each size only the few pieces near the place are looked into.
+/// The path is halved recursively: a piece of 2^m steps stays within (2^(m/2) - 1) / (sqrt(2) - 1) of its start, so
+/// of each size only the few pieces near the place are searched.
 fn near((x, y): (i64, i64), radius: usize, end: usize, keys: &mut Entries<i32>) -> usize {
     let radius = radius.min(end) as f64;
     let levels = usize::BITS - end.saturating_sub(1).leading_zeros();
@@ -52,14 +52,14 @@ fn near((x, y): (i64, i64), radius: usize, end: usize, keys: &mut Entries<i32>) 
         let (a, b) = chords[m];
         chords.push((a - b, a + b));
     }
-    let mut looked = 0;
+    let mut visited = 0;
     let mut waiting = vec![(levels, 0u64, 0i64, 0i64)];
     while let Some((m, piece, at_x, at_y)) = waiting.pop() {
         let first = piece << m;
         if first >= end as u64 {
             continue;
         }
-        looked += 1;
+        visited += 1;
         let reach = radius + ((0.5 * f64::from(m)).exp2() - 1.0) * (std::f64::consts::SQRT_2 + 1.0) + 1e-6;
         if (at_x - x).abs() as f64 > reach || (at_y - y).abs() as f64 > reach {
             continue;
@@ -72,7 +72,7 @@ fn near((x, y): (i64, i64), radius: usize, end: usize, keys: &mut Entries<i32>) 
         waiting.push((m - 1, 2 * piece + 1, at_x + dx * a - dy * b, at_y + dx * b + dy * a));
         waiting.push((m - 1, 2 * piece, at_x, at_y));
     }
-    looked
+    visited
 }
 
 #[cfg(test)]
@@ -103,8 +103,8 @@ mod tests {
     fn the_work_of_one_query_grows_with_the_logarithm_of_the_keys() {
         for bits in [10usize, 20, 30] {
             let end = (1 << bits) - 5;
-            let looked = near(vertex(end as u64 - 1), 1, end, &mut Entries::new("n_keys"));
-            assert!(looked <= 80 * bits, "{looked} pieces for 2^{bits} keys");
+            let visited = near(vertex(end as u64 - 1), 1, end, &mut Entries::new("n_keys"));
+            assert!(visited <= 80 * bits, "{visited} pieces for 2^{bits} keys");
         }
     }
 }

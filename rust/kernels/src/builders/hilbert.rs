@@ -58,7 +58,7 @@ pub fn hilbert_box(span: Span, shape: &[usize], radius: usize, executor: &dyn Ex
         }
     })?;
     let sides: Vec<Side> =
-        shape.iter().map(|&len| Side { len, window: 2 * radius.min(len) + 1, group: 1, residues: 1 }).collect();
+        shape.iter().map(|&len| Side { len, window: 2 * radius.min(len) + 1, stride: 1, residues: 1 }).collect();
     match block_order(&sides, span.position(0))? {
         Some(order) => set.with_order(order),
         None => Ok(set),

@@ -1,4 +1,4 @@
-//! A research pattern: positions scattered over the plane of a Julia set see those that escape as fast as they do.
+//! A research pattern: positions are scattered over the plane of a Julia set, and attend to those that escape as fast.
 
 use super::span::Span;
 use crate::error::{KernelError, Result};
@@ -13,9 +13,9 @@ use std::collections::HashMap;
 const PLASTIC: f64 = 1.324_717_957_244_746;
 /// Half the side of the square of the plane that the positions fill.
 const EXTENT: f64 = 1.5;
-/// Queries are few where there are this many keys to each: then the levels are kept for the next call.
+/// Keys for each query from which on queries are few: then the levels are kept for the next call.
 const FEW: usize = 256;
-/// Positions whose levels are kept at most, 8 bytes each; longer sequences have them worked out at every call.
+/// Most positions whose levels are kept, 8 bytes each; those of longer sequences are computed at every call.
 const KEPT: usize = 1 << 24;
 /// Tables that a thread keeps.
 const TABLES_KEPT: usize = 2;
@@ -24,7 +24,7 @@ const PIECE: usize = 1024;
 
 /// Keys within `window` positions, and the `neighbours` nearest earlier and later positions of the query's own level.
 ///
-/// Position i stands at the i-th point of the R₂ sequence in the square |Re z|, |Im z| ≤ 1.5. Its level is the number
+/// Position i is at the i-th point of the R₂ sequence in the square |Re z|, |Im z| ≤ 1.5. Its level is the number
 /// of steps z ← z² + c that it stays within |z| ≤ 2, at most `max_iter`. Prefix-stable and symmetric.
 pub fn julia(
     span: Span,
@@ -41,7 +41,7 @@ pub fn julia(
         return Err(KernelError::value("max_iter", max_iter, "at least 1"));
     }
     if span.n_queries().saturating_mul(FEW) <= span.n_keys() && span.n_keys() <= KEPT {
-        memory::room::<i32>("window", span.least_pairs(window))?;
+        memory::room::<i32>("window", span.least_edges(window))?;
         return with_levels((c, max_iter), span.n_keys(), executor, |kept| {
             IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
                 let position = span.position(query);
@@ -52,7 +52,7 @@ pub fn julia(
             })
         });
     }
-    memory::room::<i32>("window", span.least_pairs(window))?;
+    memory::room::<i32>("window", span.least_edges(window))?;
     let mut levels = memory::zeros::<u32>("n_keys", span.n_keys())?;
     for_each_chunk(executor, &mut levels, PIECE, |task, piece| {
         for (i, level) in piece.iter_mut().enumerate() {
@@ -92,15 +92,15 @@ fn row<'a>(span: Span, position: usize, window: usize, alike: impl Iterator<Item
     keys.truncate(kept);
 }
 
-/// Levels of the first positions, kept between decode steps, since a position's nearest like may be anywhere before it.
+/// Levels of the first positions, kept between decode steps, since the nearest position of a level may be far back.
 #[derive(Default)]
-struct Levels {
+struct EscapeLevels {
     levels: Vec<u32>,
     members: HashMap<u32, Vec<u32>>,
 }
 
-impl Levels {
-    /// Works out what is missing of the first `n` levels: one of them in a decode step. Gives how many that were.
+impl EscapeLevels {
+    /// Computes the missing ones of the first `n` levels, in a decode step one. Returns their number.
     fn grow_by(&mut self, n: usize, c: Complex64, max_iter: u32, executor: &dyn Executor) -> Result<usize> {
         let known = self.levels.len();
         if n <= known {
@@ -120,25 +120,26 @@ impl Levels {
     }
 }
 
-type Kept = Vec<((u64, u64, u32), Levels)>;
+type LevelTables = Vec<((u64, u64, u32), EscapeLevels)>;
 
 thread_local! {
-    /// The tables that this thread used last, latest last: no lock, and nothing a forked child could find locked.
-    static TABLES: RefCell<Kept> = const { RefCell::new(Vec::new()) };
+    /// The tables that this thread used last, latest last. Without a lock, as a forked child might find it locked.
+    static TABLES: RefCell<LevelTables> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `work` with the table of a parameter, grown to `n` positions. An unwinding call loses the table, no more.
+/// Calls `work` with the table of a parameter, grown to `n` positions. A call that unwinds loses the table, nothing
+/// else.
 fn with_levels<T>(
     (c, max_iter): (Complex64, u32),
     n: usize,
     executor: &dyn Executor,
-    work: impl FnOnce(&Levels) -> Result<T>,
+    work: impl FnOnce(&EscapeLevels) -> Result<T>,
 ) -> Result<T> {
     let key = (c.re.to_bits(), c.im.to_bits(), max_iter);
     let mut kept = TABLES.take();
-    let mut table = match kept.iter().position(|(of, _)| *of == key) {
+    let mut table = match kept.iter().position(|(parameter, _)| *parameter == key) {
         Some(at) => kept.remove(at).1,
-        None => Levels::default(),
+        None => EscapeLevels::default(),
     };
     table.grow_by(n, c, max_iter, executor)?;
     let made = work(&table)?;
@@ -150,7 +151,7 @@ fn with_levels<T>(
     Ok(made)
 }
 
-/// Where a position stands in the plane.
+/// The point of a position.
 fn place(position: usize) -> Complex64 {
     let along = |step: f64| EXTENT * (2.0 * (0.5 + step * position as f64).fract() - 1.0);
     Complex64::new(along(1.0 / PLASTIC), along(1.0 / (PLASTIC * PLASTIC)))
@@ -173,9 +174,9 @@ mod tests {
     use crate::executor::Serial;
 
     #[test]
-    fn a_step_works_out_one_level() {
+    fn a_step_computes_one_level() {
         let c = Complex64::new(-0.7, 0.27);
-        let mut table = Levels::default();
+        let mut table = EscapeLevels::default();
         assert_eq!(table.grow_by(5000, c, 64, &Serial).unwrap(), 5000);
         assert_eq!(table.grow_by(5001, c, 64, &Serial).unwrap(), 1);
         assert_eq!(table.grow_by(4000, c, 64, &Serial).unwrap(), 0);

@@ -1,4 +1,4 @@
-//! Builders of index sets: each names the keys of the last `n_queries` of `n_keys` positions.
+//! Builders of index sets: each gives the keys of the last `n_queries` of `n_keys` positions.
 //!
 //! A builder is prefix-stable where the keys of a position among the first m positions do not depend on how many
 //! positions follow: that is what streaming decode needs.

@@ -1,14 +1,14 @@
 //! Sliding windows in a box of 1 to 3 axes, shifted inward at its borders: neighbourhood attention.
 //!
 //! The rule of every axis, after A. Hassani et al., *Neighborhood Attention Transformer* (2023), *Dilated Neighborhood
-//! Attention Transformer* (2022) and *Generalized Neighborhood Attention* (2025), as NATTEN 0.20 and later have it:
+//! Attention Transformer* (2022) and *Generalized Neighborhood Attention* (2025), as NATTEN 0.20 and later define it:
 //!
-//! * cells whose coordinates agree modulo the dilation form a grid of their own, and only they see each other;
+//! * cells whose coordinates agree modulo the dilation form a grid of their own, and only they attend to each other;
 //! * on that grid, queries are taken in groups of `stride`, and a group has one window: that of its leader, the cell in
-//!   its middle (looking back only, its last cell), or the grid's last cell where the group is cut off;
+//!   its middle (on a causal axis, its last cell), or the grid's last cell where the group is cut off;
 //! * a window is `kernel` cells, one more before its leader than after it where `kernel` is even, shifted inward where it
 //!   would pass a border;
-//! * an axis that looks back only has windows that end at the query and begin `kernel − 1` cells before the leader, cut
+//! * a causal axis has windows that end at the query and begin `kernel − 1` cells before the leader, cut
 //!   off at the start.
 
 use super::block_order::{Side, block_order};
@@ -91,7 +91,7 @@ impl Axis {
     }
 
     fn side(self) -> Side {
-        Side { len: self.len, window: self.kernel, group: self.stride, residues: self.dilation }
+        Side { len: self.len, window: self.kernel, stride: self.stride, residues: self.dilation }
     }
 }
 
@@ -103,8 +103,8 @@ impl Window {
 
 /// Keys in the window of the query's cell in a raster box, last axis fastest; every axis has its own rule.
 ///
-/// The span has as many keys as the box has cells. Windows without gaps along the last axis are held as runs. A plan takes
-/// the queries block by block, see `block_order`.
+/// The span has as many keys as the box has cells. Windows without gaps along the last axis are held as runs. A plan
+/// takes the queries block by block, see `block_order`.
 pub fn neighborhood(span: Span, axes: &[Axis], executor: &dyn Executor) -> Result<IndexSet> {
     if axes.is_empty() || axes.len() > 3 {
         return Err(KernelError::shape("shape", format!("{} axes", axes.len()), "1 to 3 axes"));

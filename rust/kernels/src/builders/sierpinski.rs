@@ -6,11 +6,11 @@ use crate::executor::Executor;
 use crate::index_set::IndexSet;
 use crate::memory;
 
-/// Keys j with `i & j == j`: 2^popcount(i) of them, 3^k pairs among the first 2^k positions, all at or before i.
+/// Keys j with `i & j == j`: 2^popcount(i) of them, 3^k edges among the first 2^k positions, all at or before i.
 ///
 /// The relation is transitive: stacking layers reaches nothing new.
 pub fn sierpinski(span: Span, executor: &dyn Executor) -> Result<IndexSet> {
-    memory::room::<i32>("n_keys", pairs(span.n_keys()) - pairs(span.position(0)))?;
+    memory::room::<i32>("n_keys", edges(span.n_keys()) - edges(span.position(0)))?;
     IndexSet::from_rows(span.n_queries(), span.n_keys(), executor, |query, keys| {
         let bits = span.position(query);
         // j -> (j - bits) & bits walks the subsets of `bits` upwards from the empty one.
@@ -25,18 +25,18 @@ pub fn sierpinski(span: Span, executor: &dyn Executor) -> Result<IndexSet> {
     })
 }
 
-/// Pairs of the first `n` positions. Those from a power of two on have one bit more than as many from 0 on.
-fn pairs(n: usize) -> u64 {
-    n.checked_ilog2().map_or(0, |k| 3u64.pow(k) + 2 * pairs(n - (1 << k)))
+/// Number of edges of the first `n` positions: a position 2^k + i < 2^(k+1) has twice as many keys as position i.
+fn edges(n: usize) -> u64 {
+    n.checked_ilog2().map_or(0, |k| 3u64.pow(k) + 2 * edges(n - (1 << k)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::pairs;
+    use super::edges;
 
     #[test]
-    fn pairs_are_those_of_all_rows() {
+    fn edges_are_those_of_all_rows() {
         let counted = |n: usize| (0..n).map(|i| 1u64 << i.count_ones()).sum::<u64>();
-        assert!((0..300).all(|n| pairs(n) == counted(n)));
+        assert!((0..300).all(|n| edges(n) == counted(n)));
     }
 }

@@ -1,8 +1,8 @@
-//! What a builder is asked for.
+//! The queries and keys that a builder works for.
 
 use crate::error::{KernelError, Result};
 
-/// The positions that ask and the keys that exist: the queries are the last `n_queries` of `n_keys` positions.
+/// The positions of the queries and the number of keys: the queries are the last `n_queries` of `n_keys` positions.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     pub(super) n_queries: usize,
@@ -42,17 +42,17 @@ impl Span {
         self.n_keys - self.n_queries + query
     }
 
-    /// Pairs of a set that has each query's own key and up to `before` earlier ones.
-    pub(super) fn least_pairs(&self, before: usize) -> u64 {
+    /// Number of edges of a set in which each query has its own key and up to `before` earlier ones.
+    pub(super) fn least_edges(&self, before: usize) -> u64 {
         let rows = |positions: usize| {
-            // Those after the first `before` positions have all of them.
+            // Positions after the first `before` have all `before` earlier keys.
             let (positions, short) = (positions as u64, positions.min(before) as u64);
             short * (short + 1) / 2 + (positions - short) * (before.min(self.n_keys) as u64 + 1)
         };
         rows(self.n_keys) - rows(self.position(0))
     }
 
-    /// One past the last key that the position may see.
+    /// One past the last key that the position may attend to.
     pub fn end(&self, position: usize) -> usize {
         if self.causal { position + 1 } else { self.n_keys }
     }

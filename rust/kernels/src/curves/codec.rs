@@ -1,19 +1,18 @@
-//! Codecs that work on blocks of points: arrays of any integers in and out, piece by piece.
+//! Codecs over arrays of any integers: blocks of points in the plane and in space, point by point elsewhere.
 
-use super::block::{Block, Direction};
+use super::block::{Direction, PointBlock};
 use super::lattice::{
     Curve, Integer, PIECE, Rows, check_out, check_range, check_room, check_size, decode_rows, encode_rows, low_bits,
 };
 use super::plane::Plane;
 use super::space::Space;
 use crate::error::Result;
-use crate::executor::for_each_chunk;
 use crate::simd::Run;
 use fearless_simd::{Level, dispatch};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Codes of points, (n, ndim), into `out`, (n,): in blocks for the plane and space, else point by point with `code`, which
-/// may scribble on the point it is given.
+/// Codes of points, (n, ndim), into `out`, (n,): in blocks for the plane and space, else point by point with `code`,
+/// which may overwrite its point.
 pub(crate) fn encode<T: Integer, U: Integer>(
     run: Run<'_>,
     curve: Curve,
@@ -25,7 +24,7 @@ pub(crate) fn encode<T: Integer, U: Integer>(
     match coords.width() {
         2 => encode_blocks::<Plane, _, _>(run, curve, coords, order, out),
         3 => encode_blocks::<Space, _, _>(run, curve, coords, order, out),
-        _ => encode_rows(coords, order, out, run.executor, code),
+        _ => encode_rows(coords, order, out, run.executor(), code),
     }
 }
 
@@ -42,12 +41,12 @@ pub(crate) fn decode<T: Integer, U: Integer>(
     match ndim {
         2 => decode_blocks::<Plane, _, _>(run, curve, index, order, out),
         3 => decode_blocks::<Space, _, _>(run, curve, index, order, out),
-        _ => decode_rows(index, ndim, order, out, run.executor, point),
+        _ => decode_rows(index, ndim, order, out, run.executor(), point),
     }
 }
 
 /// Codes of points, (n, AXES), into `out`, (n,).
-fn encode_blocks<B: Block, T: Integer, U: Integer>(
+fn encode_blocks<B: PointBlock, T: Integer, U: Integer>(
     run: Run<'_>,
     curve: Curve,
     coords: Rows<'_, T>,
@@ -58,17 +57,17 @@ fn encode_blocks<B: Block, T: Integer, U: Integer>(
     check_room::<U>("out", B::AXES as u32 * order)?;
     check_out(coords.len(), 1, out.len())?;
     let used = AtomicU64::new(0);
-    for_each_chunk(run.executor, out, PIECE, |task, out| {
+    run.for_each_chunk(out, PIECE, |level, task, out| {
         let (mut block, mut copy) = (B::new(order), Vec::new());
         for (i, out) in out.chunks_mut(B::POINTS).enumerate() {
             let coords = coords.read(task * PIECE + i * B::POINTS, out.len(), &mut copy);
-            used.fetch_or(union(run.level, coords), Ordering::Relaxed);
-            block.load_points(run.level, coords);
-            block.convert(run.level, curve, Direction::Encode, out.len());
-            block.store_codes(run.level, out);
+            used.fetch_or(union(level, coords), Ordering::Relaxed);
+            block.load_points(level, coords);
+            block.convert(level, curve, Direction::Encode, out.len());
+            block.store_codes(level, out);
         }
     });
-    // Only a bit out of range, or a sign, is worth a second look at the coordinates.
+    // Coordinates are checked one by one only where some bit is out of range or some sign is set.
     if used.into_inner() > low_bits(order) {
         check_range("coords", coords, order)?;
     }
@@ -76,7 +75,7 @@ fn encode_blocks<B: Block, T: Integer, U: Integer>(
 }
 
 /// Points of codes, (n, 1), into `out`, (n, AXES).
-fn decode_blocks<B: Block, T: Integer, U: Integer>(
+fn decode_blocks<B: PointBlock, T: Integer, U: Integer>(
     run: Run<'_>,
     curve: Curve,
     index: Rows<'_, T>,
@@ -87,25 +86,25 @@ fn decode_blocks<B: Block, T: Integer, U: Integer>(
     check_room::<U>("out", order)?;
     check_out(index.len(), B::AXES, out.len())?;
     let used = AtomicU64::new(0);
-    for_each_chunk(run.executor, out, B::AXES * PIECE, |task, out| {
+    run.for_each_chunk(out, B::AXES * PIECE, |level, task, out| {
         let (mut block, mut copy) = (B::new(order), Vec::new());
         for (i, out) in out.chunks_mut(B::AXES * B::POINTS).enumerate() {
             let n = out.len() / B::AXES;
             let index = index.read(task * PIECE + i * B::POINTS, n, &mut copy);
-            used.fetch_or(union(run.level, index), Ordering::Relaxed);
-            block.load_codes(run.level, index);
-            block.convert(run.level, curve, Direction::Decode, n);
-            block.store_points(run.level, out);
+            used.fetch_or(union(level, index), Ordering::Relaxed);
+            block.load_codes(level, index);
+            block.convert(level, curve, Direction::Decode, n);
+            block.store_points(level, out);
         }
     });
-    // At 64 bits a sign looks like a value.
+    // With 64 bits a sign looks like the highest bit of a code.
     if used.into_inner() > low_bits(B::AXES as u32 * order).min(i64::MAX as u64) {
         check_range("index", index, B::AXES as u32 * order)?;
     }
     Ok(())
 }
 
-/// All bits that any value has.
+/// The bits that are set in any value.
 fn union<T: Integer>(level: Level, values: &[T]) -> u64 {
     dispatch!(level, _simd => values_union(values))
 }

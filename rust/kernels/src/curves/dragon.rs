@@ -1,15 +1,15 @@
 //! Heighway dragon: the turns of the folded strip and its path on the square lattice.
 //!
-//! Write `k = 2**a * m` with `m` odd: turn `k >= 1` goes left if `m = 1 (mod 4)`, else right. The heading after `k` turns
-//! is the number of ones in the Gray code of `k`, in quarter turns. C. Davis and D. E. Knuth, "Number representations and
-//! dragon curves", 1970. No edge is walked twice and no vertex is visited more than twice; after `2**k` steps the path
-//! is `2**(k / 2)` from its start.
+//! Write `k = 2**a * m` with `m` odd: turn `k >= 1` goes left if `m = 1 (mod 4)`, else right. The heading after `k`
+//! turns is the number of ones in the Gray code of `k`, in quarter turns. C. Davis and D. E. Knuth, "Number
+//! representations and dragon curves", 1970. No edge is walked twice and no vertex is visited more than twice; after
+//! `2**k` steps the path is `2**(k / 2)` from its start.
 
 use crate::error::{KernelError, Result};
 use crate::interrupt;
 use crate::memory;
 
-/// Coordinates stay exact and memory stays sane up to here.
+/// Most turns or vertices of one call: 64 GiB of vertices.
 const MAX_POINTS: usize = 1 << 32;
 
 fn check(n: usize) -> Result<()> {
@@ -50,7 +50,7 @@ pub fn unit(heading: u32) -> (i64, i64) {
     }
 }
 
-/// Vertex `k` alone, in as many steps as `k` has bits: vertex `2p` is `(1 + i)` times vertex `p`.
+/// Vertex `k` by itself, in as many steps as `k` has bits: vertex `2p` is `(1 + i)` times vertex `p`.
 pub fn vertex(k: u64) -> (i64, i64) {
     let (mut x, mut y) = (0, 0);
     for bit in (0..u64::BITS - k.leading_zeros()).rev() {

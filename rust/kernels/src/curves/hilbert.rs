@@ -1,11 +1,12 @@
 //! Hilbert curve in any number of dimensions: lattice point ↔ place on the curve.
 //!
 //! The transpose formulation of J. Skilling, "Programming the Hilbert curve", AIP Conf. Proc. 707 (2004): the point's
-//! bits are first undone level by level (exchanges and inversions of the bits below), then Gray coded, then interleaved.
+//! bits are first undone level by level (exchanges and inversions of the bits below), then Gray coded, then
+//! interleaved.
 //!
 //! A level whose bits are all zero turns the axes by one place. Turning the axes by `order` places beforehand cancels
-//! that, so the curve is *prefix-stable*: the first `2**(ndim * (order - 1))` places of order `k` are the curve of order
-//! `k - 1`, in place and not mirrored or transposed. An index means the same point at every order that holds it.
+//! that, so the curve is *prefix-stable*: the first `2**(ndim * (order - 1))` places of order `k` are the curve of
+//! order `k - 1`, in place and not mirrored or transposed. An index means the same point at every order that holds it.
 
 use super::codec;
 use super::interleave::{deinterleave, interleave};
@@ -31,7 +32,7 @@ pub fn decode<T: Integer, U: Integer>(
     })
 }
 
-/// The place of one point; the point is used up.
+/// The place of one point, which is overwritten.
 #[inline(never)]
 pub(crate) fn encode_point(point: &mut [u64], order: u32) -> u64 {
     // Sizes known to the compiler unroll the loop over axes.

@@ -55,7 +55,7 @@ pub fn order(shape: &[usize]) -> Result<Vec<i64>> {
     order_on(shape, &Serial)
 }
 
-/// [`order`], on an executor's threads.
+/// [`order`], on an executor.
 pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
     if !matches!(shape.len(), 2 | 3) {
         return Err(KernelError::shape("shape", format!("{} axes", shape.len()), "2 or 3 axes"));
@@ -77,7 +77,7 @@ pub fn order_on(shape: &[usize], executor: &dyn Executor) -> Result<Vec<i64>> {
     walk_order(legs, cells, executor)
 }
 
-/// The walk, cut into boxes of at most [`PIECE`] cells, which are walked on their own.
+/// The walk, cut into boxes of at most [`PIECE`] cells, one task each.
 fn walk_order(legs: [Leg; 3], cells: usize, executor: &dyn Executor) -> Result<Vec<i64>> {
     let mut out = memory::zeros::<i64>("shape", cells)?;
     let mut boxes = Boxes(Vec::new());
@@ -117,13 +117,13 @@ impl Part {
     }
 }
 
-/// Who is shown the boxes of a walk, the larger ones first.
+/// A visitor of the boxes of a walk; a box comes before its parts.
 trait Visitor {
-    /// Whether the box is dealt with, and need not be cut.
+    /// Whether the box is handled, and need not be cut.
     fn takes(&mut self, part: &Part) -> bool;
 }
 
-/// Takes small boxes down, in order.
+/// Collects small boxes, in order.
 struct Boxes(Vec<Part>);
 
 impl Visitor for Boxes {

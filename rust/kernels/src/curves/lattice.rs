@@ -1,4 +1,4 @@
-//! Points of an n-dimensional lattice and their one-number codes: what every curve codec checks at its door.
+//! Points of an n-dimensional lattice and their integer codes, with the checks that all codecs share.
 
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
@@ -22,15 +22,15 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// An integer that callers hold coordinates and codes in; negative ones are refused with their own value.
+/// An integer type of coordinates and codes; negative values are refused.
 pub trait Integer: sealed::Sealed + Copy + Default + Send + Sync + Display + BitOr<Output = Self> {
-    /// Name, as NumPy has it.
+    /// Its name in NumPy.
     const NAME: &'static str;
 
     /// Bits of the largest value.
     const VALUE_BITS: u32;
 
-    /// The value; of negative ones the two's complement in 64 bits, so that the highest bit is set.
+    /// The value; if negative, its two's complement in 64 bits, so that the highest bit is set.
     fn bits(self) -> u64;
 
     /// The value, or `None` if negative.
@@ -76,7 +76,7 @@ integer!(
     u64: "uint64", |x| x
 );
 
-/// Rows of integers in somebody's memory, shape (n, width), any strides.
+/// Borrowed rows of integers, shape (n, width), any strides.
 #[derive(Clone, Copy)]
 pub struct Rows<'a, T> {
     data: &'a [T],
@@ -115,7 +115,7 @@ impl<'a, T: Integer> Rows<'a, T> {
     }
 
     /// Number of rows.
-    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+    #[allow(clippy::len_without_is_empty, reason = "no kernel treats an empty array specially")]
     pub fn len(&self) -> usize {
         self.shape[0]
     }
@@ -131,7 +131,7 @@ impl<'a, T: Integer> Rows<'a, T> {
         self.data[self.first.wrapping_add_signed(offset)]
     }
 
-    /// The `n` rows from `row` on, one after the other: where they lie, or in `copy`.
+    /// The `n` rows from `row` on, contiguous: borrowed where they are, else gathered in `copy`.
     pub(crate) fn read<'b>(&self, row: usize, n: usize, copy: &'b mut Vec<T>) -> &'b [T]
     where
         'a: 'b,
@@ -168,7 +168,7 @@ pub(crate) fn check_size(ndim: usize, order: u32) -> Result<()> {
     Ok(())
 }
 
-/// Cells of a box, of which one order lists at most `2**32`.
+/// Number of cells of a box; refuses more than `2**32`.
 pub(crate) fn check_cells(shape: &[usize]) -> Result<usize> {
     const MOST: usize = 1 << 32;
     shape
@@ -178,7 +178,7 @@ pub(crate) fn check_cells(shape: &[usize]) -> Result<usize> {
         .ok_or_else(|| KernelError::value("shape", format!("{shape:?}"), format!("at most {MOST} cells")))
 }
 
-/// Refuses if `U` cannot hold all values of that many bits.
+/// Refuses a `U` that cannot hold all values of `bits` bits.
 pub(crate) fn check_room<U: Integer>(argument: &'static str, bits: u32) -> Result<()> {
     if bits > U::VALUE_BITS {
         return Err(KernelError::dtype(argument, U::NAME, format!("a dtype that holds 0 .. 2**{bits} - 1")));
@@ -194,7 +194,7 @@ pub(crate) fn check_out(n: usize, width: usize, out: usize) -> Result<()> {
     Ok(())
 }
 
-/// Refuses the first value that is negative or has more bits.
+/// Refuses the first value that is negative or has more than `bits` bits.
 pub(crate) fn check_range<T: Integer>(argument: &'static str, values: Rows<'_, T>, bits: u32) -> Result<()> {
     let top = low_bits(bits);
     for row in 0..values.len() {
@@ -208,7 +208,7 @@ pub(crate) fn check_range<T: Integer>(argument: &'static str, values: Rows<'_, T
     Ok(())
 }
 
-/// One code for each row of `coords`, shape (n, ndim); `code` may scribble on the point it is given.
+/// One code for each row of `coords`, shape (n, ndim); `code` may overwrite its point.
 pub(crate) fn encode_rows<T: Integer, U: Integer>(
     coords: Rows<'_, T>,
     order: u32,

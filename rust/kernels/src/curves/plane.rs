@@ -1,11 +1,12 @@
-//! Points of the plane and their codes, many at a time, a lane a point.
+//! Points of the plane and their codes, one point to a lane.
 
-use super::block::{Block, Direction};
+use super::block::{Direction, PointBlock};
 use super::lattice::{Curve, Integer};
 use super::plane_digits::{BLOCK, convert};
 use fearless_simd::{Level, dispatch};
 
-/// Points as `y | x << 16` or codes, 16 bits a coordinate; of wider ones the rest in `high`.
+/// Points as `y | x << 16`, or codes: the low 16 bits of each coordinate, and of wider coordinates the others in
+/// `high`.
 pub(crate) struct Plane {
     low: [u32; BLOCK],
     high: [u32; BLOCK],
@@ -13,7 +14,7 @@ pub(crate) struct Plane {
     wide: bool,
 }
 
-impl Block for Plane {
+impl PointBlock for Plane {
     const AXES: usize = 2;
     const POINTS: usize = BLOCK;
 

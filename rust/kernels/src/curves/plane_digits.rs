@@ -1,18 +1,18 @@
-//! 16 bits of both coordinates of points of the plane, and the 32 bits of their codes: one from the other, a lane a point.
+//! 16 bits of both coordinates of points of the plane, and the 32 bits of their codes, each from the other.
 //!
-//! A Hilbert code is the Morton code sent through an automaton: level by level from the top, the state (axes exchanged or
-//! not, inverted or not) and the level's two bits give the two bits of the other code and the next state. The state is
-//! kept with the bits in a byte, so that one lookup in a table that fits into a vector register is a whole step, of one
-//! level or, where a register holds 64 bytes, of two.
+//! A Hilbert code is the Morton code sent through an automaton: level by level from the top, the state (axes exchanged
+//! or not, inverted or not) and the level's two bits give the two bits of the other code and the next state. The state
+//! is kept with the bits in a byte, so that one lookup in a table that fits into a vector register is a whole step, of
+//! one level or, where a register holds 64 bytes, of two.
 //!
-//! Words of four points are transposed into planes of bytes for it, within their lanes: where a point sits does not
-//! matter. Bits are spread and gathered by tables of half bytes.
+//! For it, words of four points are transposed into planes of bytes within their lanes: the order of the points does
+//! not matter. Bits are spread and gathered by tables of half bytes.
 
 use super::block::Direction;
 use super::lattice::Curve;
 use fearless_simd::{Simd, prelude::*};
 
-/// Points worked on together.
+/// Points of a block.
 pub(crate) const BLOCK: usize = 512;
 
 /// The first `n` words: points, `y | x << 16`, become codes, or codes points. States go on from the levels above.
@@ -26,7 +26,7 @@ pub(crate) fn convert<S: Simd>(
     direction: Direction,
 ) {
     let lanes = S::u32s::LEN;
-    let tables = Tables::<S>::new(simd, direction);
+    let tables = TableVectors::<S>::new(simd, direction);
     let groups = n.div_ceil(4 * lanes);
     for (words, states) in words.chunks_exact_mut(4 * lanes).zip(states.chunks_exact_mut(4 * lanes)).take(groups) {
         let [a, b, c, d] = transpose::<S>([
@@ -66,20 +66,20 @@ fn transpose<S: Simd>([a, b, c, d]: [S::u32s; 4]) -> [S::u32s; 4] {
     [a, b, c, d]
 }
 
-/// The fields of `a` above the mask change places with those of `b` within it.
+/// Exchanges the fields of `a` above the mask with those of `b` within it.
 #[inline(always)]
 fn exchange<S: Simd, const BITS: u32>(a: S::u32s, b: S::u32s, mask: u32) -> (S::u32s, S::u32s) {
     (a & mask | b << BITS & !mask, a >> BITS & mask | b & !mask)
 }
 
-/// Tables in registers.
-struct Tables<S: Simd> {
+/// Lookup tables in registers.
+struct TableVectors<S: Simd> {
     steps: S::u8s,
     spread: S::u8s,
     gather: S::u8s,
 }
 
-impl<S: Simd> Tables<S> {
+impl<S: Simd> TableVectors<S> {
     /// Whether a register holds the table of two levels.
     const TWO: bool = S::u8s::LEN == 64;
 
@@ -163,8 +163,8 @@ impl<S: Simd> Tables<S> {
     }
 }
 
-/// The automaton: the next state and the other code's digit by state and digit, `state << 2 | digit`; and the same of two
-/// levels at once, `state << 4 | digits`.
+/// The automaton: the next state and the other code's digit by state and digit, `state << 2 | digit`; and the same of
+/// two levels at once, `state << 4 | digits`.
 struct Steps {
     one: [u8; 16],
     two: [u8; 64],
@@ -190,8 +190,8 @@ const fn steps(direction: Direction) -> Steps {
     Steps { one, two }
 }
 
-/// State bit 0: axes exchanged; bit 1: both inverted. In the frame so made, bits `a`, `b` of a level have the digit `a`,
-/// `a ^ b`. The first and the last quarter of the curve have their axes exchanged, the last one is inverted too.
+/// State bit 0: axes exchanged; bit 1: both inverted. In the frame so made, bits `a`, `b` of a level have the digit
+/// `a`, `a ^ b`. The first and the last quarter of the curve have their axes exchanged, the last one is inverted too.
 const fn step(direction: Direction, entry: u8) -> u8 {
     let (swap, invert) = (entry >> 2 & 1, entry >> 3 & 1);
     let given = (entry >> 1 & 1, entry & 1);
@@ -207,7 +207,7 @@ const fn step(direction: Direction, entry: u8) -> u8 {
     (invert ^ (a & !b & 1)) << 3 | (swap ^ b ^ 1) << 2 | left << 1 | right
 }
 
-/// Into the frame of a state; the same way out.
+/// Into the frame of a state, or out of it: its own inverse.
 const fn turned(swap: u8, invert: u8, (a, b): (u8, u8)) -> (u8, u8) {
     if swap == 1 { (b ^ invert, a ^ invert) } else { (a ^ invert, b ^ invert) }
 }

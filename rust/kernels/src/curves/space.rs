@@ -1,15 +1,14 @@
-//! Points of space and their codes, many at a time, a lane a point: the transpose formulation of [`super::hilbert`] on
-//! vectors.
+//! Points of space and their codes, one point to a lane: the transpose formulation of [`super::hilbert`] on vectors.
 
-use super::block::{Block, Direction};
+use super::block::{Direction, PointBlock};
 use super::interleave::{gather3, spread3};
 use super::lattice::{Curve, Integer};
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 
-/// Points worked on together.
+/// Points of a block.
 const BLOCK: usize = 256;
 
-/// Vectors of points worked on in turn, since each waits for its own level before.
+/// Independent vectors of points in flight, since each level of a vector waits for the level before.
 const WAYS: usize = 2;
 
 /// Columns of coordinates, at most 21 bits each, and codes.
@@ -19,7 +18,7 @@ pub(crate) struct Space {
     order: u32,
 }
 
-impl Block for Space {
+impl PointBlock for Space {
     const AXES: usize = 3;
     const POINTS: usize = BLOCK;
 
@@ -139,7 +138,7 @@ fn untranspose<S: Simd>(simd: S, points: &mut [[S::u32s; 3]; WAYS], order: u32) 
     }
 }
 
-/// The axes turned by `order` places; as many as twice that turn them back.
+/// The axes rotated by `order` places; rotating by twice as many more undoes it.
 #[inline(always)]
 fn turned_axes<S: Simd>([a, b, c]: [S::u32s; 3], order: u32) -> [S::u32s; 3] {
     match order % 3 {

@@ -1,25 +1,26 @@
 //! The live points of one piece, in lock step: as points finish, the last ones take their places, so that every vector
-//! is full of points that still have something to do.
+//! is full of live points.
 //!
-//! Each lane computes its own point alone, so where a point sits changes no bit of its result.
+//! Each lane computes one point, independently of the others, so the place of a point changes no bit of its result.
 
 use super::lanes::{C, PIECE, Real};
 use fearless_simd::{Simd, prelude::*};
 use num_complex::Complex;
 
-/// A column is a piece long and a vector more; an odd number of cache lines, so that columns do not share their sets.
+/// Rows of a column: a piece and a vector more. That is an odd number of cache lines, so that columns do not compete
+/// for cache sets.
 pub(crate) const COLUMN: usize = PIECE + 32;
 
-/// A column of numbers a channel of the state, a row a live point.
+/// A column for each channel of the state, a row for each live point.
 pub(crate) struct Batch<T, const CHANNELS: usize> {
     columns: [[T; COLUMN]; CHANNELS],
-    /// Which point of the piece a row is.
+    /// The point of the piece in each row.
     point: [u16; COLUMN],
     len: usize,
 }
 
 impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
-    /// No points; one batch serves many pieces.
+    /// An empty batch; one serves many pieces.
     #[inline(always)]
     pub(crate) fn new() -> Self {
         Self { columns: [[T::default(); COLUMN]; CHANNELS], point: [0; COLUMN], len: 0 }
@@ -63,10 +64,10 @@ impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
         self.store::<S>(channel + 1, row, z.im);
     }
 
-    /// Takes points out of the vector of `lanes` rows at `row`, those without their bit in `stay`; `take(bit, point,
-    /// state)` sees each of them.
+    /// Removes points from the vector of `lanes` rows at `row`: those whose bit in `stay` is off. `take(bit, point,
+    /// state)` receives each of them.
     ///
-    /// Vectors come last to first, so that a row that moves up is done with its round.
+    /// Callers go through the vectors from last to first, so that a row that moves up has had its round.
     #[inline(always)]
     pub(crate) fn retire(
         &mut self,
@@ -81,7 +82,7 @@ impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
             let bit = done.ilog2();
             done ^= 1 << bit;
             let (row, last) = (row + bit as usize, self.len - 1);
-            // Seen by the compiler once for all columns.
+            // One bounds check for all columns.
             assert!(row <= last && last < COLUMN);
             take(bit, usize::from(self.point[row]), std::array::from_fn(|channel| self.columns[channel][row]));
             for column in &mut self.columns {
@@ -92,7 +93,7 @@ impl<T: Real, const CHANNELS: usize> Batch<T, CHANNELS> {
         }
     }
 
-    /// Takes all points out.
+    /// Removes all points.
     pub(crate) fn drain(&mut self, mut take: impl FnMut(usize, [T; CHANNELS])) {
         for row in (0..self.len).rev() {
             self.retire(row, 1, 0, |_, point, state| take(point, state));

@@ -1,4 +1,4 @@
-//! Gradients of fields that look at one number only, the logarithm of the first iterate outside of a disc.
+//! Gradients of fields that depend on one number only, the logarithm of the first iterate outside of a disc.
 
 use super::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
 use crate::error::{KernelError, Result};
@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 /// Gradients of a field's weighted sum; of complex numbers, `d/dre + i d/dim`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Gradients<T> {
+pub struct FieldGradients<T> {
     /// One for each point.
     pub points: Vec<Complex<T>>,
-    /// Of the parameter.
+    /// For the parameter.
     pub c: Complex<f64>,
 }
 
@@ -45,8 +45,8 @@ fn quotient(d: Complex<f64>, z: Complex<f64>) -> Complex<f64> {
     if z.is_infinite() && !z.is_nan() { Complex::default() } else { (d * DOWN) / (z * DOWN) }
 }
 
-/// Gradients of `sum grad[i] * field[i]`, where `d field = slope * 2**power * d log|z_k|` with `(slope, power)` of the exit
-/// for orbits that leave, and 0 for the others and at infinity. Points whose `grad` is 0 add nothing, even NaN.
+/// Gradients of `sum grad[i] * field[i]`, where `d field = slope * 2**power * d log|z_k|` with `(slope, power)` of the
+/// exit for orbits that leave, and 0 for the others and at infinity. Points whose `grad` is 0 add nothing, even NaN.
 pub(crate) fn vjp<T: Real>(
     grad: &[T],
     points: &[Complex<T>],
@@ -55,16 +55,16 @@ pub(crate) fn vjp<T: Real>(
     radius: f64,
     run: Run<'_>,
     slope: impl Fn(&Exit) -> (f64, f64) + Sync,
-) -> Result<Gradients<T>> {
+) -> Result<FieldGradients<T>> {
     if grad.len() != points.len() {
         return Err(KernelError::shape("grad", grad.len(), format!("{} values, one a point", points.len())));
     }
     let parameter = [T::from_f64(c.re), T::from_f64(c.im)];
     let pieces = 0..points.len().div_ceil(PIECE);
     let sums: Vec<Mutex<Complex<f64>>> = memory::collected("points", pieces.map(|_| Mutex::default()))?;
-    let points = map_pieces(points, run.executor, |task, piece, out| {
+    let points = map_pieces(points, run, |level, task, piece, out| {
         let mut lanes = Tangents::new();
-        dispatch!(run.level, simd => escape_with_tangents(simd, piece, parameter, max_iter, radius, &mut lanes));
+        dispatch!(level, simd => escape_with_tangents(simd, piece, parameter, max_iter, radius, &mut lanes));
         let complex = |re: T, im: T| Complex { re: re.to_f64(), im: im.to_f64() };
         let mut sum = Complex::default();
         for (i, out) in out.iter_mut().enumerate() {
@@ -90,7 +90,7 @@ pub(crate) fn vjp<T: Real>(
     })?;
     // Pieces are cut by the number of points alone and added in their order.
     let c = sums.into_iter().map(|sum| sum.into_inner().unwrap_or_else(PoisonError::into_inner)).sum();
-    Ok(Gradients { points, c })
+    Ok(FieldGradients { points, c })
 }
 
 /// First iterates outside of the disc and their numbers, with derivatives: `2**-power dz_k/dp` and `2**-power dz_k/dc`.
@@ -110,13 +110,13 @@ impl<T: Real> Tangents<T> {
     }
 }
 
-/// Steps between two looks at the size of the derivatives.
+/// Steps between two checks of the size of the derivatives.
 ///
-/// Of iterates inside of a disc of radius 1e11 or less, `|z_{k - 1}|**2 <= |z_k| + |c|` with `|c| <= 1e6`: the product of four
-/// times `2**4` is below 1e24, and below 1e21 for the radius 1e9 that is the most in `f32`.
-const LOOK: u32 = 4;
+/// Of iterates inside of a disc of radius 1e11 or less, `|z_{k - 1}|**2 <= |z_k| + |c|` with `|c| <= 1e6`: the product
+/// of four times `2**4` is below 1e24, and below 1e21 for the radius 1e9 that is the most in `f32`.
+const CHECK_EVERY: u32 = 4;
 
-/// Follows the orbits of a Julia set until they leave the disc, and derivatives that freeze together with them.
+/// Follows the orbits of a Julia set, with their derivatives, until they leave the disc.
 ///
 /// From `dz_{k+1} = 2 z_k dz_k (+ 1)`; both are scaled down together before they overflow.
 #[inline(always)]
@@ -163,7 +163,7 @@ fn escape_with_tangents<S: Simd, T: Real>(
                 re: keep((twice.re * dc.re - twice.im * dc.im) + unit, dc.re),
                 im: keep(twice.re * dc.im + twice.im * dc.re, dc.im),
             };
-            if step % LOOK == 0 {
+            if step % CHECK_EVERY == 0 {
                 let large = dp.re.abs().max(dp.im.abs()).max(dc.re.abs().max(dc.im.abs())).simd_gt(most);
                 if large.any_true() {
                     let scale = large.select(down, one);

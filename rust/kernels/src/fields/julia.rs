@@ -1,7 +1,7 @@
 //! Escape fields of `z -> z**2 + c`: Julia sets (`z_0` is the point) and the Mandelbrot set (`c` is the point).
 //!
-//! With `k` the number of the first iterate `z_0, z_1, …, z_{max_iter - 1}` outside of the disc of the given radius, the
-//! smooth field is
+//! With `k` the number of the first iterate `z_0, z_1, …, z_{max_iter - 1}` outside of the disc of the given radius,
+//! the smooth field is
 //!
 //! ```text
 //! mu = k + 1 - log2(log|z_k| / log radius)
@@ -11,7 +11,7 @@
 //! radius is smoother; it is `k + 1` at the disc's edge and `k` at the edge's image. Points outside of the disc at once
 //! can have values below 0. Without smoothing the field is `k`.
 
-use super::gradient::{Gradients, vjp};
+use super::gradient::{FieldGradients, vjp};
 use super::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_range, for_each_piece};
 use super::orbit::{Exits, Family, Scratch, escape};
 use crate::error::{KernelError, Result};
@@ -47,7 +47,7 @@ impl Escape {
         let infinite = splat(f64::INFINITY);
         for at in (0..exits.count.len()).step_by(WAYS * n) {
             let (mut square, mut count) = ([one; WAYS], [one; WAYS]);
-            // All squares are known to be finite.
+            // Whether all squares are finite.
             let mut near = true;
             for w in 0..WAYS {
                 let lanes = at + w * n..at + (w + 1) * n;
@@ -74,7 +74,7 @@ impl Escape {
             }
             if !near {
                 for (value, i) in values.iter_mut().zip(at..at + WAYS * n) {
-                    // NaN, or too far out for the square of the modulus.
+                    // NaN, or the square of the modulus overflows.
                     let (re, im) = (exits.re[i], exits.im[i]);
                     if !(re * re + im * im).to_f64().is_finite() {
                         *value = self.far(re.to_f64(), im.to_f64(), exits.count[i].to_f64());
@@ -96,7 +96,7 @@ impl Escape {
     }
 }
 
-/// `log|re + i im|`, also where the square of the modulus overflows; NaN where a part is NaN.
+/// `log|re + i im|`, also where the square of the modulus overflows; NaN if a part is NaN.
 pub(crate) fn log_modulus(re: f64, im: f64) -> f64 {
     let square = re * re + im * im;
     if square.is_infinite() { (0.5 * re).hypot(0.5 * im).ln() + std::f64::consts::LN_2 } else { 0.5 * square.ln() }
@@ -138,7 +138,7 @@ pub fn julia_vjp<T: Real>(
     c: Complex<f64>,
     escape: Escape,
     run: Run<'_>,
-) -> Result<Gradients<T>> {
+) -> Result<FieldGradients<T>> {
     check_parameter(c)?;
     escape.check()?;
     vjp(grad, points, c, escape.max_iter, escape.radius, run, |exit| {
@@ -149,8 +149,8 @@ pub fn julia_vjp<T: Real>(
 fn field<T: Real>(points: &[Complex<T>], family: Family<T>, rule: Escape, run: Run<'_>) -> Result<Vec<T>> {
     rule.check()?;
     let mut values = memory::zeros::<T>("points", points.len())?;
-    for_each_piece(points, &mut values, run.executor, Scratch::new, |_, points, values, scratch| {
-        dispatch!(run.level, simd => {
+    for_each_piece(points, &mut values, run, Scratch::new, |level, _, points, values, scratch| {
+        dispatch!(level, simd => {
             for exits in escape(simd, points, family, rule.max_iter, rule.radius, scratch) {
                 rule.values(simd, &exits, values);
             }

@@ -1,11 +1,11 @@
-//! What the escape fields compute in: `f32` or `f64`, a native vector of them at a time.
+//! The numbers of the escape fields: `f32` or `f64`, a native vector of them at a time.
 //!
 //! Only operations that IEEE 754 rounds in one way are used (no fused multiply-add, no approximate reciprocal), so a
 //! field has the same bits at every SIMD level.
 
 use crate::error::{KernelError, Result};
-use crate::executor::{Executor, for_each_chunk};
 use crate::memory;
+use crate::simd::{Level, Run};
 use bytemuck::Zeroable;
 use fearless_simd::{Simd, SimdFloatElement, prelude::*};
 use num_complex::Complex;
@@ -41,10 +41,11 @@ pub trait Real:
     fn from_f64(x: f64) -> Self;
     /// Widens to `f64`.
     fn to_f64(self) -> f64;
-    /// `exp` of each lane, which is at most [`Self::CUT`] and some; 0 where that is no normal number.
-    /// Relative error a few roundings. Several vectors side by side hide each other's latency.
+    /// `exp` of each lane, which exceeds [`Self::CUT`] by little at most; 0 where that is no normal number.
+    /// The relative error is a few roundings. Several vectors side by side hide each other's latency.
     fn exp<S: Simd, const N: usize>(simd: S, x: [Self::V<S>; N]) -> [Self::V<S>; N];
-    /// The logarithm to base 2 of each lane, which is finite and 1 or more; error a few roundings of the result or of one.
+    /// The logarithm to base 2 of each lane, which is finite and 1 or more; the error is a few roundings of the result
+    /// or of 1.
     fn log2<S: Simd, const N: usize>(simd: S, x: [Self::V<S>; N]) -> [Self::V<S>; N];
 }
 
@@ -85,7 +86,8 @@ macro_rules! exp {
 }
 
 /// `x = 2**k m` with `m` from `sqrt(1/2)` to `sqrt(2)`, and `log m = 2 artanh s`, `s = (m - 1) / (m + 1)`, by `$terms` terms of
-/// its series. The integer `k` becomes a float by way of the low bits of `$whole`, below which floats are whole numbers.
+/// its series. The integer `k` becomes a float by way of the low bits of `$whole`, below which floats are whole
+/// numbers.
 macro_rules! log2 {
     ($simd:ident, $x:ident, $v:ty, $bits:expr, $whole:expr, $terms:expr) => {{
         let splat = |c| <$v>::splat($simd, c);
@@ -196,7 +198,7 @@ pub(crate) struct C<V> {
     pub(crate) im: V,
 }
 
-/// One task's points as two arrays, zeros behind the last.
+/// The points of one task as two arrays, zeros after the last.
 pub(crate) struct Piece<T> {
     pub(crate) re: [T; PIECE],
     pub(crate) im: [T; PIECE],
@@ -223,40 +225,41 @@ impl<T: Real> Piece<T> {
     }
 }
 
-/// `f(piece, points, out)` for every piece of the points and of the results; `scratch()` makes what a task's pieces share.
+/// `f(level, piece, points, out, scratch)` for every piece of the points and of the results; the pieces of a task share one
+/// scratch.
 pub(crate) fn for_each_piece<T: Real, O: Send, X>(
     points: &[Complex<T>],
     out: &mut [O],
-    executor: &dyn Executor,
+    run: Run<'_>,
     scratch: impl Fn() -> X + Sync,
-    f: impl Fn(usize, &[Complex<T>], &mut [O], &mut X) + Sync,
+    f: impl Fn(Level, usize, &[Complex<T>], &mut [O], &mut X) + Sync,
 ) {
-    // Enough tasks to share out, and few enough that making their scratch costs nothing.
+    // Enough tasks for all threads, but few enough that their scratch costs nothing.
     let pieces = (points.len() / (64 * PIECE)).clamp(1, 16);
-    for_each_chunk(executor, out, pieces * PIECE, |task, out| {
+    run.for_each_chunk(out, pieces * PIECE, |level, task, out| {
         let mut scratch = scratch();
         let points = points[task * pieces * PIECE..].chunks(PIECE);
         for (i, (points, out)) in points.zip(out.chunks_mut(PIECE)).enumerate() {
-            f(task * pieces + i, points, out, &mut scratch);
+            f(level, task * pieces + i, points, out, &mut scratch);
         }
     });
 }
 
-/// `out[i] = f(i-th point)`, a piece at a time.
+/// `f(level, piece, points, out)` for every piece of the points; the results, one a point.
 pub(crate) fn map_pieces<T: Real, O: Zeroable + Send>(
     points: &[Complex<T>],
-    executor: &dyn Executor,
-    f: impl Fn(usize, &Piece<T>, &mut [O]) + Sync,
+    run: Run<'_>,
+    f: impl Fn(Level, usize, &Piece<T>, &mut [O]) + Sync,
 ) -> Result<Vec<O>> {
     let mut out = memory::zeros::<O>("points", points.len())?;
-    for_each_chunk(executor, &mut out, PIECE, |task, out| f(task, &Piece::of(points, task), out));
+    run.for_each_chunk(&mut out, PIECE, |level, task, out| f(level, task, &Piece::of(points, task), out));
     Ok(out)
 }
 
-/// What the largest gradients are held within before they are added up, so that no sum over 2**40 points overflows.
+/// Bound on each gradient in a sum, so that no sum over 2**40 points overflows.
 pub(crate) const MOST_ADDED: f64 = f64::MAX / (1_u64 << 40) as f64;
 
-/// A part of the gradient, held within `most`; infinite weights keep their infinities.
+/// A part of a gradient, clamped to `most`; infinite weights keep their infinities.
 pub(crate) fn held(part: f64, weight: f64, most: f64) -> f64 {
     if weight.is_finite() { part.clamp(-most, most) } else { part }
 }

@@ -1,4 +1,4 @@
-//! The orbit of `z -> z**2 + c` until it leaves a disc, for many points at once; where it left, it stays.
+//! The orbits of `z -> z**2 + c` until they leave a disc, for many points at once; an orbit stops where it leaves.
 
 mod columns;
 mod late;
@@ -22,11 +22,11 @@ pub(crate) enum Family<T> {
     Mandelbrot,
 }
 
-/// Steps with a look at each iterate: outside of a set most orbits leave within them.
+/// Steps that test each iterate: outside of a set most orbits leave within them.
 const FIRST: u32 = 8;
 
-/// Steps of the round that begins at a later age, for discs that no orbit comes back into: many leave early, few late.
-/// Rounds that go around an attracting cycle, most often of 2 to 8 points, end where they began.
+/// Steps of the round that begins at a later age, where no orbit re-enters the disc: many leave early, few late. The
+/// lengths are multiples of the commonest periods, so that rounds around an attracting cycle end where they began.
 fn steps(age: u32) -> u32 {
     match age {
         0..24 => 8,
@@ -37,8 +37,9 @@ fn steps(age: u32) -> u32 {
 
 /// Whether an orbit that is inside of the disc after some steps has been inside all along.
 ///
-/// Beyond the radius `|z**2 + c| >= |z|**2 - |c|` must be above `|z|`, by far more than roundings. A Mandelbrot orbit that
-/// leaves a disc smaller than its `|c|` leaves it by its first step, to `c`, and `|c|**2 - |c|` is well above `|c|`.
+/// Beyond the radius `|z**2 + c| >= |z|**2 - |c|` must be above `|z|`, by far more than roundings. A Mandelbrot orbit
+/// that leaves a disc smaller than its `|c|` leaves it by its first step, to `c`, and `|c|**2 - |c|` is well above
+/// `|c|`.
 fn leaves_for_good<T: Real>(family: Family<T>, radius: f64) -> bool {
     match family {
         Family::Julia(re, im) => radius * radius - re.to_f64().hypot(im.to_f64()) >= 1.25 * radius,
@@ -46,7 +47,7 @@ fn leaves_for_good<T: Real>(family: Family<T>, radius: f64) -> bool {
     }
 }
 
-/// First iterates outside of the disc, and their numbers, in whole vectors. Numbers of `max_iter` or more do not count.
+/// First iterates outside of the disc, and their numbers, in whole vectors. A number of `max_iter` or more means none.
 pub(crate) struct Exits<'a, T> {
     /// Real parts of the iterates.
     pub(crate) re: &'a [T],
@@ -54,12 +55,12 @@ pub(crate) struct Exits<'a, T> {
     pub(crate) im: &'a [T],
     /// Their numbers.
     pub(crate) count: &'a [T],
-    /// Which points of the piece they are of; None for all of them in their order.
+    /// Their points in the piece; `None` for all points in order.
     pub(crate) point: Option<&'a [T]>,
 }
 
 impl<T: Real> Exits<'_, T> {
-    /// Hands values of the exits from `at` on to their points.
+    /// Writes values of the exits from `at` on to their points.
     #[inline(always)]
     pub(crate) fn put(&self, at: usize, values: &[T], out: &mut [T]) {
         if let Some(points) = self.point {
@@ -73,13 +74,13 @@ impl<T: Real> Exits<'_, T> {
     }
 }
 
-/// Follows the orbits of a piece: some steps with a look at each iterate, then rounds of more steps with a look after each
-/// round. Points that left go back to where the round began, and are followed step by step all together in the end. Discs
-/// that orbits come back into take rounds of one step, with a look before it too.
+/// Follows the orbits of a piece: a few steps that test each iterate, then rounds of several steps that test the last
+/// one. Points that left in a round return to its beginning, and are all followed step by step at the end. Where orbits
+/// can re-enter the disc, a round is one step, with a test before it too.
 ///
-/// Gives the exits of the first steps and the later ones; later ones of a point hold.
+/// Returns the exits of the first steps, then the later ones, which replace the former.
 ///
-/// NaN is never inside the disc, so it is kept where it is. An iterate that has been seen before makes the orbit a cycle,
+/// NaN is never inside the disc, so it stays where it is. An iterate that has been seen before makes the orbit a cycle,
 /// which stays inside: exact, as `z -> z**2 + c` rounds the same way every time. Young orbits are compared with the
 /// beginning of the round, old ones with an iterate that is renewed after 1, 2, 4, … rounds, as in R. P. Brent, "An
 /// improved Monte Carlo factorization algorithm" (1980).

@@ -9,15 +9,16 @@
 //! E   = S_0 + S_1 + … + S_{n - 1}            in [0, n]
 //! ```
 //!
-//! which is `sum k h_k S_{k-1} + n S_{n-1}`, the survival-weighted escape time. For `smoothness -> inf` it is the number of
-//! the first iterate outside of the disc. An orbit ends for certain (`S = 0`) beyond `|z| = radius + CUT / smoothness`,
-//! where `1 - h` is below rounding anyway; so no iterate overflows, and no derivative is lost to a clamp.
+//! which is `sum k h_k S_{k-1} + n S_{n-1}`, the survival-weighted escape time. For `smoothness -> inf` it is the
+//! number of the first iterate outside of the disc. An orbit ends for certain (`S = 0`) beyond
+//! `|z| = radius + CUT / smoothness`, where `1 - h` is below rounding anyway; so no iterate overflows, and no derivative is
+//! lost to a clamp.
 //!
 //! Derivatives go forward beside the orbit: `dz_0/dp = 1`, `dz_{k+1}/dp = 2 z_k dz_k/dp`, `dz_0/dc = 0`,
-//! `dz_{k+1}/dc = 2 z_k dz_k/dc + 1`, and `dS_k = (1 - h_k) (dS_{k-1} - S_{k-1} h_k d((|z_k| - radius) * smoothness))`. The
-//! state per point is a few numbers, whatever the number of iterations. Near a Julia set these tangents grow like `2**k`
-//! and more while `S` falls; so what is carried is `S_{k-1} dz_k`, of the size of what it gives to the gradient. It is
-//! held so far below the largest number that no sum of gradients overflows. From where an orbit ends, `S`, its
+//! `dz_{k+1}/dc = 2 z_k dz_k/dc + 1`, and `dS_k = (1 - h_k) (dS_{k-1} - S_{k-1} h_k d((|z_k| - radius) * smoothness))`. The state per
+//! point is a few numbers, whatever the number of iterations. Near a Julia set these tangents grow like `2**k` and more
+//! while `S` falls; so the state is `S_{k-1} dz_k`, which is as large as its contribution to the gradient. It is
+//! clamped so far below the largest number that no sum of gradients overflows. From where an orbit ends, `S`, its
 //! derivatives and `S dz` are 0, whatever the iterate.
 //!
 //! The idea (a sigmoid in place of the escape test) is that of "soft" escape times in fractal attention tutorials; the
@@ -51,15 +52,20 @@ pub struct Soft {
 pub struct SoftGradients<T> {
     /// One for each point.
     pub points: Vec<Complex<T>>,
-    /// Of the parameter.
+    /// For the parameter.
     pub c: Complex<f64>,
-    /// Of the radius.
+    /// For the radius.
     pub radius: f64,
-    /// Of the smoothness.
+    /// For the smoothness.
     pub smoothness: f64,
 }
 
 impl Soft {
+    /// Multiply-adds over so many points, roughly: most orbits end early.
+    pub fn work(self, points: usize) -> usize {
+        points.saturating_mul(self.max_iter.min(16) as usize).saturating_mul(32)
+    }
+
     fn check(self) -> Result<()> {
         check_parameter(self.c)?;
         check_iterations(self.max_iter)?;
@@ -102,8 +108,8 @@ struct Constants<V> {
 pub fn soft_julia<T: Real>(points: &[Complex<T>], soft: Soft, run: Run<'_>) -> Result<Vec<T>> {
     soft.check()?;
     let mut values = memory::zeros::<T>("points", points.len())?;
-    for_each_piece(points, &mut values, run.executor, Batch::new, |_, points, values, batch| {
-        dispatch!(run.level, simd => survive(simd, points, soft, batch, values));
+    for_each_piece(points, &mut values, run, Batch::new, |level, _, points, values, batch| {
+        dispatch!(level, simd => survive(simd, points, soft, batch, values));
         for (value, _) in values.iter_mut().zip(points).filter(|(_, p)| is_nan(p)) {
             *value = T::from_f64(f64::NAN);
         }
@@ -130,8 +136,8 @@ pub fn soft_julia_vjp<T: Real>(
     let sums: Vec<Mutex<[f64; 4]>> = memory::collected("points", pieces.map(|_| Mutex::default()))?;
     let mut by_point = memory::zeros::<Complex<T>>("points", points.len())?;
     let scratch = || (Batch::new(), [[T::default(); 6]; PIECE]);
-    for_each_piece(points, &mut by_point, run.executor, scratch, |piece, points, by_point, (batch, tangents)| {
-        dispatch!(run.level, simd => differentiate(simd, points, soft, batch, tangents));
+    for_each_piece(points, &mut by_point, run, scratch, |level, piece, points, by_point, (batch, tangents)| {
+        dispatch!(level, simd => differentiate(simd, points, soft, batch, tangents));
         let mut sum = [0.0; 4];
         for (i, out) in by_point.iter_mut().enumerate() {
             let g = grad[piece * PIECE + i].to_f64();
@@ -157,8 +163,8 @@ pub fn soft_julia_vjp<T: Real>(
     Ok(SoftGradients { points: by_point, c: Complex { re, im }, radius, smoothness })
 }
 
-/// Steps between two looks at who is still alive. Only the orbit has to go from step to step; what hangs on each iterate
-/// (a root, an exponential, a division) is then worked out for all of them side by side.
+/// Steps between two checks of which orbits are alive. Only the iterates depend on one another; the root, the
+/// exponential and the division of each are then computed side by side.
 const STEPS: usize = 4;
 
 /// The first of every [`STEPS`] steps.
@@ -170,22 +176,22 @@ fn ages(max_iter: u32) -> impl Iterator<Item = u32> {
 const SURVIVAL: usize = 2;
 
 /// Consecutive iterates, the squares of their moduli, and whether they are counted.
-struct Steps<V, M> {
+struct Iterates<V, M> {
     z: [C<V>; STEPS],
     square: [V; STEPS],
     alive: [M; STEPS],
 }
 
-/// The next iterates of an orbit, of which `left` are counted. An orbit that has ended stays where it is.
+/// The next iterates of an orbit, of which the first `left` are counted. An orbit that has ended stays where it is.
 #[inline(always)]
 fn walk<S: Simd, T: Real>(
     simd: S,
     z: &mut C<T::V<S>>,
     left: u32,
     k: &Constants<T::V<S>>,
-) -> Steps<T::V<S>, <T::V<S> as SimdBase<S>>::Mask> {
+) -> Iterates<T::V<S>, <T::V<S> as SimdBase<S>>::Mask> {
     let zero = T::V::<S>::splat(simd, T::default());
-    let mut steps = Steps { z: [*z; STEPS], square: [zero; STEPS], alive: [zero.simd_eq(zero); STEPS] };
+    let mut steps = Iterates { z: [*z; STEPS], square: [zero; STEPS], alive: [zero.simd_eq(zero); STEPS] };
     for j in 0..STEPS {
         let (rr, ii) = (z.re * z.re, z.im * z.im);
         (steps.z[j], steps.square[j]) = (*z, rr + ii);
@@ -262,7 +268,7 @@ fn differentiate<S: Simd, T: Real>(
             batch.store_complex::<S>(0, row, z);
             let mut lowest = k.one;
             for j in 0..STEPS {
-                // Whatever is out there must not meet the zeros of the end.
+                // An iterate of an ended orbit may be infinite, and times 0 it would be NaN.
                 let keep = |x| steps.alive[j].select(x, k.zero);
                 (steps.z[j].re, steps.z[j].im) = (keep(steps.z[j].re), keep(steps.z[j].im));
                 steps.square[j] = steps.alive[j].select(steps.square[j], k.one);

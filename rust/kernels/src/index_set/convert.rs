@@ -1,4 +1,4 @@
-//! Into and out of the other ways to write an index set: masks, padded lists, CSR.
+//! Conversions from and to masks, padded lists and CSR.
 
 use super::set::{Form, IndexSet, check_n_keys};
 use crate::error::{KernelError, Result};
@@ -16,7 +16,7 @@ const ROWS: usize = 256;
 impl IndexSet {
     /// Builds CSR rows in parallel: `row(query, keys)` appends the sorted unique keys of one query.
     ///
-    /// The caller answers for the order and the range of the keys.
+    /// The caller is responsible for the order and the range of the keys.
     pub fn from_rows(
         n_queries: usize,
         n_keys: usize,
@@ -45,7 +45,8 @@ impl IndexSet {
         })
     }
 
-    /// From lists of equal width: `entry(query, slot)` is a key or −1 for a pad. Rows may be unsorted, not repeat a key.
+    /// From lists of equal width: `entry(query, slot)` is a key or −1 for a pad. Rows may be unsorted, but must not
+    /// repeat a key.
     pub fn from_padded(
         n_queries: usize,
         width: usize,

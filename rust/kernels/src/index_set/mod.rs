@@ -1,4 +1,4 @@
-//! Index sets: which keys each query attends to. They know nothing of speed; a plan does.
+//! Index sets: which keys each query attends to. How they run is up to a plan.
 
 mod algebra;
 mod convert;
@@ -11,4 +11,4 @@ pub use convert::Csr;
 pub use occupied::Occupied;
 pub use reach::Reach;
 pub use runs::Blocks;
-pub use set::{Form, IndexSet, Row, Run};
+pub use set::{Form, IndexSet, KeyRun, Row};

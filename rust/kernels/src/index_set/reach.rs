@@ -16,7 +16,7 @@ const ROWS: usize = 64;
 /// What stacked layers reach.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reach {
-    /// Whether only pairs with key ≤ query count, because no query sees a later key.
+    /// Whether only pairs with key ≤ query count, because no query attends to a later key.
     pub causal: bool,
     /// Layers until every such pair is connected, or `None`.
     pub layers: Option<usize>,
@@ -27,9 +27,9 @@ pub struct Reach {
 impl IndexSet {
     /// What up to `layers` stacked layers reach. The set has as many queries as keys.
     ///
-    /// Offsets of one sign, and those of both where the ends of the sequence make no difference, take
-    /// O(n·K/64) a layer; other sets compose their rows as bits, nnz·n/64 words a layer. `None` where that would be
-    /// more than `most_words`.
+    /// Offsets of one sign, and of both signs where the ends of the sequence make no difference, take O(n·K/64) a
+    /// layer; other sets compose their rows as bits, nnz·n/64 words a layer. `None` where that is more than
+    /// `most_words`.
     pub fn reach(&self, layers: usize, most_words: u64, executor: &dyn Executor) -> Result<Option<Reach>> {
         if self.n_queries != self.n_keys {
             return Err(KernelError::shape(
@@ -125,7 +125,8 @@ fn add(totals: &mut Vec<u64>, history: &[u64], settled: u64) {
     }
 }
 
-/// Pairs connected after each layer where all steps are the same everywhere; `None` where the ends make a difference.
+/// Pairs connected after each layer by steps that are the same for all queries; `None` where the ends make a
+/// difference.
 fn distances(steps: &[i64], n: usize, layers: usize) -> Result<Option<Vec<u64>>> {
     let pairs = |d: usize| (n - d) as u64;
     let back = memory::collected("index_set", steps.iter().copied().filter(|&s| s > 0))?;

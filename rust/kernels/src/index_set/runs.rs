@@ -1,12 +1,12 @@
-//! Rows held as runs of consecutive keys: packed segments, blocks, and whatever else is dense in stretches.
+//! Rows held as runs of consecutive keys: packed segments, blocks, and other sets with long runs.
 
 use super::convert::rows_in_parallel;
-use super::set::{Form, IndexSet, Run, check_n_keys, first_entry};
+use super::set::{Form, IndexSet, KeyRun, check_n_keys, first_entry};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::memory::{self, Entries};
 
-/// Blocks of queries and keys that hold pairs: rows of blocks as CSR, as many as cover the queries.
+/// Blocks of queries and keys that hold edges: rows of blocks as CSR, as many as cover the queries.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks<'a> {
     /// Queries and keys of a block.
@@ -15,7 +15,7 @@ pub struct Blocks<'a> {
     pub indptr: &'a [i64],
     /// Which block of keys, increasing within a row.
     pub columns: &'a [i64],
-    /// Whether all pairs of the block are in.
+    /// Whether every pair of the block is an edge.
     pub full: &'a [bool],
 }
 
@@ -65,7 +65,7 @@ fn check_starts(argument: &'static str, starts: &[i64]) -> Result<()> {
 }
 
 /// Appends a run to a row that ends before it; two that touch become one.
-fn push_run(row: &mut Entries<Run>, start: usize, run: Run) {
+fn push_run(row: &mut Entries<KeyRun>, start: usize, run: KeyRun) {
     match row[start..].last_mut() {
         Some(last) if last[1] >= run[0] => last[1] = last[1].max(run[1]),
         _ => row.push(run),
@@ -75,15 +75,16 @@ fn push_run(row: &mut Entries<Run>, start: usize, run: Run) {
 impl IndexSet {
     /// Builds rows of runs in parallel: `row(query, push)` pushes the runs of one query, their first keys increasing.
     ///
-    /// Runs that touch or overlap are joined; empty ones are left out. The caller answers for the range of the keys.
+    /// Runs that touch or overlap are joined; empty ones are left out. The caller is responsible for the range of the
+    /// keys.
     pub fn from_run_rows(
         n_queries: usize,
         n_keys: usize,
         executor: &dyn Executor,
-        row: impl Fn(usize, &mut dyn FnMut(Run)) + Sync,
+        row: impl Fn(usize, &mut dyn FnMut(KeyRun)) + Sync,
     ) -> Result<Self> {
         check_n_keys(n_keys)?;
-        let (indptr, runs) = rows_in_parallel(n_queries, executor, |query, runs: &mut Entries<Run>| {
+        let (indptr, runs) = rows_in_parallel(n_queries, executor, |query, runs: &mut Entries<KeyRun>| {
             let start = runs.len();
             row(query, &mut |run| {
                 debug_assert!(0 <= run[0] && run[1] as usize <= n_keys, "row {query} leaves range");
@@ -144,10 +145,10 @@ impl IndexSet {
         })
     }
 
-    /// Packed sequences: query and key are of the same segment. Segment s has the queries
+    /// Packed sequences: each query attends to the keys of its own segment. Segment s has the queries
     /// `queries[s]..queries[s + 1]` and the keys `keys[s]..keys[s + 1]`.
     ///
-    /// If `causal`, the last query of a segment is at its last key, and no query sees a later key.
+    /// If `causal`, the last query of a segment is at its last key, and no query attends to a later key.
     pub fn from_segments(queries: &[i64], keys: &[i64], causal: bool, executor: &dyn Executor) -> Result<Self> {
         let names = ["cu_seqlens_q", "cu_seqlens_k"];
         for (argument, lengths) in names.into_iter().zip([queries, keys]) {
@@ -170,10 +171,10 @@ impl IndexSet {
         })
     }
 
-    /// From blocks, row of blocks after row of blocks. `allowed(number, query, key)` says which pairs are in the block of
-    /// that number among those that are not full, counted from the block's first query and key.
+    /// From blocks, row of blocks after row of blocks. `allowed(number, query, key)` says which pairs are edges, in the
+    /// block of that number among those that are not full; query and key count from the block's first.
     ///
-    /// Rows become runs, or lists where those are shorter.
+    /// Rows become runs, or lists where those take less memory.
     pub fn from_blocks(
         blocks: &Blocks<'_>,
         n_queries: usize,
@@ -249,7 +250,7 @@ impl IndexSet {
     }
 
     /// The runs of one query; none where the set holds no runs.
-    pub(super) fn runs(&self, query: usize) -> &[Run] {
+    pub(super) fn runs(&self, query: usize) -> &[KeyRun] {
         match &self.form {
             Form::Runs { indptr, runs } => &runs[indptr[query] as usize..indptr[query + 1] as usize],
             Form::Csr { .. } | Form::Offsets { .. } => &[],

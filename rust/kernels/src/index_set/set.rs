@@ -1,12 +1,12 @@
-//! The index set itself: how its rows are held, and how they are read.
+//! The index set: how its rows are held and read.
 
 use crate::error::{KernelError, Result};
 use std::sync::Arc;
 
 /// A run of keys, `[first, end)`.
-pub type Run = [i32; 2];
+pub type KeyRun = [i32; 2];
 
-/// Keys are counted in 32 bits.
+/// Refuses more keys than 32 bits index.
 pub(super) fn check_n_keys(n_keys: usize) -> Result<()> {
     if n_keys > i32::MAX as usize {
         return Err(KernelError::value("n_keys", n_keys, "at most 2^31 - 1"));
@@ -36,7 +36,7 @@ pub enum Form {
         /// Row starts among the runs, `n_queries + 1` entries.
         indptr: Arc<Vec<i64>>,
         /// `[first, end)`, increasing within a row; no two of a row touch.
-        runs: Arc<Vec<Run>>,
+        runs: Arc<Vec<KeyRun>>,
     },
 }
 
@@ -49,7 +49,7 @@ pub struct IndexSet {
     pub(super) order: Option<Arc<Vec<u32>>>,
 }
 
-/// The first of a list's entries in words, for a refusal.
+/// The first entry of a list in words, for a refusal.
 pub(super) fn first_entry(entry: Option<&i64>) -> String {
     entry.map_or_else(|| "no entries".to_owned(), |first| format!("a first entry of {first}"))
 }
@@ -165,13 +165,13 @@ impl IndexSet {
         }
     }
 
-    /// The queries whose key at an offset exists: 0 <= query + `q_offset` − offset < `n_keys`.
+    /// The queries that have a key at an offset: 0 <= query + `q_offset` − offset < `n_keys`.
     pub(crate) fn queries_with(&self, offset: i64) -> std::ops::Range<i64> {
         let position = self.q_offset() - offset;
         (-position).max(0)..(self.n_keys as i64 - position).min(self.n_queries as i64)
     }
 
-    /// Number of (query, key) pairs.
+    /// Number of edges, (query, key) pairs of the set.
     pub fn nnz(&self) -> usize {
         match &self.form {
             Form::Csr { indices, .. } => indices.len(),
@@ -180,7 +180,7 @@ impl IndexSet {
         }
     }
 
-    /// Whether every query has the same keys in both sets, however they hold them.
+    /// Whether every query has the same keys in both sets, in whatever form.
     pub fn same_rows(&self, other: &Self) -> bool {
         (self.n_queries, self.n_keys) == (other.n_queries, other.n_keys)
             && match (&self.form, &other.form) {
@@ -192,7 +192,7 @@ impl IndexSet {
 }
 
 /// Number of keys in runs.
-fn keys_of(runs: &[Run]) -> usize {
+fn keys_of(runs: &[KeyRun]) -> usize {
     runs.iter().map(|run| (run[1] - run[0]) as usize).sum()
 }
 
@@ -203,13 +203,13 @@ pub enum Row<'a> {
     Csr(std::slice::Iter<'a, i32>),
     /// Offsets from a position, largest offset first.
     Offsets(std::iter::Rev<std::slice::Iter<'a, i64>>, i64),
-    /// Runs: those to come, the keys of the one at hand, and how many keys are left in all.
+    /// Runs of keys.
     Runs {
-        /// Runs to come.
-        runs: std::slice::Iter<'a, Run>,
-        /// Keys of the run at hand.
+        /// The runs after the current one.
+        runs: std::slice::Iter<'a, KeyRun>,
+        /// The keys left of the current run.
         keys: std::ops::Range<i32>,
-        /// Keys left in all.
+        /// Number of keys left in all.
         left: usize,
     },
 }

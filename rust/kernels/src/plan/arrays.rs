@@ -1,4 +1,4 @@
-//! The arrays of a plan as they lie in memory: for kernels that are not ours, such as shaders, and for a look at a plan.
+//! The arrays of a plan as they lie in memory, for other kernels, such as shaders, and for inspection.
 //!
 //! # Listed plans
 //!
@@ -18,15 +18,15 @@
 //! ```
 //!
 //! A query has the keys of its tile whose mask has its bit, and its row keys: none twice, together its row of the set.
-//! The number of a row pair is its index in `row_keys`. Transposed: `pairs[key_ptr[j]..key_ptr[j + 1]]` are the `[query,
-//! pair number]` of key j, in the order of positions.
+//! The number of a row edge is its index in `row_keys`. Transposed: `edges[key_ptr[j]..key_ptr[j + 1]]` are the
+//! `[query, edge number]` of key j, in the order of positions.
 //!
 //! # Shifted plans, of offsets
 //!
 //! One tile serves all. `tile_keys` (a run's length aside) are relative to the position `16 t + q_offset` of the tile's
 //! first query among the keys; lane l has the row offsets `row_offsets[row_ptr[l]..row_ptr[l + 1]]`, decreasing, and so
-//! the keys `16 t + l + q_offset − offset`. What leaves `0..n_keys` does not count, in tiles and in rows. The number of a
-//! row pair is t times the number of row offsets, plus its slot. Transposed: key j has the offsets
+//! the keys `16 t + l + q_offset − offset`. What leaves `0..n_keys` does not count, in tiles and in rows. The number of
+//! a row edge is t times the number of row offsets, plus its slot. Transposed: key j has the offsets
 //! `offsets[residue_ptr[r]..residue_ptr[r + 1]]` of its residue r = (j − `q_offset`) modulo 16, of the queries
 //! `j − q_offset + offset` as far as they exist, with their slots.
 
@@ -60,20 +60,20 @@ pub enum TableArrays<'a> {
         row_ptr: &'a [usize; TILE + 1],
         /// Row offsets of each lane.
         row_offsets: &'a [i64],
-        /// The slot of each among the tile's row pairs.
+        /// The slot of each among the row edges of the tile.
         row_slots: &'a [u32],
     },
 }
 
-/// Row pairs by key; see the [module](self) for the layout.
+/// Row edges by key; see the [module](self) for the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransposedArrays<'a> {
     /// Of a listed plan.
     Listed {
         /// Keys + 1 entries.
         key_ptr: &'a [usize],
-        /// Query and pair number.
-        pairs: &'a [[u32; 2]],
+        /// Query and edge number.
+        edges: &'a [[u32; 2]],
     },
     /// Of a shifted plan.
     Shifted {

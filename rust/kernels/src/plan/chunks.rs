@@ -1,4 +1,4 @@
-//! How the backward pass cuts a plan: chunks of queries, the keys each owns, and the foreign keys it also touches.
+//! How the backward pass cuts a plan: chunks of queries, the keys that each owns, and the foreign keys in its tiles.
 
 use super::tables::Tables;
 use super::tile::{Cursor, TILE, TileKeys};
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Chunks of consecutive tiles. A chunk adds to the gradients of its own keys directly and keeps those of foreign keys
-/// in its halo; halos are added in the order of the chunks, so the sums do not depend on who ran what.
+/// in its halo; halos are added in the order of the chunks, so the sums do not depend on the executor.
 ///
 /// Where queries have an order of their own and each query is a key too, keys are owned along the same order, so that a
 /// chunk owns the keys around its queries. A key's *place* is its position in that order, or else its index.
@@ -67,7 +67,7 @@ impl Chunks {
         Ok(chunks)
     }
 
-    /// Where a key stands among those that chunks own.
+    /// The place of a key.
     #[inline(always)]
     pub(crate) fn place(&self, key: usize) -> usize {
         if self.order.is_some() { self.places[key] as usize } else { key }

@@ -1,4 +1,4 @@
-//! The way from a plan's pairs back to row order, made only when a bias per pair is asked for.
+//! From a plan's edges to row order, for biases of edges.
 
 use super::made::Plan;
 use super::tile::{Cursor, TILE, TileKeys};
@@ -7,12 +7,12 @@ use crate::index_set::{Form, IndexSet};
 use crate::interrupt;
 use crate::memory;
 
-/// For each pair of a plan, its place in row order.
+/// The place in row order of each edge of a plan.
 #[derive(Debug)]
 pub struct EdgeMap {
-    /// First tile pair of each tile.
+    /// Number of the first tile edge of each tile, and of all tile edges.
     pub(crate) tile_starts: Vec<usize>,
-    /// Tile pairs (by tile, key, lane), then row pairs.
+    /// Places of the tile edges (by tile, key, lane), then of the row edges.
     pub(crate) edges: Vec<u32>,
 }
 
@@ -23,7 +23,7 @@ impl EdgeMap {
             return Err(KernelError::value("edge_bias", "an index set that is not listed", "a listed index set"));
         };
         if set.nnz() > u32::MAX as usize {
-            return Err(KernelError::value("edge_bias", format!("{} pairs", set.nnz()), "at most 2^32"));
+            return Err(KernelError::value("edge_bias", format!("{} edges", set.nnz()), "at most 2^32"));
         }
         let Form::Csr { indices, .. } = set.form() else { unreachable!("matched above") };
         let edge = |query: usize, key: u32| {
@@ -51,16 +51,16 @@ impl EdgeMap {
                 edges.extend(plan.row_keys(tile, lane, &mut buffer).0.iter().map(|&key| edge(query, key)));
             }
         }
-        Ok(Self { tile_starts: plan.tile_pair_starts()?, edges })
+        Ok(Self { tile_starts: plan.tile_edge_starts()?, edges })
     }
 
-    /// Number of pairs.
-    pub fn pairs(&self) -> usize {
+    /// Number of edges.
+    pub fn nnz(&self) -> usize {
         self.edges.len()
     }
 
-    /// Number of pairs in tiles; the row pairs follow them.
-    pub(crate) fn tile_pairs(&self) -> usize {
+    /// Number of edges in tiles; the row edges follow them.
+    pub(crate) fn tile_edges(&self) -> usize {
         self.tile_starts.last().copied().unwrap_or(0)
     }
 }

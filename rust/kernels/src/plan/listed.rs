@@ -1,7 +1,7 @@
 //! The plan of listed rows.
 
 use super::arrays::TableArrays;
-use super::tile::{Cursor, FEW, RUN_MARK, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
+use super::tile::{Cursor, FEW, RUN_MARK, RowEdges, THRESHOLD, TILE, TileKeys, push_entries};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::interrupt;
@@ -32,8 +32,11 @@ impl Listed {
         order: Option<&[u32]>,
         executor: &dyn Executor,
     ) -> Result<Self> {
-        let planner =
-            || Planner { users: memory::zeros("index_set", n_keys).or_leave(), touched: Vec::new(), pairs: Vec::new() };
+        let planner = || Planner {
+            users: memory::zeros("index_set", n_keys).or_leave(),
+            touched: Vec::new(),
+            masked_keys: Vec::new(),
+        };
         Self::in_parallel(indptr.len() - 1, executor, planner, |planner, positions, plan| {
             let rows: Vec<&[i32]> = positions
                 .map(|at| order.map_or(at, |o| o[at] as usize))
@@ -72,9 +75,9 @@ impl Listed {
         whole.tile_ptr.push(0);
         for part in parts {
             interrupt::check();
-            let (entries, pairs) = (whole.keys.len(), whole.row_keys.len());
+            let (entries, edges) = (whole.keys.len(), whole.row_keys.len());
             whole.tile_ptr.extend(part.tile_ptr.iter().map(|p| p + entries));
-            whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + pairs));
+            whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + edges));
             whole.keys.extend(part.keys);
             whole.masks.extend(part.masks);
             whole.row_keys.extend(part.row_keys);
@@ -106,15 +109,15 @@ impl Listed {
         let mut whole = Self::with_room(&made, tiles)?;
         whole.tile_ptr.resize(tiles + 1, 0);
         for part in made {
-            let pairs = whole.row_keys.len();
-            whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + pairs));
+            let edges = whole.row_keys.len();
+            whole.row_ptr.extend(part.row_ptr.iter().map(|p| p + edges));
             whole.row_keys.extend(part.row_keys);
         }
         whole.check_size()?;
         Ok(whole)
     }
 
-    /// Room for what parts hold, and the first row start.
+    /// An empty whole with room for the parts, and the first row start.
     fn with_room(parts: &[Self], tiles: usize) -> Result<Self> {
         let sum = |length: fn(&Self) -> usize| parts.iter().map(length).sum::<usize>();
         let (entries, rows) = (sum(|part| part.keys.len()), sum(|part| part.row_ptr.len()));
@@ -153,7 +156,7 @@ impl Listed {
 
     fn check_size(&self) -> Result<()> {
         if self.row_keys.len() > u32::MAX as usize {
-            return Err(KernelError::value("index_set", format!("{} row pairs", self.row_keys.len()), "at most 2^32"));
+            return Err(KernelError::value("index_set", format!("{} row edges", self.row_keys.len()), "at most 2^32"));
         }
         Ok(())
     }
@@ -170,17 +173,17 @@ impl Listed {
         !self.keys.is_empty()
     }
 
-    pub(crate) fn first_pair(&self, position: usize) -> usize {
+    pub(crate) fn first_row_edge(&self, position: usize) -> usize {
         self.row_ptr[position]
     }
 
     #[inline]
-    pub(crate) fn row_keys(&self, position: usize) -> (&[u32], RowPairs<'_>) {
+    pub(crate) fn row_keys(&self, position: usize) -> (&[u32], RowEdges<'_>) {
         let (first, end) = (self.row_ptr[position], self.row_ptr[position + 1]);
-        (&self.row_keys[first..end], RowPairs::From(first))
+        (&self.row_keys[first..end], RowEdges::From(first))
     }
 
-    pub(crate) fn row_pairs(&self) -> usize {
+    pub(crate) fn row_edges(&self) -> usize {
         self.row_keys.len()
     }
 
@@ -208,7 +211,7 @@ impl Listed {
 struct Planner {
     users: Vec<u16>,
     touched: Vec<u32>,
-    pairs: Vec<(i64, u16)>,
+    masked_keys: Vec<(i64, u16)>,
 }
 
 impl Planner {
@@ -226,14 +229,15 @@ impl Planner {
             }
         }
         self.touched.sort_unstable();
-        self.pairs.clear();
-        memory::reserve("index_set", &mut self.pairs, self.touched.len())?;
+        self.masked_keys.clear();
+        memory::reserve("index_set", &mut self.masked_keys, self.touched.len())?;
         let users = &self.users;
         let alone = self.touched.iter().filter(|&&k| users[k as usize].count_ones() < THRESHOLD).count();
         let least = if alone <= FEW { 1 } else { THRESHOLD };
         let shared = |mask: u16| mask.count_ones() >= least;
-        self.pairs.extend(self.touched.iter().map(|&k| (i64::from(k), users[k as usize])).filter(|&(_, m)| shared(m)));
-        push_entries(&self.pairs, |k| k as u32, &mut plan.keys, &mut plan.masks)?;
+        self.masked_keys
+            .extend(self.touched.iter().map(|&k| (i64::from(k), users[k as usize])).filter(|&(_, m)| shared(m)));
+        push_entries(&self.masked_keys, |k| k as u32, &mut plan.keys, &mut plan.masks)?;
         plan.tile_ptr.push(plan.keys.len());
         for row in rows {
             let own = row.iter().map(|&k| k as u32).filter(|&k| !shared(users[k as usize]));

@@ -1,4 +1,4 @@
-//! A plan: its tables, and what the backward pass makes of them on first use.
+//! A plan: its tables, and what the backward pass derives from them on first use.
 
 use super::arrays::TransposedArrays;
 use super::chunks::Chunks;
@@ -11,7 +11,7 @@ use crate::memory::{self, OrLeave};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// How an index set runs: its tables, and what the backward pass makes of them.
+/// How an index set runs.
 #[derive(Debug)]
 pub struct Plan {
     tables: Tables,
@@ -35,7 +35,7 @@ impl From<Tables> for Plan {
 }
 
 impl Plan {
-    /// Plans an index set in time linear in its pairs, in parallel.
+    /// Plans an index set in time linear in its edges, in parallel.
     pub fn new(set: &IndexSet, executor: &dyn Executor) -> Result<Self> {
         Tables::new(set, executor).map(Self::from)
     }
@@ -50,17 +50,17 @@ impl Plan {
         Tables::from_lists(lists, n_queries, n_keys, executor).map(Self::from)
     }
 
-    /// Row pairs by key, for the second backward pass; made on first use.
+    /// Row edges by key, for the second backward sweep; made on first use.
     pub(crate) fn transposed(&self) -> &Transposed {
         self.transposed.get_or_init(|| self.tables.transpose().or_leave())
     }
 
-    /// The arrays of the row pairs by key; made on first use.
+    /// The arrays of the row edges by key; made on first use.
     pub fn transposed_arrays(&self) -> Result<TransposedArrays<'_>> {
         memory::caught(|| Ok(self.transposed().arrays()))
     }
 
-    /// The cut of the backward pass into chunks of so many tiles; the last one asked for is kept.
+    /// The chunks of the backward pass, of `tiles` tiles each; the last ones made are kept.
     pub(crate) fn chunks(&self, tiles: usize) -> Arc<Chunks> {
         let mut kept = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {

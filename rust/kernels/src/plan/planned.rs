@@ -1,8 +1,8 @@
-//! An index set together with the plans made of it: what attention is called with again and again.
+//! An index set with its plans, which are kept from call to call.
 
 use super::edges::EdgeMap;
 use super::made::Plan;
-use crate::error::Result;
+use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::index_set::{Form, IndexSet};
 use std::any::{Any, TypeId};
@@ -21,12 +21,12 @@ pub struct PlannedSet {
     backends: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
-/// A plan, and where edges have biases the way to them.
+/// A plan, with the order of its edges where they have biases.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// From its pairs to row order; `None` where no bias is added to edges.
+    /// The place of each edge in row order; `None` where edges have no bias.
     pub edges: Option<&'a EdgeMap>,
 }
 
@@ -45,7 +45,10 @@ impl Deref for Planned<'_> {
     }
 }
 
-/// What the cell holds, made first if it is empty; two threads may both make it, and one wins.
+/// Most edges that are listed: 16 GiB of key indices.
+const MOST_LISTED: usize = 1 << 32;
+
+/// The value of a cell, made first if it is empty; two threads may both make it, and one wins.
 fn get_or_try<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(value) = cell.get() {
         return Ok(value);
@@ -72,11 +75,27 @@ impl PlannedSet {
         &self.set
     }
 
-    /// The set with its rows written out.
+    /// The set with its rows listed.
     pub fn listed(&self, executor: &dyn Executor) -> Result<&IndexSet> {
         match self.set.form() {
             Form::Csr { .. } => Ok(&self.set),
             Form::Offsets { .. } | Form::Runs { .. } => get_or_try(&self.listed, || self.set.listed(executor)),
+        }
+    }
+
+    /// Row starts and key indices of the listed rows.
+    pub fn csr(&self, executor: &dyn Executor) -> Result<(&[i64], &[i32])> {
+        let listed = match self.set.form() {
+            Form::Csr { .. } => &self.set,
+            Form::Offsets { .. } | Form::Runs { .. } if self.set.nnz() > MOST_LISTED => {
+                let given = format!("{} edges", self.set.nnz());
+                return Err(KernelError::value("index_set", given, "at most 2^32 edges to be listed"));
+            }
+            Form::Offsets { .. } | Form::Runs { .. } => self.listed(executor)?,
+        };
+        match listed.form() {
+            Form::Csr { indptr, indices } => Ok((indptr, indices)),
+            Form::Offsets { .. } | Form::Runs { .. } => unreachable!("listed rows are CSR"),
         }
     }
 
@@ -85,8 +104,8 @@ impl PlannedSet {
         get_or_try(&self.plan, || Plan::new(&self.set, executor))
     }
 
-    /// What a backend keeps of this set, such as buffers on a device, by its type: made on first use, dropped with the set.
-    /// Two threads may both make it, and one wins.
+    /// What a backend keeps for this set, such as buffers on a device, by type: made on first use, dropped with the
+    /// set. Two threads may both make it, and one wins.
     pub fn kept<T: Any + Send + Sync>(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let backends = || self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         let found = backends().get(&TypeId::of::<T>()).cloned();
@@ -99,8 +118,8 @@ impl PlannedSet {
         Ok(kept.downcast().unwrap_or_else(|_| unreachable!("kept by its type")))
     }
 
-    /// What a call runs on: the plan of the set, or where each edge has a bias of its own, that of the written-out rows
-    /// with the way from its pairs to row order.
+    /// What a call runs on: the plan of the set or, for a bias of edges, the plan of its listed rows with the place of
+    /// each edge in row order.
     pub fn planned(&self, edge_bias: bool, executor: &dyn Executor) -> Result<Planned<'_>> {
         if !edge_bias {
             return Ok(Planned { plan: self.plan(executor)?, edges: None });

@@ -1,30 +1,31 @@
-//! The plan of rows of runs, made without writing the rows out.
+//! The plan of rows of runs, made without listing the rows.
 //!
-//! The runs of a tile's queries begin and end at a few places; between two of them every key has the same users. The keys
-//! of such a piece go where listed keys with these users go, and a piece in the tile is one entry, unless it is short. Only
-//! a piece of [`LONG`] keys or more joins the tile whoever uses it, for lists of it would cost more than the idle lanes.
+//! The runs of a tile's queries begin and end at a few places; between two of them every key has the same users. The
+//! keys of such a piece go where listed keys with these users go, and a piece in the tile is one entry, unless it is
+//! short. Only a piece of [`LONG`] keys or more always joins the tile, as listing its keys would cost more than idle
+//! lanes.
 
 use super::listed::Listed;
 use super::tile::{FEW, RUN, THRESHOLD, push_run};
 use crate::error::Result;
 use crate::executor::Executor;
-use crate::index_set::Run;
+use crate::index_set::KeyRun;
 use crate::memory::{self, OrLeave};
 
-/// Keys of a piece that is not written out for the few queries that use it: 4 KiB for each of them.
+/// Keys of a piece that is not listed for the few queries that use it: 4 KiB for each of them.
 const LONG: usize = 1024;
 
 /// Scratch of one task.
 #[derive(Default)]
 struct Pieces {
-    /// Where the runs begin and end, and the lane: a bit that turns there.
-    turns: Vec<(i32, u16)>,
+    /// Where runs begin and end, with the bit of the lane, which flips there.
+    flips: Vec<(i32, u16)>,
     /// `[first, end)` with its users, increasing.
-    pieces: Vec<(Run, u16)>,
+    pieces: Vec<(KeyRun, u16)>,
 }
 
 /// Plans rows of runs.
-pub(super) fn plan(indptr: &[i64], runs: &[Run], order: Option<&[u32]>, executor: &dyn Executor) -> Result<Listed> {
+pub(super) fn plan(indptr: &[i64], runs: &[KeyRun], order: Option<&[u32]>, executor: &dyn Executor) -> Result<Listed> {
     Listed::in_parallel(indptr.len() - 1, executor, Pieces::default, |scratch, positions, plan| {
         let rows = positions
             .map(|at| order.map_or(at, |o| o[at] as usize))
@@ -35,20 +36,20 @@ pub(super) fn plan(indptr: &[i64], runs: &[Run], order: Option<&[u32]>, executor
 }
 
 impl Pieces {
-    /// Cuts the keys of a tile into pieces of one mask; the number of rows.
-    fn cut<'a>(&mut self, rows: impl Iterator<Item = &'a [Run]>) -> Result<usize> {
-        self.turns.clear();
+    /// Cuts the keys of a tile into pieces of one mask; returns the number of rows.
+    fn cut<'a>(&mut self, rows: impl Iterator<Item = &'a [KeyRun]>) -> Result<usize> {
+        self.flips.clear();
         let mut lanes = 0;
         for (lane, row) in rows.enumerate() {
-            memory::reserve("index_set", &mut self.turns, 2 * row.len())?;
-            self.turns.extend(row.iter().flatten().map(|&place| (place, 1 << lane)));
+            memory::reserve("index_set", &mut self.flips, 2 * row.len())?;
+            self.flips.extend(row.iter().flatten().map(|&place| (place, 1 << lane)));
             lanes = lane + 1;
         }
-        self.turns.sort_unstable();
+        self.flips.sort_unstable();
         self.pieces.clear();
-        memory::reserve("index_set", &mut self.pieces, self.turns.len())?;
+        memory::reserve("index_set", &mut self.pieces, self.flips.len())?;
         let (mut from, mut users) = (0, 0);
-        for &(place, lane) in &self.turns {
+        for &(place, lane) in &self.flips {
             if users != 0 && from < place {
                 self.pieces.push(([from, place], users));
             }
@@ -58,10 +59,10 @@ impl Pieces {
     }
 
     fn tile(&self, lanes: usize, plan: &mut Listed) -> Result<()> {
-        let length = |run: &Run| (run[1] - run[0]) as usize;
-        let alone = |(run, users): &(Run, u16)| length(run) < LONG && users.count_ones() < THRESHOLD;
+        let length = |run: &KeyRun| (run[1] - run[0]) as usize;
+        let alone = |(run, users): &(KeyRun, u16)| length(run) < LONG && users.count_ones() < THRESHOLD;
         let left: usize = self.pieces.iter().filter(|piece| alone(piece)).map(|(run, _)| length(run)).sum();
-        let in_rows = |piece: &(Run, u16)| left > FEW && alone(piece);
+        let in_rows = |piece: &(KeyRun, u16)| left > FEW && alone(piece);
         for &(run, users) in self.pieces.iter().filter(|piece| !in_rows(piece)) {
             memory::reserve("index_set", &mut plan.keys, RUN)?;
             memory::reserve("index_set", &mut plan.masks, RUN)?;

@@ -1,7 +1,7 @@
 //! The plan of a translation-invariant pattern: one tile, shifted along the queries and clipped at the ends.
 
 use super::arrays::TableArrays;
-use super::tile::{Cursor, FEW, RowPairs, THRESHOLD, TILE, TileKeys, push_entries};
+use super::tile::{Cursor, FEW, RowEdges, THRESHOLD, TILE, TileKeys, push_entries};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 
@@ -19,8 +19,8 @@ pub(crate) struct Shifted {
     /// Row offsets of each lane, decreasing (keys increasing): `lane_offsets[lane_ptr[l]..lane_ptr[l + 1]]`.
     lane_ptr: [usize; TILE + 1],
     lane_offsets: Vec<i64>,
-    /// The pair of each lane offset among those of the tile: by offset, then lane, so that the pairs of one offset, which
-    /// neighbouring keys ask for one after the other, are neighbours in memory.
+    /// The number of each lane offset's edge among the row edges of its tile: by offset, then lane. So the edges of one
+    /// offset, which neighbouring keys read one after the other, are neighbours in memory.
     slots: Vec<u32>,
     /// The lowest and the highest row offset.
     row_span: (i64, i64),
@@ -29,17 +29,17 @@ pub(crate) struct Shifted {
 impl Shifted {
     pub(crate) fn new(offsets: &[i64], q_offset: i64, n_queries: usize, n_keys: usize) -> Result<Self> {
         const SIZE: &str = "index_set";
-        // Offsets that no (query, key) pair can have never run.
+        // Offsets that no query and key can have never run.
         let lowest = q_offset - n_keys as i64;
         let highest = n_queries as i64 + q_offset;
         // Lanes without a query run nothing.
         let lanes = n_queries.min(TILE) as i64;
         let within = offsets.iter().filter(|&&o| o > lowest && o < highest);
-        let pairs = within.flat_map(|o| (0..lanes).map(move |lane| (lane - o, 1 << lane)));
-        let mut pairs: Vec<(i64, u16)> = memory::collected(SIZE, pairs)?;
-        pairs.sort_unstable();
+        let uses = within.flat_map(|o| (0..lanes).map(move |lane| (lane - o, 1 << lane)));
+        let mut uses: Vec<(i64, u16)> = memory::collected(SIZE, uses)?;
+        uses.sort_unstable();
         let mut users: Vec<(i64, u16)> = Vec::new();
-        for (key, lane) in pairs {
+        for (key, lane) in uses {
             match users.last_mut() {
                 Some(last) if last.0 == key => last.1 |= lane,
                 _ => memory::push(SIZE, &mut users, (key, lane))?,
@@ -110,7 +110,7 @@ impl Shifted {
         !self.keys.is_empty()
     }
 
-    pub(crate) fn first_pair(&self, tile: usize) -> usize {
+    pub(crate) fn first_row_edge(&self, tile: usize) -> usize {
         tile * self.lane_offsets.len()
     }
 
@@ -121,7 +121,7 @@ impl Shifted {
         lane: usize,
         n_keys: usize,
         buffer: &'a mut Vec<u32>,
-    ) -> (&'a [u32], RowPairs<'a>) {
+    ) -> (&'a [u32], RowEdges<'a>) {
         let position = (tile * TILE + lane) as i64 + self.q_offset;
         let offsets = &self.lane_offsets[self.lane_ptr[lane]..self.lane_ptr[lane + 1]];
         // Decreasing offsets: those in position - n_keys < o <= position are consecutive.
@@ -131,10 +131,10 @@ impl Shifted {
         let offsets = &offsets[first..last.max(first)];
         memory::extend("index_set", buffer, offsets.iter().map(|&o| (position - o) as u32)).or_leave();
         let slots = &self.slots[self.lane_ptr[lane] + first..self.lane_ptr[lane] + last.max(first)];
-        (buffer, RowPairs::Slots(self.first_pair(tile), slots))
+        (buffer, RowEdges::Slots(self.first_row_edge(tile), slots))
     }
 
-    /// The row keys of a full tile are those of the tile before it, 16 on: no lane of either lacks one at an end.
+    /// Whether the row keys of a full tile are those of the tile before it with 16 added: no lane of either is clipped.
     pub(crate) fn follows(&self, tile: usize, n_keys: usize) -> bool {
         let first = (tile * TILE) as i64 + self.q_offset;
         let (lowest, highest) = self.row_span;
@@ -145,19 +145,19 @@ impl Shifted {
         self.row_span
     }
 
-    pub(crate) fn row_pairs(&self, tiles: usize) -> usize {
+    pub(crate) fn row_edges(&self, tiles: usize) -> usize {
         tiles * self.lane_offsets.len()
     }
 
-    /// `(lane, slot within the tile's pairs, offset)` of every row pair of one tile.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, usize, i64)> + '_ {
+    /// `(lane, slot, offset)` of every row edge of one tile.
+    pub(crate) fn row_edges_of_tile(&self) -> impl Iterator<Item = (usize, usize, i64)> + '_ {
         (0..TILE).flat_map(move |lane| {
             (self.lane_ptr[lane]..self.lane_ptr[lane + 1])
                 .map(move |at| (lane, self.slots[at] as usize, self.lane_offsets[at]))
         })
     }
 
-    pub(crate) fn pairs_per_tile(&self) -> usize {
+    pub(crate) fn row_edges_per_tile(&self) -> usize {
         self.lane_offsets.len()
     }
 

@@ -1,10 +1,10 @@
-//! What a plan reads, however it is held.
+//! The tables of a plan, in either form.
 
 use super::arrays::TableArrays;
 use super::listed::Listed;
 use super::runs;
 use super::shifted::Shifted;
-use super::tile::{Cursor, RowPairs, TILE, TileKeys};
+use super::tile::{Cursor, RowEdges, TILE, TileKeys};
 use super::transposed::Transposed;
 use crate::error::Result;
 use crate::executor::Executor;
@@ -28,23 +28,23 @@ enum PlanForm {
     Shifted(Shifted),
 }
 
-/// What a plan will do, counted.
+/// Counts of a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanReport {
     /// Number of query tiles.
     pub tiles: usize,
-    /// (query, key) pairs that run in tiles.
+    /// Edges that run in tiles.
     pub tile_edges: usize,
     /// Lanes computed for them, masked ones included.
     pub tile_lanes: usize,
-    /// (query, key) pairs that run in rows.
+    /// Edges that run in rows.
     pub row_edges: usize,
     /// Bytes of the plan.
     pub index_bytes: usize,
 }
 
 impl Tables {
-    /// Plans an index set in time linear in its pairs, in parallel.
+    /// Plans an index set in time linear in its edges, in parallel.
     pub fn new(set: &IndexSet, executor: &dyn Executor) -> Result<Self> {
         let form = match set.form() {
             Form::Offsets { offsets, q_offset } => {
@@ -98,7 +98,7 @@ impl Tables {
         self.n_queries.div_ceil(TILE)
     }
 
-    /// The tables of the row pairs by key, for the second backward pass.
+    /// The row edges by key, for the second backward sweep.
     pub(super) fn transpose(&self) -> Result<Transposed> {
         match &self.form {
             PlanForm::Listed(p) => Transposed::listed(p, self.n_keys, self.order()),
@@ -106,7 +106,7 @@ impl Tables {
         }
     }
 
-    /// The arrays of tiles and rows, as they lie in memory.
+    /// The arrays of tiles and rows, as they are in memory.
     pub fn arrays(&self) -> TableArrays<'_> {
         match &self.form {
             PlanForm::Listed(p) => p.arrays(),
@@ -131,7 +131,7 @@ impl Tables {
         self.order.as_ref().map_or(at, |o| o[at] as usize)
     }
 
-    /// Two queries of the next tile for each of its first eight steps.
+    /// Two queries of the next tile for each of the first eight steps of a tile, to be prefetched.
     #[inline(always)]
     pub(crate) fn next_queries(&self, tile: usize, step: usize) -> impl Iterator<Item = usize> {
         let first = (tile + 1) * TILE + 2 * step;
@@ -154,40 +154,41 @@ impl Tables {
         }
     }
 
-    /// The first row pair of a tile; pair numbers are unique in the plan, and those of a tile are consecutive.
-    pub(crate) fn first_pair(&self, tile: usize) -> usize {
+    /// The number of a tile's first row edge; numbers are unique in the plan, and those of a tile are consecutive.
+    pub(crate) fn first_row_edge(&self, tile: usize) -> usize {
         match &self.form {
-            PlanForm::Listed(p) => p.first_pair((tile * TILE).min(self.n_queries)),
-            PlanForm::Shifted(p) => p.first_pair(tile),
+            PlanForm::Listed(p) => p.first_row_edge((tile * TILE).min(self.n_queries)),
+            PlanForm::Shifted(p) => p.first_row_edge(tile),
         }
     }
 
-    /// The row keys of a lane, increasing, and their pairs.
+    /// The row keys of a lane, increasing, and the numbers of their edges.
     #[inline]
     pub(crate) fn row_keys<'a>(
         &'a self,
         tile: usize,
         lane: usize,
         buffer: &'a mut Vec<u32>,
-    ) -> (&'a [u32], RowPairs<'a>) {
+    ) -> (&'a [u32], RowEdges<'a>) {
         match &self.form {
             PlanForm::Listed(p) => p.row_keys(tile * TILE + lane),
             PlanForm::Shifted(p) => p.row_keys(tile, lane, self.n_keys, buffer),
         }
     }
 
-    /// The row keys of a tile are those of the tile before it, 16 on; their pairs are as many on as this says.
+    /// By how much the edge numbers of a tile exceed those of the tile before, where its row keys are the same but for
+    /// 16 added to each; else `None`.
     #[inline]
     pub(crate) fn row_step(&self, tile: usize) -> Option<usize> {
         match &self.form {
             PlanForm::Shifted(p) if tile > 0 && self.lanes(tile) == TILE => {
-                p.follows(tile, self.n_keys).then(|| p.pairs_per_tile())
+                p.follows(tile, self.n_keys).then(|| p.row_edges_per_tile())
             }
             PlanForm::Shifted(_) | PlanForm::Listed(_) => None,
         }
     }
 
-    /// All keys of a query that has a tile for itself, in no order.
+    /// All keys of the single query of a tile, in no particular order.
     pub(crate) fn keys(&self, tile: usize) -> Result<Vec<u32>> {
         let (mut cursor, mut block, mut buffer) = (Cursor::default(), TileKeys::default(), Vec::new());
         let mut keys = memory::copied("index_set", self.row_keys(tile, 0, &mut buffer).0)?;
@@ -197,7 +198,7 @@ impl Tables {
         Ok(keys)
     }
 
-    /// Some tiles have keys.
+    /// Whether some tiles have keys.
     pub(crate) fn has_tiles(&self) -> bool {
         match &self.form {
             PlanForm::Listed(p) => p.has_tiles(),
@@ -205,22 +206,22 @@ impl Tables {
         }
     }
 
-    /// Some queries have row keys.
+    /// Whether some queries have row keys.
     #[inline]
     pub(crate) fn has_rows(&self) -> bool {
-        self.row_pairs() > 0
+        self.row_edges() > 0
     }
 
-    /// Upper bound of row pair numbers.
-    pub(crate) fn row_pairs(&self) -> usize {
+    /// Upper bound of the numbers of row edges.
+    pub(crate) fn row_edges(&self) -> usize {
         match &self.form {
-            PlanForm::Listed(p) => p.row_pairs(),
-            PlanForm::Shifted(p) => p.row_pairs(self.tiles()),
+            PlanForm::Listed(p) => p.row_edges(),
+            PlanForm::Shifted(p) => p.row_edges(self.tiles()),
         }
     }
 
-    /// Number of pairs in the tiles before each tile, and in all.
-    pub(crate) fn tile_pair_starts(&self) -> Result<Vec<usize>> {
+    /// Number of edges in the tiles before each tile, and in all tiles.
+    pub(crate) fn tile_edge_starts(&self) -> Result<Vec<usize>> {
         let mut starts = memory::with_capacity("index_set", self.tiles() + 1)?;
         starts.push(0);
         let mut block = TileKeys::default();
@@ -236,7 +237,7 @@ impl Tables {
         Ok(starts)
     }
 
-    /// What the plan will do, counted.
+    /// Counts what the plan will do.
     pub fn report(&self) -> PlanReport {
         let mut report = PlanReport { tiles: self.tiles(), ..PlanReport::default() };
         let (mut block, mut buffer) = (TileKeys::default(), Vec::new());

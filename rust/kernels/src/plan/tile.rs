@@ -1,4 +1,4 @@
-//! Tiles: sixteen queries, the keys they share, and how lists of keys are held.
+//! Tiles: sixteen queries, the keys they share, and how lists of keys are stored.
 
 use crate::error::Result;
 use crate::memory;
@@ -10,7 +10,7 @@ pub const TILE: usize = 16;
 /// A key enters a tile's list when this many of its queries use it.
 pub const THRESHOLD: u32 = 5;
 
-/// Where no more keys than this are left for a tile's rows, they join its list too: rows have a cost of their own.
+/// Where at most this many keys are left for a tile's rows, they join its list too: rows have a cost of their own.
 pub(super) const FEW: usize = 8;
 
 /// Consecutive keys of one mask become one entry from this length on.
@@ -28,12 +28,12 @@ pub(crate) struct TileKeys {
     pub(crate) masks: Vec<u16>,
 }
 
-/// The pair numbers of a lane's row keys.
+/// The edge numbers of a lane's row keys.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum RowPairs<'a> {
-    /// One after the other.
+pub(crate) enum RowEdges<'a> {
+    /// Consecutive numbers.
     From(usize),
-    /// A base plus what is listed.
+    /// A base plus a slot for each.
     Slots(usize, &'a [u32]),
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Cursor {
 }
 
 impl TileKeys {
-    /// Repeats the last key, used by nobody, until the number of keys is a multiple of `step`.
+    /// Repeats the last key, with an empty mask, until the number of keys is a multiple of `step`.
     #[inline]
     pub(crate) fn pad(&mut self, step: usize) {
         let (key, keys) = (self.keys.last().copied().unwrap_or(0), self.keys.len().next_multiple_of(step));
@@ -96,25 +96,25 @@ impl TileKeys {
     }
 }
 
-/// Appends `(key, mask)` pairs to entry lists, runs of one mask as one entry.
+/// Appends keys with their masks to entry lists, runs of one mask as one entry.
 pub(super) fn push_entries<K: Copy>(
-    pairs: &[(i64, u16)],
+    masked_keys: &[(i64, u16)],
     convert: impl Fn(i64) -> K,
     keys: &mut Vec<K>,
     masks: &mut Vec<u16>,
 ) -> Result<()> {
     // There are no more entries than keys.
-    memory::reserve("index_set", keys, pairs.len())?;
-    memory::reserve("index_set", masks, pairs.len())?;
+    memory::reserve("index_set", keys, masked_keys.len())?;
+    memory::reserve("index_set", masks, masked_keys.len())?;
     let mut at = 0;
-    while at < pairs.len() {
-        let (first, mask) = pairs[at];
-        let same = pairs[at..].iter().zip(first..).take_while(|(pair, key)| **pair == (*key, mask)).count();
+    while at < masked_keys.len() {
+        let (first, mask) = masked_keys[at];
+        let same = masked_keys[at..].iter().zip(first..).take_while(|(entry, key)| **entry == (*key, mask)).count();
         if same >= RUN {
             push_run(convert(first), convert(same as i64), mask, keys, masks);
             at += same;
         } else {
-            keys.extend(pairs[at..at + same].iter().map(|pair| convert(pair.0)));
+            keys.extend(masked_keys[at..at + same].iter().map(|entry| convert(entry.0)));
             masks.resize(keys.len(), mask);
             at += same;
         }

@@ -1,4 +1,5 @@
-//! Cantor sets: the middle-thirds set as points of [0, 1) and its kin, the integers with digits from a set.
+//! Cantor sets: the middle-thirds set as points of [0, 1), and its integer analogues, the numbers with digits from a
+//! set.
 //!
 //! For a base `b` and digits `D` with 0 in `D`, `S = { sum d_i b**i : d_i in D }` has exactly `|D|**k` members below
 //! `b**k`. Digits {0, 2} in base 3 are the classical set (all even); {0, 1} in base `b` adds up to every integer with
@@ -31,7 +32,8 @@ pub fn points(depth: u32) -> Result<Vec<f64>> {
 fn count(n: i64, base: i64, digits: &[i64]) -> usize {
     let choices = digits.len() as i64;
     let (mut place, mut shorter) = (1, 0);
-    // The place of the highest digit of n, and the members with fewer digits, of which 0 as a digit makes none of its own.
+    // The place value of n's highest digit. Members with fewer digits count apart, unless 0 is a digit: then they are
+    // those with leading zeros.
     let mut lead = 1;
     while n / base >= lead {
         lead *= base;

@@ -1,3 +1,3 @@
-//! Cantor sets and their kin among the integers.
+//! Cantor sets and their integer analogues.
 
 pub mod cantor;

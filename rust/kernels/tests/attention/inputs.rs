@@ -148,7 +148,7 @@ pub(crate) struct Inputs {
     pub(crate) dlse: Vec<f64>,
     pub(crate) key_bias: Vec<f64>,
     pub(crate) edge_bias: Vec<f64>,
-    /// Keys that nobody sees.
+    /// Keys that no query attends to.
     pub(crate) hidden: Vec<bool>,
 }
 

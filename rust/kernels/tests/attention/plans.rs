@@ -6,7 +6,7 @@ use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
 
 #[test]
-fn plans_count_every_pair_once() {
+fn plans_count_every_edge_once() {
     let mut random = Random(5);
     for (n, m) in [(1, 1), (100, 100), (333, 500), (2000, 2000)] {
         for (name, set) in sets(n, m, &mut random) {

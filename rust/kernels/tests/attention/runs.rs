@@ -3,7 +3,7 @@
 use crate::inputs::{Case, Inputs, Random, sets};
 use crate::naive::attention::Head;
 use fractal_kernels::attention::{
-    Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Real, Saved, Storage, View,
+    Accumulator, Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, Storage, View,
 };
 use fractal_kernels::executor::Executor;
 use fractal_kernels::index_set::IndexSet;

@@ -95,7 +95,7 @@ fn groups_of_seven_heads() {
     }
 }
 
-/// The row pairs of all seven heads are more than the backward pass holds at once.
+/// The row edges of all seven heads are more than the backward pass holds at once.
 #[test]
 fn a_group_in_several_parts() {
     let n = 600;

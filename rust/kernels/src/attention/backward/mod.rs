@@ -1,9 +1,9 @@
 //! The backward pass: gradients of queries, keys, values and biases.
 //!
-//! Two sweeps over one wave of (batch, key head) pairs. The first goes by chunks of queries: tiles add to the keys that
-//! the chunk owns and to its halo of foreign keys, rows leave a (p, ds) pair for each of theirs. The second goes by
-//! chunks of keys: halos are added in order, and row pairs are gathered through the transposed plan. Nothing is added
-//! by two tasks at once, so sums have one order whatever the executor.
+//! Two sweeps over each wave of groups. The first goes by chunks of queries: tiles add to the keys that the chunk owns
+//! and to its halo of foreign keys, and each row edge leaves its weight p and the gradient ds of its score. The second
+//! goes by chunks of keys: halos are added in order, and row edges are gathered through the transposed plan. No two
+//! tasks add to the same value, so sums have one order whatever the executor.
 
 mod key_sweep;
 mod query_sweep;
@@ -14,26 +14,27 @@ mod tile_part;
 
 use super::buffers::padded;
 use super::deal::{TaskRows, cut, deal, deal_parts};
-use super::element::{Real, Storage};
+use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
 use super::problem::Problem;
+use super::widths::at_widths;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, EdgeMap, Planned, TILE};
 use crate::simd::Run;
 use fearless_simd::dispatch;
-use key_sweep::sweep_keys;
-use query_sweep::sweep_queries;
+use key_sweep::KeySweep;
+use query_sweep::QuerySweepArgs;
 pub(super) use saved::check;
 pub use saved::{Gradients, Saved};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use task::{Halos, KeyGradients, QueryTask};
 
-/// Tasks that one wave aims for; bounds what is held between the sweeps.
+/// Tasks that one wave aims for; it bounds what is held between the sweeps.
 const WAVE_TASKS: usize = 32;
 
-/// Bytes of row pairs that one wave aims for.
+/// Bytes of (p, ds) of row edges that one wave aims for.
 const WAVE_BYTES: usize = 4 << 20;
 
 /// Fills the gradients.
@@ -46,16 +47,16 @@ pub fn backward<T: Storage>(
 ) -> Result<()> {
     check(problem, &saved, &gradients)?;
     problem.check(plan)?;
-    run_pairs(problem, plan, problem.pairs(), run, saved, gradients);
+    run_groups(problem, plan, problem.groups(), run, saved, gradients);
     Ok(())
 }
 
-/// [`backward`] of some (batch, key head) pairs: the gradients of q, k and v are those of the pairs alone, those of the
-/// biases are whole. The problem was checked.
-pub(super) fn run_pairs<T: Storage>(
+/// [`backward`] of some groups: the gradients of q, k and v are those of the groups alone, those of the biases are
+/// whole. The problem was checked.
+pub(super) fn run_groups<T: Storage>(
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
-    pairs: Range<usize>,
+    groups: Range<usize>,
     run: Run<'_>,
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
@@ -63,51 +64,51 @@ pub(super) fn run_pairs<T: Storage>(
     let (d, dv) = problem.widths();
     let (n, n_keys) = (plan.n_queries(), plan.n_keys());
     let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
-    let group = problem.group();
-    let total = pairs.len();
-    // What rows leave between the sweeps should stay in a cache.
-    let head_bytes = (plan.row_pairs() * size_of::<[T::Acc; 2]>()).max(1);
-    let together = (WAVE_BYTES / head_bytes).clamp(1, group);
-    let pairs_together = (WAVE_BYTES / (head_bytes * group)).clamp(1, total);
-    let chunk_tiles = (n * pairs_together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
+    let group_size = problem.group_size();
+    let total = groups.len();
+    // What rows leave between the sweeps should stay in cache.
+    let head_bytes = (plan.row_edges() * size_of::<[T::Acc; 2]>()).max(1);
+    let together = (WAVE_BYTES / head_bytes).clamp(1, group_size);
+    let groups_together = (WAVE_BYTES / (head_bytes * group_size)).clamp(1, total);
+    let chunk_tiles = (n * groups_together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
-    let wave_pairs = WAVE_TASKS.div_ceil(chunks.own.len());
+    let wave_groups = WAVE_TASKS.div_ceil(chunks.own.len());
     let waves = q
-        .chunks_mut(wave_pairs * group * n * d)
-        .zip(k.chunks_mut(wave_pairs * n_keys * d))
-        .zip(v.chunks_mut(wave_pairs * n_keys * dv))
+        .chunks_mut(wave_groups * group_size * n * d)
+        .zip(k.chunks_mut(wave_groups * n_keys * d))
+        .zip(v.chunks_mut(wave_groups * n_keys * dv))
         .enumerate();
-    let mut row_pairs = T::Acc::kept_pairs().take(plan.row_pairs() * wave_pairs.min(total) * together);
+    let mut p_ds = T::Acc::kept_p_ds().take(plan.row_edges() * wave_groups.min(total) * together);
     for (wave, ((q, k), v)) in waves {
-        let first = pairs.start + wave * wave_pairs;
-        let contexts = HeadContext::all(problem, plan.edges, first..(first + wave_pairs).min(pairs.end)).or_leave();
-        let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group, together, run };
-        let biases = run.run(q, k, v, &mut row_pairs);
-        for (head, (by_key, by_pair)) in contexts.iter().zip(biases) {
+        let first = groups.start + wave * wave_groups;
+        let contexts = HeadContext::all(problem, plan.edges, first..(first + wave_groups).min(groups.end)).or_leave();
+        let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group_size, together, run };
+        let biases = run.run(q, k, v, &mut p_ds);
+        for (head, (by_key, by_edge)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
                 let row = head.batch.min(bias.batch - 1) * bias.heads + head.query_head.min(bias.heads - 1);
                 out[row * n_keys..(row + 1) * n_keys].iter_mut().zip(by_key).for_each(|(x, y)| *x += y);
             }
             if let (Some(out), Some(bias), Some(map)) = (edge_bias.as_deref_mut(), &problem.edge_bias, plan.edges) {
-                let row = head.query_head.min(bias.heads - 1) * map.pairs();
-                for (&edge, y) in map.edges.iter().zip(by_pair) {
+                let row = head.query_head.min(bias.heads - 1) * map.nnz();
+                for (&edge, y) in map.edges.iter().zip(by_edge) {
                     out[row + edge as usize] += y;
                 }
             }
         }
     }
-    T::Acc::kept_pairs().give(row_pairs);
+    T::Acc::kept_p_ds().give(p_ds);
 }
 
-/// Some (batch, key head) pairs, run together.
+/// Some groups, run together.
 struct Wave<'a, 'p, T: Storage> {
     problem: &'a Problem<'p, T>,
     plan: Planned<'a>,
     chunks: &'a Chunks,
     saved: &'a Saved<'p, T>,
     heads: &'a [HeadContext<T::Acc>],
-    group: usize,
-    /// Query heads of a pair whose row pairs are held at once.
+    group_size: usize,
+    /// Query heads of a group whose row edges are held at once.
     together: usize,
     run: Run<'a>,
 }
@@ -150,37 +151,37 @@ impl<'a, T: Storage> Target<'a, T> {
 type BiasGradients<A> = (Vec<A>, Vec<A>);
 
 impl<T: Storage> Wave<'_, '_, T> {
-    /// Runs both sweeps; returns the gradients of the biases by head: by key, and by pair in the plan's order.
-    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], row_pairs: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
+    /// Runs both sweeps; returns the gradients of the biases by head: by key, and by edge in the plan's order.
+    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], p_ds: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = self.problem.widths();
-        let (n_keys, pairs) = (self.plan.n_keys(), self.plan.row_pairs());
+        let (n_keys, row_edges) = (self.plan.n_keys(), self.plan.row_edges());
         let wants_keys = self.problem.key_bias.is_some();
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
         let by_key = if wants_keys { n_keys * self.heads.len() } else { 0 };
         let mut by_key = memory::zeros::<T::Acc>("bias", by_key).or_leave();
-        let tile_pairs = self.plan.edges.map_or(0, EdgeMap::tile_pairs);
-        let mut by_tile_pair = memory::zeros::<T::Acc>("edge_bias", tile_pairs * self.heads.len()).or_leave();
-        let mut by_row_pair = memory::filled("edge_bias", Vec::new(), self.heads.len()).or_leave();
+        let tile_edges = self.plan.edges.map_or(0, EdgeMap::tile_edges);
+        let mut by_tile_edge = memory::zeros::<T::Acc>("edge_bias", tile_edges * self.heads.len()).or_leave();
+        let mut by_row_edge = memory::filled("edge_bias", Vec::new(), self.heads.len()).or_leave();
 
         let widths = (padded(d), padded(dv));
-        let biased = if wants_keys { self.group } else { 0 };
-        let mut halos = Halos::new(self.chunks, self.heads.len() / self.group, widths, biased);
+        let biased = if wants_keys { self.group_size } else { 0 };
+        let mut halos = Halos::new(self.chunks, self.heads.len() / self.group_size, widths, biased);
         let chunks = (0..self.heads.len()).flat_map(|_| 0..self.chunks.own.len());
-        let lengths = chunks.map(|chunk| self.tile_pairs(chunk).len());
+        let lengths = chunks.map(|chunk| self.tile_edges(chunk).len());
         let mut written = Written {
             dq: memory::collected("q, k, v", deal(&self.plan, q, d, self.chunks.tiles).into_iter().map(Some))
                 .or_leave(),
-            tile_pairs: memory::collected("edge_bias", cut(&mut by_tile_pair, lengths).map(Some)).or_leave(),
+            tile_edges: memory::collected("edge_bias", cut(&mut by_tile_edge, lengths).map(Some)).or_leave(),
         };
-        for first in (0..self.group).step_by(self.together) {
-            let heads = first..(first + self.together).min(self.group);
+        for first in (0..self.group_size).step_by(self.together) {
+            let heads = first..(first + self.together).min(self.group_size);
             let own = self.own(k.values(), v.values(), &mut by_key, &heads);
-            self.sweep_queries(&heads, own, halos.split(&heads), &mut written, row_pairs);
+            self.sweep_queries(&heads, own, halos.split(&heads), &mut written, p_ds);
             let own = self.own(k.values(), v.values(), &mut by_key, &heads);
-            self.sweep_keys(&heads, own, &halos, row_pairs);
-            if self.problem.edge_bias.is_some() && pairs > 0 {
-                for (head, row_pairs) in self.of_all_pairs(&heads).zip(row_pairs.chunks_exact(pairs)) {
-                    memory::extend("edge_bias", &mut by_row_pair[head], row_pairs.iter().map(|p| p[1])).or_leave();
+            self.sweep_keys(&heads, own, &halos, p_ds);
+            if self.problem.edge_bias.is_some() && row_edges > 0 {
+                for (head, p_ds) in self.in_all_groups(&heads).zip(p_ds.chunks_exact(row_edges)) {
+                    memory::extend("edge_bias", &mut by_row_edge[head], p_ds.iter().map(|[_, ds]| *ds)).or_leave();
                 }
             }
         }
@@ -188,78 +189,80 @@ impl<T: Storage> Wave<'_, '_, T> {
         v.finish(dv);
         let of_head = |h: usize| {
             let keys = if wants_keys { &by_key[h * n_keys..(h + 1) * n_keys] } else { &[] };
-            let tile_pairs = &by_tile_pair[h * tile_pairs..(h + 1) * tile_pairs];
-            let mut by_pair = memory::with_capacity("edge_bias", tile_pairs.len() + by_row_pair[h].len()).or_leave();
-            by_pair.extend_from_slice(tile_pairs);
-            by_pair.append(&mut by_row_pair[h]);
-            (memory::copied("bias", keys).or_leave(), by_pair)
+            let tile_edges = &by_tile_edge[h * tile_edges..(h + 1) * tile_edges];
+            let mut by_edge = memory::with_capacity("edge_bias", tile_edges.len() + by_row_edge[h].len()).or_leave();
+            by_edge.extend_from_slice(tile_edges);
+            by_edge.append(&mut by_row_edge[h]);
+            (memory::copied("bias", keys).or_leave(), by_edge)
         };
         memory::collected("bias", (0..self.heads.len()).map(of_head)).or_leave()
     }
 
-    /// The first sweep, of some query heads of every (batch, key head) pair.
+    /// The first sweep, of some query heads of every group.
     fn sweep_queries<'o, 'w: 'o>(
         &self,
         heads: &Range<usize>,
         own: Vec<KeyGradients<'o, T::Acc>>,
         halos: Vec<KeyGradients<'o, T::Acc>>,
         written: &mut Written<'w, T>,
-        row_pairs: &'o mut [[T::Acc; 2]],
+        p_ds: &'o mut [[T::Acc; 2]],
     ) {
         let count = self.chunks.own.len();
-        let tasks = self.query_tasks(heads, own, halos, written, row_pairs);
-        self.run.executor.run(tasks.len(), &|i| {
+        let tasks = self.query_tasks(heads, own, halos, written, p_ds);
+        self.run.for_each_task(tasks.len(), |level, i| {
             let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let heads = &self.heads[i / count * self.group..][heads.clone()];
-            dispatch!(self.run.level, simd => sweep_queries(
-                simd, &mut task, self.problem, self.plan, self.saved, self.chunks, heads,
-            ));
+            let heads = &self.heads[i / count * self.group_size..][heads.clone()];
+            let Self { problem, plan, chunks, saved, .. } = *self;
+            let args = QuerySweepArgs { task: &mut task, problem, plan, saved, chunks, heads };
+            dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
         });
     }
 
-    /// The second one.
+    /// The second sweep.
     fn sweep_keys(
         &self,
         heads: &Range<usize>,
         own: Vec<KeyGradients<'_, T::Acc>>,
         halos: &Halos<T::Acc>,
-        row_pairs: &[[T::Acc; 2]],
+        p_ds: &[[T::Acc; 2]],
     ) {
-        let (count, pairs) = (self.chunks.own.len(), self.plan.row_pairs());
+        let (count, row_edges) = (self.chunks.own.len(), self.plan.row_edges());
         let own = memory::collected("q, k, v", own.into_iter().map(Mutex::new)).or_leave();
-        let transposed = (pairs > 0).then(|| self.plan.transposed());
-        self.run.executor.run(own.len(), &|i| {
+        let transposed = (row_edges > 0).then(|| self.plan.transposed());
+        self.run.for_each_task(own.len(), |level, i| {
             let mut own = own[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let (pair, owner) = (i / count, i % count);
+            let (group, owner) = (i / count, i % count);
             for chunk in (0..count).filter(|&c| c != owner) {
-                halos.add_to(&mut own, self.chunks, pair, heads.start, chunk, owner);
+                halos.add_to(&mut own, self.chunks, group, heads.start, chunk, owner);
             }
             let Some(transposed) = transposed else { return };
-            let row_pairs = &row_pairs[pair * heads.len() * pairs..][..heads.len() * pairs];
-            let heads = &self.heads[pair * self.group..][heads.clone()];
-            dispatch!(self.run.level, simd => sweep_keys(
-                simd, self.problem, self.saved, transposed, heads, row_pairs, self.chunks, owner, &mut own,
-            ));
+            let p_ds = &p_ds[group * heads.len() * row_edges..][..heads.len() * row_edges];
+            let heads = &self.heads[group * self.group_size..][heads.clone()];
+            let Self { problem, chunks, saved, .. } = *self;
+            let sweep = KeySweep { problem, saved, transposed, heads, p_ds, chunks, owner, own: &mut own };
+            dispatch!(level, simd => at_widths::<_, T::Acc>(simd, sweep));
         });
     }
 
-    /// Those query heads of every (batch, key head) pair, by their place among all.
-    fn of_all_pairs(&self, heads: &Range<usize>) -> impl Iterator<Item = usize> {
-        let (group, heads) = (self.group, heads.clone());
-        (0..self.heads.len()).step_by(group).flat_map(move |first| heads.clone().map(move |head| first + head))
+    /// Some query heads of every group, by their place among all heads.
+    fn in_all_groups(&self, heads: &Range<usize>) -> impl Iterator<Item = usize> {
+        let heads = heads.clone();
+        (0..self.heads.len())
+            .step_by(self.group_size)
+            .flat_map(move |first| heads.clone().map(move |head| first + head))
     }
 
     fn tiles(&self, chunk: usize) -> Range<usize> {
         chunk * self.chunks.tiles..((chunk + 1) * self.chunks.tiles).min(self.plan.tiles())
     }
 
-    /// The pairs of a chunk's tiles, if the bias of pairs asks for its gradient.
-    fn tile_pairs(&self, chunk: usize) -> Range<usize> {
+    /// The edges of a chunk's tiles, if edges have a bias.
+    fn tile_edges(&self, chunk: usize) -> Range<usize> {
         let tiles = self.tiles(chunk);
         self.plan.edges.map_or(0..0, |map| map.tile_starts[tiles.start]..map.tile_starts[tiles.end])
     }
 
-    /// Each (pair, chunk)'s own rows of dk and dv, and its part of the key bias of each of the heads.
+    /// For each (group, chunk) its own rows of dk and dv, and of the gradient of the key bias of each head.
     fn own<'o>(
         &self,
         k: &'o mut [T::Acc],
@@ -270,10 +273,10 @@ impl<T: Storage> Wave<'_, '_, T> {
         let (d, dv) = self.problem.widths();
         let (order, own) = (self.chunks.order(), &self.chunks.own);
         let biased = by_key.len() / self.plan.n_keys();
-        let pairs = self.heads.len() / self.group;
+        let groups = self.heads.len() / self.group_size;
         KeyGradients::of_tasks(
-            deal_parts(order, own, pairs, k, padded(d)),
-            deal_parts(order, own, pairs, v, padded(dv)),
+            deal_parts(order, own, groups, k, padded(d)),
+            deal_parts(order, own, groups, v, padded(dv)),
             deal_parts(order, own, biased, by_key, 1),
             own.len(),
             heads,
@@ -286,21 +289,21 @@ impl<T: Storage> Wave<'_, '_, T> {
         own: Vec<KeyGradients<'o, T::Acc>>,
         halos: Vec<KeyGradients<'o, T::Acc>>,
         written: &mut Written<'w, T>,
-        row_pairs: &'o mut [[T::Acc; 2]],
+        p_ds: &'o mut [[T::Acc; 2]],
     ) -> Vec<Mutex<QueryTask<'o, T>>> {
         let (plan, count) = (self.plan, self.chunks.own.len());
-        let pair_range = |chunk: usize| {
+        let row_edges = |chunk: usize| {
             let tiles = self.tiles(chunk);
-            plan.first_pair(tiles.start)..plan.first_pair(tiles.end)
+            plan.first_row_edge(tiles.start)..plan.first_row_edge(tiles.end)
         };
         // All chunks of the first head, then of the next.
-        let chunks = self.of_all_pairs(heads).flat_map(|_| 0..count);
-        let pairs = cut(row_pairs, chunks.map(|c| pair_range(c).len())).map(Some);
-        let mut pairs = memory::collected("index_set", pairs).or_leave();
+        let chunks = self.in_all_groups(heads).flat_map(|_| 0..count);
+        let p_ds = cut(p_ds, chunks.map(|c| row_edges(c).len())).map(Some);
+        let mut p_ds = memory::collected("index_set", p_ds).or_leave();
         let tasks = own.into_iter().zip(halos).enumerate().map(|(i, (own, halo))| {
-            let (pair, chunk) = (i / count, i % count);
-            let of_chunk = || heads.clone().map(|head| (pair * self.group + head) * count + chunk);
-            let held = || (pair * heads.len()..(pair + 1) * heads.len()).map(|head| head * count + chunk);
+            let (group, chunk) = (i / count, i % count);
+            let of_chunk = || heads.clone().map(|head| (group * self.group_size + head) * count + chunk);
+            let held = || (group * heads.len()..(group + 1) * heads.len()).map(|head| head * count + chunk);
             Mutex::new(QueryTask {
                 chunk,
                 tiles: self.tiles(chunk),
@@ -308,20 +311,20 @@ impl<T: Storage> Wave<'_, '_, T> {
                 dq: of_chunk().filter_map(|at| written.dq[at].take()).collect(),
                 own,
                 halo,
-                row_pairs: held().filter_map(|at| pairs[at].take()).collect(),
-                first_pair: pair_range(chunk).start,
-                tile_pairs: of_chunk().filter_map(|at| written.tile_pairs[at].take()).collect(),
-                first_tile_pair: self.tile_pairs(chunk).start,
+                p_ds: held().filter_map(|at| p_ds[at].take()).collect(),
+                first_row_edge: row_edges(chunk).start,
+                tile_edges: of_chunk().filter_map(|at| written.tile_edges[at].take()).collect(),
+                first_tile_edge: self.tile_edges(chunk).start,
             })
         });
         memory::collected("q, k, v", tasks).or_leave()
     }
 }
 
-/// What the first sweep writes but once, by head and chunk.
+/// What the first sweep writes once, by head and chunk.
 struct Written<'a, T: Storage> {
     /// Rows of dq.
     dq: Vec<Option<TaskRows<'a, T>>>,
-    /// ds of the pairs in tiles.
-    tile_pairs: Vec<Option<&'a mut [T::Acc]>>,
+    /// ds of tile edges.
+    tile_edges: Vec<Option<&'a mut [T::Acc]>>,
 }

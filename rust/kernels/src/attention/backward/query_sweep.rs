@@ -1,58 +1,59 @@
-//! First backward sweep, by chunks of queries: tiles, and the first half of the rows.
+//! First backward sweep, by chunks of queries: the tiles, and of the rows dQ and (p, ds).
 
 use super::saved::Saved;
 use super::task::QueryTask;
 use crate::attention::buffers::{Aligned, KEY_BLOCK, padded};
-use crate::attention::element::{Real, Storage};
+use crate::attention::element::{Accumulator, Storage};
+use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::{dot, transpose};
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
-use crate::attention::rows::Rows;
+use crate::attention::widths::AtWidths;
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Planned, TILE, TileKeys};
-use fearless_simd::{Simd, prelude::*};
+use fearless_simd::Simd;
 use std::ops::Range;
 
-/// Runs one task at the widths that fill a level's registers, as the forward pass does.
-#[inline(always)]
-pub(super) fn sweep_queries<S: Simd, T: Storage>(
-    simd: S,
-    task: &mut QueryTask<'_, T>,
-    problem: &Problem<'_, T>,
-    plan: Planned<'_>,
-    saved: &Saved<'_, T>,
-    chunks: &Chunks,
-    heads: &[HeadContext<T::Acc>],
-) {
-    let queries = <<T::Acc as Real>::V<S> as SimdBase<S>>::LEN;
-    match (queries, <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN) {
-        (TILE, 16) => Sweep::<T, 1, 8, 16, 4>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
-        (TILE, 8) => Sweep::<T, 1, 4, 8, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
-        (TILE, _) => Sweep::<T, 1, 4, 4, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
-        (_, 8) => Sweep::<T, 2, 4, 8, 4>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
-        (_, 4) => Sweep::<T, 2, 4, 4, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
-        (_, _) => Sweep::<T, 2, 4, 2, 2>::new(problem, plan, saved, chunks, task.chunk).run(simd, task, heads),
+/// What one task of the first sweep is given.
+pub(super) struct QuerySweepArgs<'a, 'o, T: Storage> {
+    pub(super) task: &'a mut QueryTask<'o, T>,
+    pub(super) problem: &'a Problem<'a, T>,
+    pub(super) plan: Planned<'a>,
+    pub(super) saved: &'a Saved<'a, T>,
+    pub(super) chunks: &'a Chunks,
+    pub(super) heads: &'a [HeadContext<T::Acc>],
+}
+
+impl<S: Simd, T: Storage> AtWidths<S> for QuerySweepArgs<'_, '_, T> {
+    #[inline(always)]
+    fn run<const NQ: usize, const FK: usize, const BK: usize, const ND: usize, const NC: usize, const DC: usize>(
+        self,
+        simd: S,
+    ) {
+        let chunk = self.task.chunk;
+        let mut sweep = Sweep::<T, NQ, BK, ND, NC>::new(self.problem, self.plan, self.saved, self.chunks, chunk);
+        sweep.run(simd, self.task, self.heads);
     }
 }
 
 /// The rows that a tile's queries read.
-pub(super) struct Inputs<'p, T: Storage> {
+pub(super) struct QueryPanels<'p, T: Storage> {
     queries: Panel<'p, T>,
     douts: Panel<'p, T>,
     outs: Panel<'p, T>,
 }
 
-impl<T: Storage> Inputs<'_, T> {
+impl<T: Storage> QueryPanels<'_, T> {
     fn select(&mut self, batch: usize, head: usize) {
         for panel in [&mut self.queries, &mut self.douts, &mut self.outs] {
             panel.select(batch, head);
         }
     }
 
-    /// The next tile's rows come from memory, two queries a step, while this tile's keys are worked on.
+    /// Prefetches the next tile's rows, two queries a step, while this tile's keys are processed.
     #[inline(always)]
     pub(super) fn touch_next(&self, plan: Planned<'_>, tile: usize, step: usize) {
         for query in plan.next_queries(tile, step) {
@@ -63,16 +64,16 @@ impl<T: Storage> Inputs<'_, T> {
     }
 }
 
-/// Scratch of a sweep: `NQ` vectors a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
+/// Scratch of a sweep: `NQ` vectors for a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
 pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     pub(super) problem: &'p Problem<'p, T>,
     pub(super) plan: Planned<'p>,
     pub(super) saved: &'p Saved<'p, T>,
     pub(super) chunks: &'p Chunks,
     pub(super) own: Range<usize>,
-    /// Halo slot of each foreign place.
+    /// Slot in the halo of each foreign place.
     pub(super) slots: Vec<u32>,
-    pub(super) inputs: Inputs<'p, T>,
+    pub(super) panels: QueryPanels<'p, T>,
     pub(super) keys: Panel<'p, T>,
     pub(super) values: Panel<'p, T>,
     /// The tile's queries, scaled, and output gradients: as columns and as rows.
@@ -81,11 +82,11 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) q_rows: Aligned<T::Acc>,
     pub(super) dout_rows: Aligned<T::Acc>,
     pub(super) dq: Aligned<T::Acc>,
-    /// `dq` holds nothing yet.
+    /// Whether `dq` is still undefined.
     pub(super) fresh: bool,
     /// ds of a block of the tile's keys.
     pub(super) ds: Aligned<T::Acc>,
-    /// lse, +∞ where there is none, and what rounding took from it; delta − dlse.
+    /// lse, +∞ where a lane has none, and its rounding error; delta − dlse.
     pub(super) lse: [T::Acc; TILE],
     pub(super) rest: [T::Acc; TILE],
     pub(super) delta: [T::Acc; TILE],
@@ -117,7 +118,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             chunks,
             own: chunks.own[chunk].clone(),
             slots,
-            inputs: Inputs {
+            panels: QueryPanels {
                 queries: Panel::new(problem.q),
                 douts: Panel::new(saved.dout),
                 outs: Panel::new(saved.out),
@@ -145,8 +146,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         if task.first {
             task.own.clear();
         }
-        // They are zeros, but a system that has not yet given the pages would do so twice: for the first read, then for
-        // the first write.
+        // They are zero already, but a fresh page whose first access is a read faults again at the first write.
         task.halo.clear();
         self.keys.select(heads[0].batch, heads[0].key_head);
         self.values.select(heads[0].batch, heads[0].key_head);
@@ -155,9 +155,9 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             if self.plan.has_rows() {
                 self.lanes.fill(&self.plan, tile, true);
             }
-            // The query heads of a key head one after the other, while its rows and their gradients are in cache.
+            // One query head of the group after the other, while the key head's rows and gradients are in cache.
             for (g, head) in heads.iter().enumerate() {
-                self.inputs.select(head.batch, head.query_head);
+                self.panels.select(head.batch, head.query_head);
                 simd.vectorize(
                     #[inline(always)]
                     || self.prepare(simd, head, tile),
@@ -189,13 +189,13 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
     fn prepare<S: Simd>(&mut self, simd: S, head: &HeadContext<T::Acc>, tile: usize) {
         let (plan, saved, n) = (self.plan, self.saved, self.plan.lanes(tile));
         let rows = || (0..n).map(|lane| plan.query(tile, lane));
-        let queries = self.inputs.queries.gather(rows());
+        let queries = self.panels.queries.gather(rows());
         transpose(simd, queries, self.problem.scale(), self.qt.lanes_mut());
         copy_tile(queries, &mut self.q_rows);
-        let douts = self.inputs.douts.gather(rows());
+        let douts = self.panels.douts.gather(rows());
         transpose(simd, douts, T::Acc::ONE, self.dot.lanes_mut());
         copy_tile(douts, &mut self.dout_rows);
-        let outs = self.inputs.outs.gather(rows());
+        let outs = self.panels.outs.gather(rows());
         let first = (head.batch * self.problem.heads().1 + head.query_head) * plan.n_queries();
         self.lse = [T::Acc::default() - T::Acc::NEG_INFINITY; TILE];
         self.delta = [T::Acc::default(); TILE];
@@ -216,7 +216,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
 
 /// The rows one after the other, zeros for missing ones.
 #[inline(always)]
-fn copy_tile<A: Real>(rows: Rows<'_, A>, to: &mut [A]) {
+fn copy_tile<A: Accumulator>(rows: GatheredRows<'_, A>, to: &mut [A]) {
     let width = to.len() / TILE;
     for (lane, to) in to.chunks_exact_mut(width).enumerate() {
         match rows.starts.get(lane) {

@@ -1,9 +1,9 @@
-//! The keys that few of a tile's queries use, by query: dQ, and a (p, ds) pair of each for the sweep by keys.
+//! The keys that few of a tile's queries use, by query: dQ, and (p, ds) of each edge for the sweep by keys.
 
 use super::query_sweep::Sweep;
 use super::task::QueryTask;
 use crate::attention::bias::{hide_rest, row_biased};
-use crate::attention::element::{Real, Storage};
+use crate::attention::element::{Accumulator, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::micro::{add_rows, dots};
 use crate::plan::TILE;
@@ -21,23 +21,23 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     ) {
         let (d, dv) = (self.qt.len() / TILE, self.dot.len() / TILE);
         let scale = self.problem.scale();
-        let factor = <T::Acc as Real>::N::<S>::splat(simd, scale);
+        let factor = <T::Acc as Accumulator>::N::<S>::splat(simd, scale);
         let (mut k, mut v) = ([0; ND], [0; ND]);
         for at in (0..self.lanes.longest()).step_by(ND) {
             for lane in 0..self.lanes.count() {
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
                 let (keys, values) = (self.keys.fetch(list, &mut k), self.values.fetch(list, &mut v));
-                let pairs = self.lanes.pairs(lane, at, list.len());
+                let edges = self.lanes.edges(lane, at, list.len());
                 let mut s = dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * factor;
                 if head.biased() || list.len() < ND {
                     let mut lanes = [T::Acc::default(); ND];
                     s.store_slice(&mut lanes);
-                    row_biased::<T>(head, list, pairs, &mut lanes);
+                    row_biased::<T>(head, list, edges, &mut lanes);
                     hide_rest(list.len(), &mut lanes);
-                    s = <T::Acc as Real>::N::<S>::from_slice(simd, &lanes);
+                    s = <T::Acc as Accumulator>::N::<S>::from_slice(simd, &lanes);
                 }
-                let lse = <T::Acc as Real>::N::<S>::splat(simd, self.lse[lane]);
-                let rest = <T::Acc as Real>::N::<S>::splat(simd, self.rest[lane]);
+                let lse = <T::Acc as Accumulator>::N::<S>::splat(simd, self.lse[lane]);
+                let rest = <T::Acc as Accumulator>::N::<S>::splat(simd, self.rest[lane]);
                 let weight = T::Acc::exp_native(simd, (s - lse) - rest);
                 let mut dp = dots::<S, T::Acc, ND>(simd, &self.dout_rows[lane * dv..][..dv], values, &v);
                 let mut p = weight;
@@ -47,21 +47,21 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     for (x, &key) in factor.iter_mut().zip(list) {
                         *x = draw.factor(query, key as usize);
                     }
-                    let factor = <T::Acc as Real>::N::<S>::from_slice(simd, &factor);
+                    let factor = <T::Acc as Accumulator>::N::<S>::from_slice(simd, &factor);
                     p *= factor;
                     dp *= factor;
                 }
-                let ds = weight * (dp - <T::Acc as Real>::N::<S>::splat(simd, self.delta[lane]));
-                let out = &mut *task.row_pairs[g];
+                let ds = weight * (dp - <T::Acc as Accumulator>::N::<S>::splat(simd, self.delta[lane]));
+                let out = &mut *task.p_ds[g];
                 let mut both = [[T::Acc::default(); 2]; ND];
                 let (low, high) = both.as_flattened_mut().split_at_mut(ND);
                 p.zip_low(ds).store_slice(low);
                 p.zip_high(ds).store_slice(high);
                 if self.lanes.consecutive() {
-                    out[pairs[0] - task.first_pair..][..list.len()].copy_from_slice(&both[..list.len()]);
+                    out[edges[0] - task.first_row_edge..][..list.len()].copy_from_slice(&both[..list.len()]);
                 } else {
-                    for (&pair, &both) in pairs.iter().zip(&both) {
-                        out[pair - task.first_pair] = both;
+                    for (&edge, &both) in edges.iter().zip(&both) {
+                        out[edge - task.first_row_edge] = both;
                     }
                 }
                 let mut ds_lanes = [T::Acc::default(); ND];

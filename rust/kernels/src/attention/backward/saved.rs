@@ -1,4 +1,4 @@
-//! What the backward pass takes beside the call, and what it gives.
+//! What the backward pass takes beside the call, and the gradients that it writes.
 
 use crate::attention::element::Storage;
 use crate::attention::problem::{Problem, View};
@@ -11,7 +11,7 @@ pub struct Saved<'a, T: Storage> {
     pub out: View<'a, T>,
     /// Log-sum-exp `(B, H, Nq)`, contiguous.
     pub lse: &'a [T::Acc],
-    /// What rounding took from it, in the same shape.
+    /// Its rounding error, in the same shape.
     pub rest: &'a [T::Acc],
     /// Gradient of the output.
     pub dout: View<'a, T>,
@@ -30,7 +30,7 @@ pub struct Gradients<'a, T: Storage> {
     pub v: &'a mut [T],
     /// In the shape of the key bias; set to zero before the call.
     pub key_bias: Option<&'a mut [T::Acc]>,
-    /// In the shape of the pair bias; set to zero before the call.
+    /// In the shape of the edge bias; set to zero before the call.
     pub edge_bias: Option<&'a mut [T::Acc]>,
 }
 

@@ -6,9 +6,9 @@ use crate::attention::accumulate::add_terms;
 use crate::attention::bias::biased;
 use crate::attention::buffers::whole_steps;
 use crate::attention::deal::TaskRows;
-use crate::attention::element::{Real, Storage};
+use crate::attention::element::{Accumulator, Storage};
 use crate::attention::head::HeadContext;
-use crate::attention::lane_keys::group_ranges;
+use crate::attention::lane_keys::quad_ranges;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
 use crate::plan::{Chunks, Cursor, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
@@ -23,7 +23,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         head: &HeadContext<T::Acc>,
         tile: usize,
     ) {
-        let mut pair = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
+        let mut edge = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
         let mut cursor = Cursor::default();
         self.fresh = true;
         while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
@@ -32,20 +32,20 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
             let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
             for first in (0..count).step_by(NK) {
-                self.inputs.touch_next(self.plan, tile, first / NK);
+                self.panels.touch_next(self.plan, tile, first / NK);
                 let mut p = Weights([[T::Acc::default(); TILE]; NK]);
                 let s = scores::<S, T::Acc, NK, NQ>(simd, keys, first, self.qt.lanes());
                 let dp = scores::<S, T::Acc, NK, NQ>(simd, values, first, self.dot.lanes());
                 let ds = &mut self.ds.lanes_mut()[first..first + NK];
                 let (lse, rest, delta) = (&self.lse, &self.rest, &self.delta);
                 let known = Known { plan: self.plan, tile, head, block: &self.block, lse, rest, delta };
-                let pair_before = pair;
-                known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, &mut p.0, ds, &mut pair);
+                let edge_before = edge;
+                known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, &mut p.0, ds, &mut edge);
                 if task.wants_biases() {
-                    pair = pair_before;
+                    edge = edge_before;
                     for i in 0..NK.min(count - first) {
                         let (key, mask) = (self.block.keys[first + i] as usize, self.block.masks[first + i]);
-                        task.add_bias(g, place(self.chunks, &self.own, &self.slots, key), mask, &ds[i], &mut pair);
+                        task.add_bias(g, place(self.chunks, &self.own, &self.slots, key), mask, &ds[i], &mut edge);
                     }
                 }
                 scale_lanes::<S, T::Acc, NQ>(simd, ds, self.problem.scale());
@@ -69,17 +69,17 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 }
             }
             let width = self.qt.len() / TILE;
-            for (group, range) in group_ranges(&self.block).into_iter().enumerate() {
-                let dq = &mut self.dq[4 * group * width..][..4 * width];
+            for (quad, range) in quad_ranges(&self.block).into_iter().enumerate() {
+                let dq = &mut self.dq[4 * quad * width..][..4 * width];
                 let ds = &self.ds.lanes()[range.clone()];
-                add_terms::<S, T::Acc, NC>(simd, dq, self.fresh, ds, group, keys.range(range));
+                add_terms::<S, T::Acc, NC>(simd, dq, self.fresh, ds, quad, keys.range(range));
             }
             self.fresh = false;
         }
     }
 }
 
-/// What turns a tile's scores and dP into weights and ds.
+/// What a tile's weights and ds are computed from, beside scores and dP.
 struct Known<'a, A> {
     plan: Planned<'a>,
     tile: usize,
@@ -90,7 +90,7 @@ struct Known<'a, A> {
     delta: &'a [A; TILE],
 }
 
-impl<A: Real> Known<'_, A> {
+impl<A: Accumulator> Known<'_, A> {
     /// `p = exp(s − lse)` and `ds = p (dp − delta)`, of `NK` keys from `first` on.
     #[inline(always)]
     fn differentiate<S: Simd, T: Storage<Acc = A>, const NK: usize, const NQ: usize>(
@@ -101,14 +101,14 @@ impl<A: Real> Known<'_, A> {
         mut dp: [[A::V<S>; NQ]; NK],
         p: &mut [[A; TILE]; NK],
         ds: &mut [[A; TILE]],
-        pair: &mut usize,
+        edge: &mut usize,
     ) {
         let lse = load_lanes::<S, A, NQ>(simd, self.lse);
         let rest = load_lanes::<S, A, NQ>(simd, self.rest);
         let delta = load_lanes::<S, A, NQ>(simd, self.delta);
         for i in 0..NK {
             if self.head.biased() {
-                biased::<S, T, NQ>(simd, self.head, self.block, first + i, pair, &mut s[i]);
+                biased::<S, T, NQ>(simd, self.head, self.block, first + i, edge, &mut s[i]);
             }
             hide::<S, A, NQ>(simd, &mut s[i], self.block.masks[first + i]);
             for n in 0..NQ {
@@ -138,7 +138,7 @@ impl<A: Real> Known<'_, A> {
 
 /// Multiplies every lane.
 #[inline(always)]
-fn scale_lanes<S: Simd, A: Real, const NQ: usize>(simd: S, rows: &mut [[A; TILE]], factor: A) {
+fn scale_lanes<S: Simd, A: Accumulator, const NQ: usize>(simd: S, rows: &mut [[A; TILE]], factor: A) {
     let factor = A::V::<S>::splat(simd, factor);
     for row in rows {
         let mut x = load_lanes::<S, A, NQ>(simd, row);
@@ -149,7 +149,7 @@ fn scale_lanes<S: Simd, A: Real, const NQ: usize>(simd: S, rows: &mut [[A; TILE]
     }
 }
 
-/// The weights of a few keys, at a cache line.
+/// The weights of a few keys, aligned to a cache line.
 #[repr(align(64))]
 struct Weights<A, const NK: usize>([[A; TILE]; NK]);
 
@@ -166,7 +166,7 @@ fn place(chunks: &Chunks, own: &std::ops::Range<usize>, slots: &[u32], key: usiz
 
 /// Adds `Σ_lane weights[key][lane] · tile[lane]` to the gradient rows of up to four keys.
 #[inline(always)]
-fn add_to_keys<S: Simd, A: Real, const NC: usize>(
+fn add_to_keys<S: Simd, A: Accumulator, const NC: usize>(
     simd: S,
     mut targets: [&mut TaskRows<'_, A>; 2],
     places: &[Place],
@@ -188,7 +188,7 @@ fn add_to_keys<S: Simd, A: Real, const NC: usize>(
 }
 
 #[inline(always)]
-fn key_columns<S: Simd, A: Real, const C: usize>(
+fn key_columns<S: Simd, A: Accumulator, const C: usize>(
     simd: S,
     targets: &mut [&mut TaskRows<'_, A>; 2],
     places: &[Place],

@@ -1,83 +1,83 @@
-//! One query against a cache: the rows of its keys are read once for all query heads of a key head, and nothing else is.
+//! One query against a key/value cache: each row is read once for all query heads of its group.
 //!
-//! Such a call waits for memory, as every row lies on lines of its own; 16 rows at a time keep all the misses in flight
-//! that a core can have, and asking for rows further ahead gains nothing. Work of the size of the cache (a plan, a bias by
-//! key) is left out.
+//! Such a call is bound by memory latency, as every row lies on cache lines of its own. 16 rows at a time keep as many
+//! misses in flight as a core can have; prefetching further ahead gains nothing. Nothing here takes time in the length
+//! of the cache: there is no plan and no copy of the bias.
 
 use super::task::HEADS;
 use crate::attention::bias::hide_rest;
 use crate::attention::buffers::{Aligned, padded};
 use crate::attention::dropout::Draw;
-use crate::attention::element::{Real, Storage};
+use crate::attention::element::{Accumulator, Storage};
 use crate::attention::log_sums::{LogSum, LogSums};
 use crate::attention::micro::{add_rows, dots, scale_row};
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
+use crate::attention::widths::{AtWidths, at_widths};
 use crate::memory::{self, OrLeave};
 use crate::simd::Run;
 use fearless_simd::{Simd, dispatch, prelude::*};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Fills `out (pairs, group, Dv)` and `logs (pairs, group)` of some (batch, key head) pairs, each with the one query that
+/// Fills `out (groups, group size, Dv)` and `logs (groups, group size)` of some groups, for the one query, which
 /// attends to `keys`. The problem was checked.
 pub(super) fn decode<T: Storage>(
     problem: &Problem<'_, T>,
     keys: &[u32],
-    pairs: Range<usize>,
+    groups: Range<usize>,
     run: Run<'_>,
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) {
-    let (group, width, kv_heads) = (problem.group(), problem.widths().1, problem.heads().2);
+    let (size, width, kv_heads) = (problem.group_size(), problem.widths().1, problem.heads().2);
     let mut tasks = memory::with_capacity("q, k, v", logs.lse.len()).or_leave();
-    for (pair, (out, logs)) in pairs.zip(out.chunks_exact_mut(group * width).zip(logs.chunks(group))) {
+    for (group, (out, logs)) in groups.zip(out.chunks_exact_mut(size * width).zip(logs.chunks(size))) {
         for (part, (out, logs)) in out.chunks_mut(HEADS * width).zip(logs.chunks(HEADS)).enumerate() {
-            let head = pair % kv_heads * group + part * HEADS;
-            tasks.push(Mutex::new(Task { problem, keys, batch: pair / kv_heads, head, out, logs }));
+            let head = group % kv_heads * size + part * HEADS;
+            tasks.push(Mutex::new(DecodeTask { problem, keys, batch: group / kv_heads, head, out, logs }));
         }
     }
-    run.executor.run(tasks.len(), &|task| {
+    run.for_each_task(tasks.len(), |level, task| {
         let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
-        dispatch!(run.level, simd => task.start(simd));
+        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, &mut *task));
     });
 }
 
 /// Some query heads of one key head.
-struct Task<'a, T: Storage> {
+struct DecodeTask<'a, T: Storage> {
     problem: &'a Problem<'a, T>,
     keys: &'a [u32],
     batch: usize,
     /// The first query head.
     head: usize,
-    /// One row a head.
+    /// One row for each head.
     out: &'a mut [T],
     logs: LogSums<'a, T::Acc>,
 }
 
-impl<T: Storage> Task<'_, T> {
+impl<S: Simd, T: Storage> AtWidths<S> for &mut DecodeTask<'_, T> {
     #[inline(always)]
-    fn start<S: Simd>(&mut self, simd: S) {
-        // Native lanes, and native vectors of columns at a time.
+    fn run<const NQ: usize, const FK: usize, const BK: usize, const ND: usize, const NC: usize, const DC: usize>(
+        self,
+        simd: S,
+    ) {
         simd.vectorize(
             #[inline(always)]
-            || match <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN {
-                16 => self.run::<S, 16, 4>(simd),
-                8 => self.run::<S, 8, 4>(simd),
-                4 => self.run::<S, 4, 2>(simd),
-                _ => self.run::<S, 2, 2>(simd),
-            },
+            || self.decode::<S, ND, DC>(simd),
         );
     }
+}
 
+impl<T: Storage> DecodeTask<'_, T> {
     #[inline(always)]
-    fn run<S: Simd, const ND: usize, const NC: usize>(&mut self, simd: S) {
+    fn decode<S: Simd, const ND: usize, const NC: usize>(&mut self, simd: S) {
         if self.keys.is_empty() {
             self.out.fill(T::default());
             return (0..self.logs.lse.len())
                 .for_each(|i| self.logs.set(i, LogSum::new(T::Acc::default(), T::Acc::default())));
         }
-        let key_head = self.head / self.problem.group();
+        let key_head = self.head / self.problem.group_size();
         let (mut keys, mut values) = (Panel::new(self.problem.k), Panel::new(self.problem.v));
         keys.select(self.batch, key_head);
         values.select(self.batch, key_head);
@@ -90,7 +90,7 @@ impl<T: Storage> Task<'_, T> {
         self.sum::<S, ND, NC>(simd, &mut values, &weights);
     }
 
-    /// Scores of all keys, a row a head; −∞ past the last one.
+    /// Scores of all keys, one row for each head; −∞ past the last key.
     #[inline(always)]
     fn score<S: Simd, const ND: usize>(&self, simd: S, keys: &mut Panel<'_, T>, scores: &mut [T::Acc]) {
         let (d, length) = (padded(self.problem.widths().0), self.keys.len().next_multiple_of(ND));
@@ -99,7 +99,7 @@ impl<T: Storage> Task<'_, T> {
             let query = self.problem.q.row(self.batch, self.head + i, 0);
             T::widen(query, &mut row[..query.len()]);
         }
-        let scale = <T::Acc as Real>::N::<S>::splat(simd, self.problem.scale());
+        let scale = <T::Acc as Accumulator>::N::<S>::splat(simd, self.problem.scale());
         let mut starts = [0; ND];
         for (step, list) in self.keys.chunks(ND).enumerate() {
             let data = keys.fetch(list, &mut starts);
@@ -133,21 +133,21 @@ impl<T: Storage> Task<'_, T> {
         }
     }
 
-    /// Turns the scores of a head into weights that sum to 1, and notes their log-sum-exp.
+    /// Turns the scores of a head into weights that sum to 1, and stores their log-sum-exp.
     #[inline(always)]
     fn weigh<S: Simd>(&mut self, simd: S, i: usize, scores: &mut [T::Acc]) {
-        let lanes = <T::Acc as Real>::N::<S>::LEN;
-        let mut tops = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::NEG_INFINITY);
+        let lanes = <T::Acc as Accumulator>::N::<S>::LEN;
+        let mut tops = <T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::NEG_INFINITY);
         for s in scores.chunks_exact(lanes) {
-            tops = tops.max(<T::Acc as Real>::N::<S>::from_slice(simd, s));
+            tops = tops.max(<T::Acc as Accumulator>::N::<S>::from_slice(simd, s));
         }
         let top = tops.reduce_max();
         // NaN compares false: it reaches the output through its weight. Where all is hidden, every weight is 0.
         let base = if top > T::Acc::NEG_INFINITY { top } else { T::Acc::default() };
-        let minus = <T::Acc as Real>::N::<S>::splat(simd, base);
-        let mut sums = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::default());
+        let minus = <T::Acc as Accumulator>::N::<S>::splat(simd, base);
+        let mut sums = <T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::default());
         for s in scores.chunks_exact_mut(lanes) {
-            let e = T::Acc::exp_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, s) - minus);
+            let e = T::Acc::exp_native(simd, <T::Acc as Accumulator>::N::<S>::from_slice(simd, s) - minus);
             sums += e;
             e.store_slice(s);
         }

@@ -11,6 +11,7 @@ use super::element::Storage;
 use super::head::HeadContext;
 use super::log_sums::LogSums;
 use super::problem::Problem;
+use super::widths::at_widths;
 use crate::error::{KernelError, Result};
 use crate::memory::{self, OrLeave};
 use crate::plan::Planned;
@@ -19,7 +20,7 @@ use decode::decode;
 use fearless_simd::dispatch;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use task::{HEADS, Outputs, run_task};
+use task::{HEADS, Outputs, TaskArgs};
 
 /// Tiles of one task.
 const TASK_TILES: usize = 16;
@@ -34,7 +35,7 @@ pub fn forward<T: Storage>(
 ) -> Result<()> {
     check_outputs(problem, out, &logs)?;
     problem.check(plan)?;
-    run_pairs(problem, plan, problem.pairs(), run, out, logs);
+    run_groups(problem, plan, problem.groups(), run, out, logs);
     Ok(())
 }
 
@@ -49,7 +50,7 @@ pub(super) fn forward_one<T: Storage>(
 ) -> Result<()> {
     check_outputs(problem, out, &logs)?;
     problem.check_sizes(1, n_keys)?;
-    decode(problem, keys, problem.pairs(), run, out, logs);
+    decode(problem, keys, problem.groups(), run, out, logs);
     Ok(())
 }
 
@@ -65,20 +66,20 @@ pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], log
     Ok(())
 }
 
-/// [`forward`] of some (batch, key head) pairs, whose outputs alone are given; the problem was checked.
-pub(super) fn run_pairs<T: Storage>(
+/// [`forward`] of some groups, whose outputs alone are given; the problem was checked.
+pub(super) fn run_groups<T: Storage>(
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
-    pairs: Range<usize>,
+    groups: Range<usize>,
     run: Run<'_>,
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) {
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
-        return decode(problem, &plan.keys(0).or_leave(), pairs, run, out, logs);
+        return decode(problem, &plan.keys(0).or_leave(), groups, run, out, logs);
     }
-    let contexts = HeadContext::all(problem, plan.edges, pairs).or_leave();
-    let group = problem.group();
+    let contexts = HeadContext::all(problem, plan.edges, groups).or_leave();
+    let group_size = problem.group_size();
     let parts = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(&plan, out, problem.widths().1, TASK_TILES);
     let lse = deal(&plan, logs.lse, 1, TASK_TILES);
@@ -90,19 +91,21 @@ pub(super) fn run_pairs<T: Storage>(
     let mut outputs: Vec<Option<Outputs<'_, T>>> = memory::collected("q, k, v", outputs).or_leave();
     // The query heads of a key head share its rows.
     let mut tasks = memory::with_capacity("q, k, v", outputs.len()).or_leave();
-    for first in (0..contexts.len()).step_by(group) {
-        for together in (first..first + group).step_by(HEADS) {
-            let heads = together..(together + HEADS).min(first + group);
+    for first in (0..contexts.len()).step_by(group_size) {
+        for together in (first..first + group_size).step_by(HEADS) {
+            let heads = together..(together + HEADS).min(first + group_size);
             for part in 0..parts {
                 let outputs: Vec<_> = heads.clone().filter_map(|head| outputs[head * parts + part].take()).collect();
                 tasks.push((heads.clone(), part, Mutex::new(outputs)));
             }
         }
     }
-    run.executor.run(tasks.len(), &|task| {
+    run.for_each_task(tasks.len(), |level, task| {
         let (heads, part, outputs) = &tasks[task];
         let mut outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let tiles = part * TASK_TILES..((part + 1) * TASK_TILES).min(plan.tiles());
-        dispatch!(run.level, simd => run_task(simd, problem, plan, &contexts[heads.clone()], tiles, &mut outputs));
+        let heads = &contexts[heads.clone()];
+        let args = TaskArgs { problem, plan, heads, tiles, outputs: &mut outputs };
+        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
     });
 }

@@ -1,9 +1,9 @@
-//! The keys that few of a tile's queries use: gathered dot products and sums, 16 keys of each lane at a time.
+//! Row keys, which few of a tile's queries use: gathered dot products and sums, a native vector of keys at a time.
 
 use super::task::{HEADS, Head, Task};
 use crate::attention::bias::{hide_rest, row_biased};
 use crate::attention::buffers::ROW_BLOCK;
-use crate::attention::element::{Real, Storage};
+use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gather::Gather;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
@@ -25,10 +25,10 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 None => score::<S, T, _, ND>(simd, heads, &mut self.keys, scale, lanes, from),
             };
             for (head, top) in heads.iter_mut().zip(&tops) {
-                let mut vectors = [<T::Acc as Real>::V::<S>::splat(simd, T::Acc::default()); NQ];
+                let mut vectors = [<T::Acc as Accumulator>::V::<S>::splat(simd, T::Acc::default()); NQ];
                 for n in 0..NQ {
                     let top = &top[n * (TILE / NQ)..(n + 1) * (TILE / NQ)];
-                    vectors[n] = <T::Acc as Real>::V::<S>::from_slice(simd, top);
+                    vectors[n] = <T::Acc as Accumulator>::V::<S>::from_slice(simd, top);
                 }
                 let base = head.softmax.raise(simd, vectors);
                 let mut minus = [T::Acc::default(); TILE];
@@ -59,10 +59,10 @@ impl<T: Storage> Head<'_, T> {
         for lane in 0..plan.lanes(tile) {
             let Some(list) = lanes.part::<ROW_BLOCK>(lane, from) else { continue };
             let scores = &mut self.row_scores[lane * ROW_BLOCK..][..ROW_BLOCK];
-            let minus = <T::Acc as Real>::N::<S>::splat(simd, base[lane]);
-            let mut sum = <T::Acc as Real>::N::<S>::splat(simd, T::Acc::default());
+            let minus = <T::Acc as Accumulator>::N::<S>::splat(simd, base[lane]);
+            let mut sum = <T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::default());
             for p in scores[..list.len().next_multiple_of(ND)].chunks_exact_mut(ND) {
-                let e = T::Acc::exp_native(simd, <T::Acc as Real>::N::<S>::from_slice(simd, p) - minus);
+                let e = T::Acc::exp_native(simd, <T::Acc as Accumulator>::N::<S>::from_slice(simd, p) - minus);
                 sum += e;
                 e.store_slice(p);
             }
@@ -88,10 +88,10 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
     lanes: &LaneKeys,
     from: usize,
 ) -> [[T::Acc; TILE]; HEADS] {
-    let scale = <T::Acc as Real>::N::<S>::splat(simd, scale);
+    let scale = <T::Acc as Accumulator>::N::<S>::splat(simd, scale);
     let last = lanes.longest().min(from + ROW_BLOCK);
-    let mut tops = [[<T::Acc as Real>::N::<S>::splat(simd, T::Acc::NEG_INFINITY); TILE]; HEADS];
-    // One head by itself, its slices in registers: the other loop takes up to 7 % longer for it (ladders).
+    let mut tops = [[<T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::NEG_INFINITY); TILE]; HEADS];
+    // A single head, with its slices in registers: the other loop takes up to 7 % longer for it (ladders).
     if let [head] = heads {
         let (queries, width, context) = (head.queries.rows(), head.qt.len() / TILE, head.context);
         let (scores, tops) = (&mut head.row_scores[..], &mut tops[0]);
@@ -100,7 +100,7 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
                 let Some(list) = lanes.part::<ND>(lane, at) else { continue };
                 let out = &mut scores[lane * ROW_BLOCK + at - from..][..ND];
                 let s = keys.dots::<S, ND>(simd, &queries.data[start..][..width], list) * scale;
-                let s = finish::<S, T, ND>(simd, context, lanes.pairs(lane, at, list.len()), list, s, out);
+                let s = finish::<S, T, ND>(simd, context, lanes.edges(lane, at, list.len()), list, s, out);
                 tops[lane] = tops[lane].max(s);
             }
         }
@@ -113,7 +113,7 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
                     let out = &mut head.row_scores[lane * ROW_BLOCK + at - from..][..ND];
                     let query = &queries.data[queries.starts[lane]..][..width];
                     let s = keys.dots::<S, ND>(simd, query, list) * scale;
-                    let s = finish::<S, T, ND>(simd, head.context, lanes.pairs(lane, at, list.len()), list, s, out);
+                    let s = finish::<S, T, ND>(simd, head.context, lanes.edges(lane, at, list.len()), list, s, out);
                     tops[lane] = tops[lane].max(s);
                 }
             }
@@ -133,18 +133,18 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
 fn finish<S: Simd, T: Storage, const ND: usize>(
     simd: S,
     context: &HeadContext<T::Acc>,
-    pairs: &[usize],
+    edges: &[usize],
     list: &[u32],
-    s: <T::Acc as Real>::N<S>,
+    s: <T::Acc as Accumulator>::N<S>,
     out: &mut [T::Acc],
-) -> <T::Acc as Real>::N<S> {
+) -> <T::Acc as Accumulator>::N<S> {
     s.store_slice(out);
     if !context.biased() && list.len() == ND {
         return s;
     }
-    row_biased::<T>(context, list, pairs, out);
+    row_biased::<T>(context, list, edges, out);
     hide_rest(list.len(), out);
-    <T::Acc as Real>::N::<S>::from_slice(simd, out)
+    <T::Acc as Accumulator>::N::<S>::from_slice(simd, out)
 }
 
 /// Adds weighted values, a value's row for one head after the other.
@@ -157,7 +157,7 @@ fn sum<S: Simd, T: Storage, V: Gather<T::Acc>, const ND: usize, const NC: usize>
     from: usize,
 ) {
     let last = lanes.longest().min(from + ROW_BLOCK);
-    // As in `score`: 2 %.
+    // A single head, as in `score`: 2 %.
     if let [head] = heads {
         let width = head.softmax.width;
         let (sums, weights) = (&mut head.softmax.out[..], &head.row_scores[..]);

@@ -1,7 +1,7 @@
 //! The running softmax of a tile: maximum, sum and weighted values of each lane.
 
 use crate::attention::buffers::Aligned;
-use crate::attention::element::{Real, Storage};
+use crate::attention::element::{Accumulator, Storage};
 use crate::attention::log_sums::LogSum;
 use crate::attention::micro::{load_lanes, scale_row, store_lanes};
 use crate::plan::TILE;
@@ -12,13 +12,13 @@ use fearless_simd::{Simd, prelude::*};
 pub(super) struct Softmax<A> {
     pub(super) max: [A; TILE],
     pub(super) sum: [A; TILE],
-    /// Rows of `width` values, one a lane.
+    /// Rows of `width` values, one for each lane.
     pub(super) out: Aligned<A>,
     pub(super) width: usize,
     fresh: bool,
 }
 
-impl<A: Real> Softmax<A> {
+impl<A: Accumulator> Softmax<A> {
     pub(super) fn new(width: usize) -> Self {
         let zero = A::default();
         Self { max: [zero; TILE], sum: [zero; TILE], out: Aligned::zeros(TILE * width), width, fresh: true }
@@ -31,7 +31,7 @@ impl<A: Real> Softmax<A> {
         self.fresh = true;
     }
 
-    /// Nothing was summed yet; then `out` holds nothing.
+    /// Whether nothing was summed yet; then `out` is undefined.
     #[inline(always)]
     pub(super) fn fresh(&self) -> bool {
         self.fresh
@@ -70,7 +70,7 @@ impl<A: Real> Softmax<A> {
         base
     }
 
-    /// Lets the output begin at 0, if nothing was summed yet.
+    /// Sets the output to 0 if nothing was summed yet.
     #[inline(always)]
     pub(super) fn begin<S: Simd>(&mut self, simd: S) {
         if self.fresh {
@@ -80,7 +80,7 @@ impl<A: Real> Softmax<A> {
         }
     }
 
-    /// What was summed begins with the block at hand.
+    /// Notes that the caller writes the first sums itself.
     #[inline(always)]
     pub(super) fn begun(&mut self) {
         self.fresh = false;

@@ -3,17 +3,18 @@
 use super::softmax::Softmax;
 use crate::attention::buffers::{Aligned, KEY_BLOCK, ROW_BLOCK, padded};
 use crate::attention::deal::TaskRows;
-use crate::attention::element::{Real, Storage};
+use crate::attention::element::Storage;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
+use crate::attention::widths::AtWidths;
 use crate::interrupt;
 use crate::plan::{Planned, TILE, TileKeys};
-use fearless_simd::{Simd, prelude::*};
+use fearless_simd::Simd;
 use std::ops::Range;
 
-/// Query heads of one task: they share the rows of one key head.
+/// Most query heads of one task; they share the rows of a key head.
 pub(super) const HEADS: usize = 4;
 
 /// The rows that a task writes for one head.
@@ -23,29 +24,27 @@ pub(super) struct Outputs<'a, T: Storage> {
     pub(super) rest: Option<TaskRows<'a, T::Acc>>,
 }
 
-#[inline(always)]
-pub(super) fn run_task<S: Simd, T: Storage>(
-    simd: S,
-    problem: &Problem<'_, T>,
-    plan: Planned<'_>,
-    heads: &[HeadContext<T::Acc>],
-    tiles: Range<usize>,
-    outputs: &mut [Outputs<'_, T>],
-) {
-    // Vectors a tile, keys scored at a time, native lanes, native vectors of columns at a time: what fills 32 registers
-    // of 512 bits, 16 of 256, 16 or 32 of 128.
-    let queries = <<T::Acc as Real>::V<S> as SimdBase<S>>::LEN;
-    match (queries, <<T::Acc as Real>::N<S> as SimdBase<S>>::LEN) {
-        (TILE, 16) => Task::<T, 1, 8, 16, 4>::new(problem, plan, heads).run(simd, tiles, outputs),
-        (TILE, 8) => Task::<T, 1, 6, 8, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
-        (TILE, _) => Task::<T, 1, 2, 4, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
-        (_, 8) => Task::<T, 2, 4, 8, 4>::new(problem, plan, heads).run(simd, tiles, outputs),
-        (_, 4) => Task::<T, 2, 2, 4, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
-        (_, _) => Task::<T, 2, 1, 2, 2>::new(problem, plan, heads).run(simd, tiles, outputs),
+/// What one task is given.
+pub(super) struct TaskArgs<'a, 'o, T: Storage> {
+    pub(super) problem: &'a Problem<'a, T>,
+    pub(super) plan: Planned<'a>,
+    pub(super) heads: &'a [HeadContext<T::Acc>],
+    pub(super) tiles: Range<usize>,
+    pub(super) outputs: &'a mut [Outputs<'o, T>],
+}
+
+impl<S: Simd, T: Storage> AtWidths<S> for TaskArgs<'_, '_, T> {
+    #[inline(always)]
+    fn run<const NQ: usize, const FK: usize, const BK: usize, const ND: usize, const NC: usize, const DC: usize>(
+        self,
+        simd: S,
+    ) {
+        let mut task = Task::<T, NQ, FK, ND, NC>::new(self.problem, self.plan, self.heads);
+        task.run(simd, self.tiles, self.outputs);
     }
 }
 
-/// One task: `NQ` vectors a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
+/// One task: `NQ` vectors for a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
 pub(super) struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     pub(super) problem: &'p Problem<'p, T>,
     pub(super) plan: Planned<'p>,

@@ -4,11 +4,11 @@ use super::task::{Head, Task};
 use crate::attention::accumulate::add_terms;
 use crate::attention::bias::biased;
 use crate::attention::buffers::whole_steps;
-use crate::attention::element::{Real, Storage};
-use crate::attention::lane_keys::group_ranges;
+use crate::attention::element::{Accumulator, Storage};
+use crate::attention::gathered_rows::GatheredRows;
+use crate::attention::lane_keys::quad_ranges;
 use crate::attention::micro::{hide, load_lanes, scores, store_lanes, transpose};
 use crate::attention::problem::Problem;
-use crate::attention::rows::Rows;
 use crate::plan::{Cursor, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
@@ -16,20 +16,20 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     #[inline(always)]
     pub(super) fn tile_part<S: Simd>(&mut self, simd: S, tile: usize) {
         let (mut cursor, mut prepared) = (Cursor::default(), false);
-        let mut first_pair = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
+        let mut first_edge = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
         while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
             self.block.pad(NK);
-            let ranges = group_ranges(&self.block);
+            let ranges = quad_ranges(&self.block);
             let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
             let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
-            let mut pair = first_pair;
+            let mut edge = first_edge;
             for head in &mut self.heads {
                 if !prepared {
                     head.prepare(simd, self.problem, self.plan, tile);
                 }
-                pair = first_pair;
+                edge = first_edge;
                 let scores = &mut self.scores.lanes_mut()[..self.block.keys.len()];
-                let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, &self.block, keys, scores, &mut pair);
+                let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, &self.block, keys, scores, &mut edge);
                 head.weigh_block::<S, NQ>(simd, top, scores);
                 if let Some(draw) = &head.context.draw {
                     for (p, &key) in scores.iter_mut().zip(&self.block.keys) {
@@ -41,13 +41,13 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let softmax = &mut head.softmax;
                 let fresh = softmax.fresh();
                 softmax.begun();
-                for (group, range) in ranges.iter().cloned().enumerate() {
-                    let out = &mut softmax.out[4 * group * softmax.width..][..4 * softmax.width];
+                for (quad, range) in ranges.iter().cloned().enumerate() {
+                    let out = &mut softmax.out[4 * quad * softmax.width..][..4 * softmax.width];
                     let weights = &scores[range.clone()];
-                    add_terms::<S, T::Acc, NC>(simd, out, fresh, weights, group, values.range(range));
+                    add_terms::<S, T::Acc, NC>(simd, out, fresh, weights, quad, values.range(range));
                 }
             }
-            (first_pair, prepared) = (pair, true);
+            (first_edge, prepared) = (edge, true);
         }
     }
 }
@@ -68,11 +68,11 @@ impl<T: Storage> Head<'_, T> {
         plan: Planned<'_>,
         tile: usize,
         block: &TileKeys,
-        keys: Rows<'_, T::Acc>,
+        keys: GatheredRows<'_, T::Acc>,
         out: &mut [[T::Acc; TILE]],
-        pair: &mut usize,
-    ) -> [<T::Acc as Real>::V<S>; NQ] {
-        let mut top = [<T::Acc as Real>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
+        edge: &mut usize,
+    ) -> [<T::Acc as Accumulator>::V<S>; NQ] {
+        let mut top = [<T::Acc as Accumulator>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
         let plain = !self.context.biased();
         let (out, _) = out.as_chunks_mut::<NK>();
         let (masks, _) = block.masks.as_chunks::<NK>();
@@ -80,7 +80,7 @@ impl<T: Storage> Head<'_, T> {
             let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, self.qt.lanes());
             for i in 0..NK {
                 if !plain {
-                    biased::<S, T, NQ>(simd, self.context, block, step * NK + i, pair, &mut s[i]);
+                    biased::<S, T, NQ>(simd, self.context, block, step * NK + i, edge, &mut s[i]);
                 }
                 hide::<S, T::Acc, NQ>(simd, &mut s[i], masks[i]);
                 for n in 0..NQ {
@@ -88,7 +88,7 @@ impl<T: Storage> Head<'_, T> {
                 }
                 store_lanes::<S, T::Acc, NQ>(&mut out[i], s[i]);
             }
-            // The next tile's queries come from memory while this tile's scores are computed.
+            // Prefetches the next tile's queries while this tile's scores are computed.
             for query in plan.next_queries(tile, step) {
                 self.queries.touch(query);
             }
@@ -101,7 +101,7 @@ impl<T: Storage> Head<'_, T> {
     fn weigh_block<S: Simd, const NQ: usize>(
         &mut self,
         simd: S,
-        top: [<T::Acc as Real>::V<S>; NQ],
+        top: [<T::Acc as Accumulator>::V<S>; NQ],
         scores: &mut [[T::Acc; TILE]],
     ) {
         let base = self.softmax.raise(simd, top);

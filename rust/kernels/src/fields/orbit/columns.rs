@@ -1,15 +1,15 @@
-//! What numbers of many points stand in, and how vectors of them are packed.
+//! Columns of numbers, one row for each point, and how vectors of them are packed.
 
 use crate::fields::lanes::{C, PIECE, Real};
 use fearless_simd::{Simd, prelude::*};
 
-/// Vectors side by side, to hide the latency of each.
+/// Independent vectors in flight, to hide latency.
 pub(super) const WAYS: usize = 4;
 
-/// Rows of a column: a piece, and a vector that begins at its end.
+/// Rows of a column: a piece, and room for a vector that begins at its end.
 const ROWS: usize = PIECE + 32;
 
-/// Columns of numbers, a row a point.
+/// `N` columns.
 #[repr(align(64))]
 pub(super) struct Columns<T, const N: usize>(pub(super) [[T; ROWS]; N]);
 
@@ -28,7 +28,7 @@ impl<T: Real, const N: usize> Columns<T, N> {
         C { re: self.load(simd, 0, row), im: self.load(simd, 1, row) }
     }
 
-    /// The rows from `row` on are the lanes in the mask, in their order; whatever stood in a vector of them is lost.
+    /// Writes the lanes in the mask to the rows from `row` on, in order; a whole vector of rows is overwritten.
     #[inline(always)]
     pub(super) fn pack<S: Simd>(
         &mut self,

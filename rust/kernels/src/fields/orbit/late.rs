@@ -1,11 +1,11 @@
-//! Points that left in a round of several steps: which step it was.
+//! Points that left in a round of several steps, and the step at which they did.
 
 use super::columns::{Columns, WAYS};
 use crate::fields::lanes::{C, Real};
 use fearless_simd::{Simd, SimdMask, prelude::*};
 
-/// Points whose orbits leave the disc after the first steps; until [`Late::finish`], as they were at the beginning of the
-/// round in which they do.
+/// Points whose orbits leave the disc after the first steps: until [`Late::finish`] in the state at the beginning of
+/// that round.
 pub(super) struct Late<T> {
     pub(super) z: Columns<T, 2>,
     pub(super) c: Columns<T, 2>,
@@ -36,14 +36,14 @@ impl<T: Real> Late<T> {
         }
     }
 
-    /// Takes the steps of their rounds once more, with a look at each iterate.
+    /// Repeats the steps of their rounds, testing each iterate.
     #[inline(always)]
     pub(super) fn finish<S: Simd, const MANDELBROT: bool>(&mut self, simd: S, parameter: [T; 2], radius: f64) {
         let n = T::V::<S>::LEN;
         let splat = |x| T::V::<S>::splat(simd, x);
         let (zero, one, two) = (splat(T::default()), splat(T::from_f64(1.0)), splat(T::from_f64(2.0)));
         let bound = splat(T::from_f64(radius * radius));
-        // Rows behind the last have left too.
+        // Rows after the last count as having left.
         let behind = self.len..self.len.next_multiple_of(WAYS * n);
         self.z.0[0][behind.clone()].fill(T::from_f64(2.0 * radius));
         self.z.0[1][behind].fill(T::default());

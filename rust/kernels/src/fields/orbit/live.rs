@@ -1,4 +1,4 @@
-//! Points that have not left yet: the first steps, and rounds of several.
+//! Points that have not left yet: the first steps, and the rounds of several steps.
 
 use super::columns::{Columns, WAYS};
 use super::late::Late;
@@ -7,9 +7,9 @@ use crate::fields::lanes::{C, MOST_LANES, Real};
 use fearless_simd::{Simd, SimdMask, prelude::*};
 use num_complex::Complex;
 
-/// What the orbits of a piece are followed in; one scratch serves many pieces.
+/// Buffers for the orbits of a piece; one scratch serves many pieces.
 ///
-/// Points are numbers like the others, so that one instruction moves a vector of them.
+/// Point indices are floats too, so that one instruction moves a vector of them.
 pub(crate) struct Scratch<T> {
     pub(super) early: Early<T>,
     pub(super) z: Columns<T, 2>,
@@ -70,8 +70,8 @@ impl<T: Real> Scratch<T> {
         let numbers = T::V::<S>::from_slice(simd, &numbers[..n]);
         (self.len, self.late.len) = (0, 0);
         let mut parts = [[T::default(); WAYS * MOST_LANES]; 2];
-        for (group, some) in points.chunks(WAYS * n).enumerate() {
-            let at = group * WAYS * n;
+        for (step, some) in points.chunks(WAYS * n).enumerate() {
+            let at = step * WAYS * n;
             for (i, z) in some.iter().enumerate() {
                 (parts[0][i], parts[1][i]) = (z.re, z.im);
             }
@@ -125,7 +125,7 @@ impl<T: Real> Scratch<T> {
         self.end_at::<S>(self.len);
     }
 
-    /// One round of all that are left.
+    /// One round of all points that are left.
     #[inline(always)]
     pub(super) fn go_on<S: Simd, const MANDELBROT: bool>(&mut self, simd: S, parameter: [T; 2], round: Round) {
         let n = T::V::<S>::LEN;
@@ -185,13 +185,13 @@ impl<T: Real> Scratch<T> {
             }
         }
         if alive < self.len - self.len / 8 {
-            self.close_ranks::<S, MANDELBROT>(simd, is_old || renew);
+            self.compact::<S, MANDELBROT>(simd, is_old || renew);
         }
     }
 
-    /// Moves the points that are left together, in their order.
+    /// Closes the gaps between the points that are left, in order.
     #[inline(always)]
-    fn close_ranks<S: Simd, const MANDELBROT: bool>(&mut self, simd: S, is_old: bool) {
+    fn compact<S: Simd, const MANDELBROT: bool>(&mut self, simd: S, is_old: bool) {
         let n = T::V::<S>::LEN;
         let mut kept = 0;
         for row in (0..self.len).step_by(n) {
@@ -213,7 +213,7 @@ impl<T: Real> Scratch<T> {
         self.end_at::<S>(kept);
     }
 
-    /// Makes holes of the rows behind the last, up to a whole group.
+    /// Marks the rows after the last as holes, up to a whole step of vectors.
     #[inline(always)]
     fn end_at<S: Simd>(&mut self, len: usize) {
         self.len = len;

@@ -1,16 +1,16 @@
 //! Rows that are made of whole blocks of columns.
 
-use super::element::Real;
+use super::element::Accumulator;
 use super::micro::fold_all;
 use fearless_simd::{Simd, prelude::*};
 
 /// Columns of a block.
 pub(super) const WIDTH: usize = 64;
 
-/// Rows that are read in place and are made of whole blocks, as those of most models are: one multiplication and one check
-/// a block, and loops of a length that the compiler knows.
+/// Rows that are read in place and are made of whole blocks, as in most models: one multiplication and one bounds check
+/// for each block, and loops of constant length.
 #[derive(Clone, Copy)]
-pub(crate) struct Blocks<'a, A> {
+pub(crate) struct BlockedRows<'a, A> {
     data: &'a [[A; WIDTH]],
     first: usize,
     stride: usize,
@@ -18,13 +18,13 @@ pub(crate) struct Blocks<'a, A> {
     pub(super) count: usize,
 }
 
-impl<'a, A: Real> Blocks<'a, A> {
-    /// `None` where the rows do not lie so.
+impl<'a, A: Accumulator> BlockedRows<'a, A> {
+    /// `None` where the rows are not made of whole blocks.
     pub(crate) fn new(data: &'a [A], first: usize, stride: isize, width: usize) -> Option<Self> {
         let stride = usize::try_from(stride).ok()?;
-        let lie_so = width > 0 && [first, stride, width].iter().all(|x| x % WIDTH == 0);
+        let aligned = width > 0 && [first, stride, width].iter().all(|x| x % WIDTH == 0);
         let blocks = |x: usize| x / WIDTH;
-        lie_so.then(|| Self {
+        aligned.then(|| Self {
             data: data.as_chunks().0,
             first: blocks(first),
             stride: blocks(stride),
@@ -41,8 +41,8 @@ impl<'a, A: Real> Blocks<'a, A> {
     pub(super) fn dots_of<S: Simd, const N: usize>(&self, simd: S, q: &[A], keys: &[u32; N]) -> A::N<S> {
         let mut sums = [A::N::<S>::splat(simd, A::default()); N];
         for (at, q) in q.as_chunks::<WIDTH>().0.iter().enumerate().take(self.count) {
-            // Eight rows at a time: their addresses stay in registers. Block after block is added to the same sums, in
-            // the order of `micro::dots`: the backward pass must find the very scores of the forward pass.
+            // Eight rows at a time: their addresses stay in registers. The blocks are added to the same sums in the
+            // order of `micro::dots`: the backward pass must compute exactly the scores of the forward pass.
             for (sums, keys) in sums.as_chunks_mut::<8>().0.iter_mut().zip(keys.as_chunks::<8>().0) {
                 *sums = self.add_products(simd, *sums, q, keys, at);
             }

@@ -1,15 +1,15 @@
-//! Rows inside of one slice.
+//! Rows of one slice.
 
 use std::ops::Range;
 
-/// Equally wide rows inside of one slice, by their first elements.
+/// Equally wide rows of one slice, by the indices of their first elements.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<'a, T> {
+pub(crate) struct GatheredRows<'a, T> {
     pub(crate) data: &'a [T],
     pub(crate) starts: &'a [usize],
 }
 
-impl<T> Rows<'_, T> {
+impl<T> GatheredRows<'_, T> {
     /// Some of the rows.
     #[inline(always)]
     pub(crate) fn range(self, range: Range<usize>) -> Self {
