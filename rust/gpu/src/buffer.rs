@@ -6,11 +6,12 @@ use crate::error::{GpuError, Result};
 use fractal_kernels::KernelError;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-/// A block that goes back to the pool.
+/// A block of the pool, to which it goes back.
 struct Lease {
     context: Arc<Context>,
+    requested: u64,
     block: ManuallyDrop<Block>,
 }
 
@@ -21,7 +22,7 @@ impl Drop for Lease {
             // SAFETY: taken here and nowhere else.
             let block = unsafe { ManuallyDrop::take(&mut self.block) };
             // What the pool has no room for is freed once the lock is.
-            let surplus = self.context.pool().lock().unwrap_or_else(PoisonError::into_inner).give(block);
+            let surplus = self.context.pool().give(block.usage, self.requested, block);
             drop(surplus);
         }
     }
@@ -30,38 +31,35 @@ impl Drop for Lease {
 /// An array on the device; clones are the same array. Its memory is used again when the last one is gone and the work
 /// that was recorded with it is submitted.
 #[derive(Clone)]
-pub struct Buffer {
-    lease: Arc<Lease>,
-    bytes: u64,
-}
+pub struct Buffer(Arc<Lease>);
 
 impl Buffer {
     pub(crate) fn new(context: Arc<Context>, block: Block, bytes: u64) -> Self {
-        Self { lease: Arc::new(Lease { context, block: ManuallyDrop::new(block) }), bytes }
+        Self(Arc::new(Lease { context, requested: bytes, block: ManuallyDrop::new(block) }))
     }
 
     /// Its size.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.0.requested
     }
 
     /// The context that it belongs to.
     pub fn context(&self) -> &Arc<Context> {
-        &self.lease.context
+        &self.0.context
     }
 
     pub(crate) fn block(&self) -> &Block {
-        &self.lease.block
+        &self.0.block
     }
 
     /// Whether it is the same array.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.lease, &other.lease)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// How many clones there are.
     pub(crate) fn holders(&self) -> usize {
-        Arc::strong_count(&self.lease)
+        Arc::strong_count(&self.0)
     }
 
     /// Refuses an array of another context.
@@ -78,14 +76,14 @@ impl Buffer {
 
     /// All of it.
     pub fn whole(&self) -> View {
-        View { buffer: self.clone(), offset: 0, bytes: self.bytes }
+        View { buffer: self.clone(), offset: 0, bytes: self.bytes() }
     }
 
     /// A part of it, as a kernel's array: bytes from a multiple of [`View::ALIGNMENT`].
     pub fn part(&self, range: Range<u64>) -> Result<View> {
         let (start, end) = (range.start, range.end);
-        if start > end || end > self.bytes || !start.is_multiple_of(View::ALIGNMENT) {
-            let allowed = format!("within {} bytes, from a multiple of {}", self.bytes, View::ALIGNMENT);
+        if start > end || end > self.bytes() || !start.is_multiple_of(View::ALIGNMENT) {
+            let allowed = format!("within {} bytes, from a multiple of {}", self.bytes(), View::ALIGNMENT);
             return Err(KernelError::value("range", format!("{start}..{end}"), allowed).into());
         }
         Ok(View { buffer: self.clone(), offset: start, bytes: end - start })

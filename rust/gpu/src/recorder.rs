@@ -44,7 +44,7 @@ pub struct Submission {
 impl Submission {
     /// Waits until it is done, asking now and then whether the call is to stop.
     pub fn wait(&self) -> Result<()> {
-        self.context.device()?.wait(&self.index, || true)
+        self.context.device()?.wait(Some(&self.index), || true)
     }
 }
 
@@ -145,6 +145,7 @@ impl Recorder {
             } else {
                 let staging = self.context.lease(Usage::Staging, array.bytes())?;
                 self.copy(&array, &staging)?;
+                self.context.counters().staged.add(array.bytes());
                 results.push(Mapped::new(staging));
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{Block, Device, Pipeline};
 use crate::error::Result;
+use std::sync::atomic::Ordering;
 
 /// A submission, to be waited for.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ pub(crate) struct Job<'a> {
 impl Device {
     /// Submits a job: what comes first is done, and seen, first.
     pub(crate) fn submit(&self, job: &Job<'_>) -> Result<SubmissionIndex> {
-        self.checked("submitting", None, |device| {
+        let index = self.checked("submitting", None, |device| {
             if let Some((block, bytes)) = job.params {
                 self.queue.write_buffer(&block.raw, 0, bytes);
             }
@@ -54,7 +55,13 @@ impl Device {
                 }
             }
             SubmissionIndex(self.queue.submit([encoder.finish()]))
-        })
+        });
+        self.unsubmitted.store(0, Ordering::Relaxed);
+        self.counters.submissions.add(1);
+        self.counters
+            .dispatches
+            .add(job.work.iter().filter(|work| matches!(work, Work::Dispatch { .. })).count() as u64);
+        index
     }
 }
 

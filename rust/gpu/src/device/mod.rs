@@ -15,18 +15,16 @@ pub(crate) use commands::{Job, Stretch, SubmissionIndex, Work};
 pub(crate) use mapping::{Bytes, Request};
 pub(crate) use pipeline::{Pipeline, Pipelines};
 
+use crate::counters::Counters;
 use crate::error::{GpuError, Result};
-use crate::options::Options;
-use adapter::{Candidate, best, candidates};
+use crate::faults::Faults;
+use crate::options::{Choice, Options};
+use adapter::{Candidate, backends, best, candidates};
 use fractal_kernels::interrupt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-
-/// The APIs that are tried; OpenGL has neither the limits nor the drivers for compute.
-const APIS: wgpu::Backends = wgpu::Backends::from_bits_truncate(
-    wgpu::Backends::VULKAN.bits() | wgpu::Backends::METAL.bits() | wgpu::Backends::DX12.bits(),
-);
 
 /// How long one wait lasts before the caller is asked whether to stop.
 const SLICE: Duration = Duration::from_millis(50);
@@ -62,17 +60,25 @@ pub(crate) struct Device {
     pub(crate) info: AdapterInfo,
     pub(crate) limits: Limits,
     pub(crate) abilities: Abilities,
-    timeout: Duration,
+    pub(crate) counters: Counters,
+    pub(crate) faults: Faults,
+    /// Milliseconds that a wait may take.
+    timeout: AtomicU64,
+    /// Bytes that wait in the API's own memory for the next submission.
+    unsubmitted: AtomicU64,
     /// Why the device is gone, once it is.
     lost: Arc<OnceLock<String>>,
     /// The first error that no scope has taken.
     stray: Arc<Mutex<Option<wgpu::Error>>>,
 }
 
-fn instance() -> wgpu::Instance {
+fn instance(choice: &Choice) -> wgpu::Instance {
+    let mut flags = wgpu::InstanceFlags::empty();
+    flags.set(wgpu::InstanceFlags::VALIDATION, choice.validate);
+    flags.set(wgpu::InstanceFlags::ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER, choice.allow_noncompliant);
     let descriptor = wgpu::InstanceDescriptor {
-        backends: APIS,
-        flags: wgpu::InstanceFlags::empty(),
+        backends: backends(choice),
+        flags,
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     };
     wgpu::Instance::new(descriptor)
@@ -92,19 +98,19 @@ fn caught<R>(doing: &'static str, work: impl FnOnce() -> R) -> Result<R> {
 }
 
 /// Every adapter of this machine, best first.
-pub(crate) fn adapters(options: &Options) -> Result<Vec<AdapterInfo>> {
+pub(crate) fn adapters(choice: &Choice) -> Result<Vec<AdapterInfo>> {
     caught("listing the adapters", || {
-        candidates(&instance(), options).into_iter().map(|candidate| candidate.info).collect()
+        candidates(&instance(choice), choice).into_iter().map(|candidate| candidate.info).collect()
     })
 }
 
 impl Device {
     /// Opens the best adapter that may be used.
     pub(crate) fn open(options: &Options) -> Result<Self> {
-        caught("opening a device", || Self::open_best(best(candidates(&instance(), options))?, options))?
+        caught("opening a device", || Self::open_best(best(candidates(&instance(&options.choice), &options.choice))?))?
     }
 
-    fn open_best(Candidate { info, adapter }: Candidate, options: &Options) -> Result<Self> {
+    fn open_best(Candidate { info, adapter }: Candidate) -> Result<Self> {
         let about = adapter.get_info();
         let mut wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY;
         // On a GPU with memory of its own this would move every buffer to the CPU's.
@@ -149,10 +155,24 @@ impl Device {
                 unified: has(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
             },
             info,
-            timeout: options.timeout,
+            counters: Counters::default(),
+            faults: Faults::default(),
+            timeout: AtomicU64::new(0),
+            unsubmitted: AtomicU64::new(0),
             lost,
             stray,
         })
+    }
+
+    /// How long a wait may take from now on.
+    pub(crate) fn set_timeout(&self, limit: Duration) {
+        self.timeout.store(limit.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Gives the device up.
+    pub(crate) fn destroy(&self) {
+        self.lost.get_or_init(|| "it was given up".into());
+        self.raw.destroy();
     }
 
     /// Fails if the device is gone.
@@ -192,26 +212,31 @@ impl Device {
         }
     }
 
-    /// Waits until a submission is done, asking between slices whether the call is to stop.
-    pub(crate) fn wait(&self, submission: &SubmissionIndex, done: impl Fn() -> bool) -> Result<()> {
+    /// Waits until everything that was submitted is done.
+    pub(crate) fn wait_idle(&self) -> Result<()> {
+        self.wait(None, || true)
+    }
+
+    /// Waits until a submission, or everything, and what `done` asks for is done. Between slices the caller is asked whether
+    /// the call is to stop; the device goes on then.
+    pub(crate) fn wait(&self, submission: Option<&SubmissionIndex>, done: impl Fn() -> bool) -> Result<()> {
+        const DOING: &str = "waiting for the GPU";
+        let limit = Duration::from_millis(self.timeout.load(Ordering::Relaxed));
         let start = Instant::now();
         loop {
             interrupt::check();
-            let poll = || {
-                let submission_index = Some(submission.0.clone());
-                self.raw.poll(wgpu::PollType::Wait { submission_index, timeout: Some(SLICE) })
-            };
-            match self.checked("waiting for the GPU", None, |_| poll())? {
+            let left = limit.saturating_sub(start.elapsed());
+            let submission_index = submission.map(|submission| submission.0.clone());
+            let wait = wgpu::PollType::Wait { submission_index, timeout: Some(SLICE.min(left)) };
+            match self.checked(DOING, None, |device| device.poll(wait))? {
                 Ok(_) if done() => return self.alive(),
-                // Its callback runs on the thread that polled at the same time.
+                // The callback runs on another thread, which polled at the same time.
                 Ok(_) => std::thread::yield_now(),
                 Err(wgpu::PollError::Timeout) => {}
-                Err(error) => {
-                    return Err(GpuError::Validation { doing: "waiting for the GPU", message: error.to_string() });
-                }
+                Err(error) => return Err(GpuError::Validation { doing: DOING, message: error.to_string() }),
             }
-            if start.elapsed() > self.timeout {
-                return Err(GpuError::Timeout { limit: self.timeout });
+            if left.is_zero() {
+                return Err(GpuError::Timeout { limit });
             }
         }
     }
