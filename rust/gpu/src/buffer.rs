@@ -1,8 +1,9 @@
 //! Arrays in the device's memory.
 
 use crate::context::Context;
-use crate::device::{Block, Stretch};
+use crate::device::{Block, Stretch, Usage};
 use crate::error::{GpuError, Result};
+use bytemuck::NoUninit;
 use fractal_kernels::KernelError;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
@@ -113,5 +114,48 @@ impl View {
 impl From<&Buffer> for View {
     fn from(buffer: &Buffer) -> Self {
         buffer.whole()
+    }
+}
+
+impl Context {
+    /// Memory for a use. Where the device has none, what the pool keeps is freed, and the device asked once more.
+    pub(crate) fn lease(self: &Arc<Self>, usage: Usage, bytes: u64) -> Result<Buffer> {
+        let device = self.device()?;
+        let most = device.limits.buffer_bytes;
+        if bytes > most {
+            let allowed = format!("at most {most} bytes on {}", device.info.name);
+            return Err(KernelError::value("size", format!("{bytes} bytes"), allowed).into());
+        }
+        let (kept, size) = {
+            let mut pool = self.pool();
+            (pool.take(usage, bytes), pool.size(bytes))
+        };
+        if let Some(block) = kept {
+            return Ok(Buffer::new(self.clone(), block, bytes));
+        }
+        let block = match device.block(usage, size) {
+            Err(GpuError::OutOfMemory { .. }) => {
+                self.trim(0)?;
+                // Blocks are freed when the work that uses them is done.
+                device.wait_idle()?;
+                device.block(usage, size)
+            }
+            other => other,
+        }?;
+        self.pool().made(bytes);
+        Ok(Buffer::new(self.clone(), block, bytes))
+    }
+
+    /// An array of so many bytes, with no values in particular.
+    pub fn alloc(self: &Arc<Self>, bytes: u64) -> Result<Buffer> {
+        self.lease(Usage::Storage, bytes)
+    }
+
+    /// A copy of a slice.
+    pub fn upload<T: NoUninit>(self: &Arc<Self>, values: &[T]) -> Result<Buffer> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let buffer = self.alloc(bytes.len() as u64)?;
+        self.device()?.write(buffer.block(), bytes)?;
+        Ok(buffer)
     }
 }

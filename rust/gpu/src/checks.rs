@@ -4,8 +4,7 @@
 use crate::context::Context;
 use crate::error::{GpuError, Result};
 use fractal_shaders::{Disagreement, Entry, Shader};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Kernels that are checked together.
 pub struct Family {
@@ -15,17 +14,10 @@ pub struct Family {
     pub check: fn(&Arc<Context>) -> Result<()>,
 }
 
-/// What is known of a device: nothing yet, that a family is right, or what is wrong with it.
-type Verdict = Arc<Mutex<Option<Result<()>>>>;
-
-#[derive(Default)]
-pub(crate) struct Verdicts(Mutex<HashMap<&'static str, Verdict>>);
-
 impl Context {
     /// Fails if this device computes a family wrong. Checked once; a second thread waits for the first one's answer.
     pub fn trust(self: &Arc<Self>, family: &Family) -> Result<()> {
-        let verdict =
-            self.verdicts().0.lock().unwrap_or_else(PoisonError::into_inner).entry(family.name).or_default().clone();
+        let verdict = self.verdicts().of(family.name);
         let mut verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*verdict {
             return known.clone();

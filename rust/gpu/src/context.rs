@@ -1,17 +1,12 @@
 //! A device with everything that is kept for it.
 
-use crate::buffer::Buffer;
-use crate::checks::Verdicts;
 use crate::counters::{Counters, Counts};
 use crate::device::{Abilities, AdapterInfo, Block, Device, Limits, Pipelines, Usage, adapters};
 use crate::error::{GpuError, Result};
 use crate::faults::{Fault, Faults};
-use crate::mapped::Mapped;
 use crate::options::{Choice, Options};
 use crate::pool::{Pool, PoolStatistics};
-use crate::recorder::Recorder;
-use bytemuck::{AnyBitPattern, NoUninit};
-use fractal_kernels::KernelError;
+use crate::verdicts::Verdicts;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -152,68 +147,6 @@ impl Context {
     /// Makes something go wrong, for tests.
     pub fn inject(&self, fault: Fault) {
         self.faults().inject(fault);
-    }
-
-    /// Memory for a use. Where the device has none, what the pool keeps is freed, and the device asked once more.
-    pub(crate) fn lease(self: &Arc<Self>, usage: Usage, bytes: u64) -> Result<Buffer> {
-        let device = self.device()?;
-        let most = device.limits.buffer_bytes;
-        if bytes > most {
-            let allowed = format!("at most {most} bytes on {}", device.info.name);
-            return Err(KernelError::value("size", format!("{bytes} bytes"), allowed).into());
-        }
-        let (kept, size) = {
-            let mut pool = self.pool();
-            (pool.take(usage, bytes), pool.size(bytes))
-        };
-        if let Some(block) = kept {
-            return Ok(Buffer::new(self.clone(), block, bytes));
-        }
-        let block = match device.block(usage, size) {
-            Err(GpuError::OutOfMemory { .. }) => {
-                self.trim(0)?;
-                // Blocks are freed when the work that uses them is done.
-                device.wait_idle()?;
-                device.block(usage, size)
-            }
-            other => other,
-        }?;
-        self.pool().made(bytes);
-        Ok(Buffer::new(self.clone(), block, bytes))
-    }
-
-    /// An array of so many bytes, with no values in particular.
-    pub fn alloc(self: &Arc<Self>, bytes: u64) -> Result<Buffer> {
-        self.lease(Usage::Storage, bytes)
-    }
-
-    /// An array of zeros.
-    pub fn zeros(self: &Arc<Self>, bytes: u64) -> Result<Buffer> {
-        let buffer = self.alloc(bytes)?;
-        let mut commands = self.record();
-        commands.clear(&buffer)?;
-        commands.submit()?;
-        Ok(buffer)
-    }
-
-    /// A copy of a slice.
-    pub fn upload<T: NoUninit>(self: &Arc<Self>, values: &[T]) -> Result<Buffer> {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let buffer = self.alloc(bytes.len() as u64)?;
-        self.device()?.write(buffer.block(), bytes)?;
-        Ok(buffer)
-    }
-
-    /// Begins a list of work.
-    pub fn record(self: &Arc<Self>) -> Recorder {
-        Recorder::new(self.clone())
-    }
-
-    /// The values of an array. If this is its last handle they are read in place where memory is unified; elsewhere, and
-    /// if somebody else has the array, from a copy that the device makes.
-    pub fn download<T: AnyBitPattern>(self: &Arc<Self>, array: Buffer) -> Result<Mapped<T>> {
-        let [mapped] = self.record().submit_reading([array])?;
-        mapped.cast()
     }
 }
 

@@ -48,6 +48,7 @@ pub mod pieces;
 pub mod pool;
 pub mod process;
 mod recorder;
+mod verdicts;
 
 pub use buffer::{Buffer, View};
 pub use checks::Family;

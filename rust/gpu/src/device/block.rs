@@ -1,6 +1,6 @@
 //! Memory of the device.
 
-use super::Device;
+use super::handle::Device;
 use crate::error::{GpuError, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,12 +1,10 @@
 //! Work for the queue: dispatches and copies, encoded and submitted at once.
 
-use super::{Block, Device, Pipeline};
+use super::block::Block;
+use super::handle::{Device, SubmissionIndex};
+use super::pipeline::Pipeline;
 use crate::error::Result;
 use std::sync::atomic::Ordering;
-
-/// A submission, to be waited for.
-#[derive(Clone)]
-pub(crate) struct SubmissionIndex(pub(super) wgpu::SubmissionIndex);
 
 /// A stretch of a block.
 pub(crate) struct Stretch<'a> {

@@ -1,6 +1,7 @@
 //! Blocks that the CPU reads in place.
 
-use super::{Block, Device, SubmissionIndex};
+use super::block::Block;
+use super::handle::{Device, SubmissionIndex};
 use crate::error::{GpuError, Result};
 use std::sync::{Arc, OnceLock};
 

@@ -1,6 +1,6 @@
 //! Compiled entry points, each kept from its first use on.
 
-use super::Device;
+use super::handle::Device;
 use crate::error::{GpuError, Result};
 use crate::kernel::Kernel;
 use fractal_shaders::{Kind, Need, Shader};
