@@ -13,6 +13,7 @@
 //! | `mapped` | results, read in place |
 //! | `checks` | whether an adapter computes what the CPU does |
 //! | [`pieces`] | work in pieces that fit |
+//! | [`hosted`] | work from the CPU's memory to the CPU's memory |
 //! | [`ops`] | the shaders, a host function each |
 //!
 //! ```no_run
@@ -40,6 +41,7 @@ mod counters;
 mod device;
 mod error;
 mod faults;
+pub mod hosted;
 mod kernel;
 mod mapped;
 pub mod ops;

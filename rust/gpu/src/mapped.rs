@@ -46,13 +46,15 @@ impl Mapped<u8> {
         }
         Ok(())
     }
+}
 
+impl<T> Mapped<T> {
     /// The same memory as values of another type.
-    pub fn cast<T: AnyBitPattern>(self) -> Result<Mapped<T>> {
+    pub fn cast<U: AnyBitPattern>(self) -> Result<Mapped<U>> {
         // An empty one has no place in particular.
-        if let (false, Err(error)) = (self.is_empty(), bytemuck::try_cast_slice::<u8, T>(&self)) {
-            let given = format!("{} bytes at {:p} ({error})", self.len(), self.as_ptr());
-            let allowed = format!("whole, aligned values of {}", std::any::type_name::<T>());
+        if let (false, Err(error)) = (self.raw().is_empty(), bytemuck::try_cast_slice::<u8, U>(self.raw())) {
+            let given = format!("{} bytes at {:p} ({error})", self.raw().len(), self.raw().as_ptr());
+            let allowed = format!("whole, aligned values of {}", std::any::type_name::<U>());
             return Err(KernelError::value("dtype", given, allowed).into());
         }
         let mut this = ManuallyDrop::new(self);
@@ -60,17 +62,23 @@ impl Mapped<u8> {
         let memory = unsafe { ManuallyDrop::take(&mut this.memory) };
         Ok(Mapped { memory: ManuallyDrop::new(memory), of: PhantomData })
     }
+
+    /// Bytes of all results of its device that are mapped, its own among them.
+    pub fn held(&self) -> u64 {
+        self.memory.buffer.context().counts().mapped
+    }
+
+    fn raw(&self) -> &[u8] {
+        self.memory.bytes.as_ref().map_or(&[], |bytes| &bytes.get()[..self.memory.buffer.bytes() as usize])
+    }
 }
 
 impl<T: AnyBitPattern> Deref for Mapped<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        match &self.memory.bytes {
-            // The type was checked when the values were cast to it.
-            Some(bytes) => bytemuck::cast_slice(&bytes.get()[..self.memory.buffer.bytes() as usize]),
-            None => &[],
-        }
+        // The type was checked when the values were cast to it; an empty slice has no place in particular.
+        if self.raw().is_empty() { &[] } else { bytemuck::cast_slice(self.raw()) }
     }
 }
 

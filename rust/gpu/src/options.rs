@@ -1,5 +1,7 @@
 //! What the process asks of the GPU.
 
+use fractal_kernels::error::Result;
+use fractal_runtime::settings;
 use std::time::Duration;
 
 /// Which adapter is used, and how.
@@ -12,8 +14,12 @@ pub struct Options {
     /// Bytes of unused memory that are kept for later; `None` is 512 MiB, or a quarter of the largest buffer if that is
     /// less.
     pub pool_bytes: Option<u64>,
+    /// Bytes of results that may stay mapped; what is beyond is copied to the CPU's memory.
+    pub mapped_bytes: u64,
     /// What a forked child does.
     pub on_fork: OnFork,
+    /// Whether a missing GPU is an error where the CPU could do the work.
+    pub require: bool,
 }
 
 /// Which adapter is used. A context is opened anew when this changes.
@@ -54,7 +60,49 @@ pub enum OnFork {
 
 impl Default for Options {
     fn default() -> Self {
-        let (choice, timeout) = (Choice::default(), Duration::from_secs(60));
-        Self { choice, timeout, pool_bytes: None, on_fork: OnFork::default() }
+        Self {
+            choice: Choice::default(),
+            timeout: Duration::from_secs(60),
+            pool_bytes: None,
+            mapped_bytes: 1 << 30,
+            on_fork: OnFork::default(),
+            require: false,
+        }
+    }
+}
+
+impl Api {
+    /// Every API by name.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("vulkan", Self::Vulkan), ("metal", Self::Metal), ("dx12", Self::Dx12)];
+}
+
+impl OnFork {
+    /// Every answer by name.
+    pub const NAMES: [(&'static str, Self); 2] = [("reopen", Self::Reopen), ("error", Self::Refuse)];
+}
+
+impl Options {
+    /// What the environment asks for.
+    pub fn from_environment() -> Result<Self> {
+        const MOST_MB: u64 = 1 << 30;
+        let plain = Self::default();
+        let flag = |name| settings::flag(name).map(|flag| flag.unwrap_or(false));
+        let bytes = |name| settings::whole(name, 0..=MOST_MB).map(|mb| mb.map(|mb| mb << 20));
+        let seconds = settings::whole(settings::GPU_TIMEOUT, 1..=1_000_000)?;
+        Ok(Self {
+            choice: Choice {
+                adapter: settings::text(settings::ADAPTER)?,
+                api: settings::one_of(settings::GPU_API, &Api::NAMES)?,
+                allow_software: flag(settings::ALLOW_SOFTWARE)?,
+                allow_noncompliant: flag(settings::ALLOW_NONCOMPLIANT)?,
+                validate: flag(settings::VALIDATE)?,
+            },
+            timeout: seconds.map_or(plain.timeout, Duration::from_secs),
+            pool_bytes: bytes(settings::POOL_MB)?,
+            mapped_bytes: bytes(settings::MAPPED_MB)?.unwrap_or(plain.mapped_bytes),
+            on_fork: settings::one_of(settings::FORK, &OnFork::NAMES)?.unwrap_or_default(),
+            require: flag(settings::REQUIRE_GPU)?,
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{GpuError, Result};
 use crate::options::{Api, Choice};
+use fractal_runtime::settings;
 
 /// What sort of processor an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +74,10 @@ fn rejection(info: &AdapterInfo, shaders_run: bool, choice: &Choice) -> Option<S
         }
     }
     if info.sort == Sort::Software && !choice.allow_software {
-        return Some("it computes on the CPU, slower than our own CPU kernels do".into());
+        return Some(format!(
+            "it computes on the CPU, slower than the CPU kernels do; {}=1 takes it",
+            settings::ALLOW_SOFTWARE
+        ));
     }
     None
 }

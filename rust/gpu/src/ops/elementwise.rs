@@ -4,6 +4,7 @@ use crate::buffer::{Buffer, View};
 use crate::checks::Family;
 use crate::context::Context;
 use crate::error::Result;
+use crate::hosted::{Hosted, by_rows};
 use crate::kernel::Kernel;
 use fractal_kernels::KernelError;
 use fractal_kernels::elementwise as cpu;
@@ -78,6 +79,26 @@ pub fn relu(values: &Buffer) -> Result<Buffer> {
 /// `x Phi(x)` of f32 values.
 pub fn gelu(values: &Buffer) -> Result<Buffer> {
     unary("gelu", values)
+}
+
+/// A kernel by its name, from host to host: one array or two, each as long as the others.
+pub fn on_host(context: &Arc<Context>, entry: &str, inputs: &[&[f32]]) -> Result<Hosted<f32>> {
+    let shader = match inputs {
+        [_] => &UNARY,
+        [left, right] if left.len() != right.len() => {
+            let given = format!("{} values", right.len());
+            return Err(KernelError::shape("right", given, format!("{} values, as in left", left.len())).into());
+        }
+        [_, _] => &BINARY,
+        _ => return Err(KernelError::value("inputs", inputs.len(), "one array or two").into()),
+    };
+    Kernel::new(shader, entry)?;
+    context.trust(&FAMILY)?;
+    let largest = context.limits().buffer_bytes / VALUE;
+    by_rows(inputs[0].len(), 1, largest as usize, |range| {
+        let arrays: Vec<_> = inputs.iter().map(|all| context.upload(&all[range.clone()])).collect::<Result<_>>()?;
+        context.download(run(shader, entry, &arrays.iter().collect::<Vec<_>>(), range.len() as u64)?)
+    })
 }
 
 /// A few workgroups of each kernel, the last one not full.

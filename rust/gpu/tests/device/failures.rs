@@ -1,7 +1,8 @@
 //! What goes wrong ends in its own error, and the process goes on.
 
 use crate::common::{context, options, values};
-use fractal_gpu::ops::elementwise::{FAMILY, add, gelu, relu};
+use fractal_gpu::hosted::Hosted;
+use fractal_gpu::ops::elementwise::{FAMILY, add, gelu, on_host, relu};
 use fractal_gpu::{Choice, Context, Fault, GpuError, Groups, Kernel, Options, Sort, process};
 use fractal_kernels::interrupt::watched;
 use fractal_shaders::elementwise::{ElementwiseParams, UNARY};
@@ -104,6 +105,15 @@ fn memory_that_is_not_there() {
     assert_eq!(error, Some(GpuError::OutOfMemory { doing: "allocating", bytes: Some(3 * large) }));
     assert_eq!(context.memory(), before);
     drop(array);
+    // From host to host the work is cut in pieces that fit.
+    let data = vec![-1.0_f32; 1 << 18];
+    relu(&context.upload(&data).unwrap()).unwrap();
+    context.trim(0).unwrap();
+    context.inject(Fault::OutOfMemory { times: 2, from_bytes: large });
+    let result = on_host(&context, "relu", &[&data]).unwrap();
+    assert!(matches!(&result, Hosted::Copied(_)) && result[..] == vec![0.0; data.len()]);
+    let whole = on_host(&context, "add", &[&data, &data]).unwrap();
+    assert!(matches!(&whole, Hosted::Mapped(_)) && whole[..] == vec![-2.0; data.len()]);
     still_works(&context);
 }
 
