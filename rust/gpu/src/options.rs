@@ -13,10 +13,19 @@ pub struct Options {
     pub timeout: Duration,
     /// Bytes of unused memory that are kept for later; `None` is 512 MiB, or a quarter of what one buffer may have.
     pub pool_bytes: Option<u64>,
+    /// Bytes of one array that a kernel sees, where that is to be less than the device allows; larger arrays take several
+    /// dispatches.
+    pub binding_bytes: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { adapter: None, allow_software: false, timeout: Duration::from_secs(60), pool_bytes: None }
+        Self {
+            adapter: None,
+            allow_software: false,
+            timeout: Duration::from_secs(60),
+            pool_bytes: None,
+            binding_bytes: None,
+        }
     }
 }

@@ -4,8 +4,9 @@
 //! in parallel is handed an [`executor::Executor`], and what runs on vectors a [`simd::Run`].
 //!
 //! From the ground up, each using those before it: [`error`]; [`memory`] and [`interrupt`], the two ways in which a call
-//! ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`], [`elementwise`]; [`index_set`], which keys each query attends to;
-//! [`plan`], how that runs; [`builders`] of index sets, and [`attention`].
+//! ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`], [`boxes`], [`density`],
+//! [`distance`], [`elementwise`], [`linear`]; [`index_set`], which keys each query attends to; [`plan`], how that runs;
+//! [`builders`] of index sets, and [`attention`].
 //!
 //! ```
 //! use fractal_kernels::attention::{Call, Keys, LogSums, Problem, View};
@@ -29,14 +30,18 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod boxes;
 pub mod builders;
 pub mod curves;
+pub mod density;
+pub mod distance;
 pub mod elementwise;
 pub mod error;
 pub mod executor;
 pub mod fields;
 pub mod index_set;
 pub mod interrupt;
+pub mod linear;
 pub mod memory;
 pub mod peak;
 pub mod plan;

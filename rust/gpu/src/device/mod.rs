@@ -139,7 +139,8 @@ impl Device {
             limits: Limits {
                 // A buffer has whole words.
                 buffer_bytes: limits.max_buffer_size & !3,
-                binding_bytes: limits.max_storage_buffer_binding_size & !3,
+                binding_bytes: limits.max_storage_buffer_binding_size.min(options.binding_bytes.unwrap_or(u64::MAX))
+                    & !3,
                 groups: limits.max_compute_workgroups_per_dimension,
             },
             abilities: Abilities {

@@ -1,0 +1,103 @@
+//! Boxes of 2, 4, 8, … cells a side over a plane of cells: which are occupied, how many, and what each holds.
+
+use super::pieces::{Rows, check_words, word, words};
+use crate::buffer::Buffer;
+use crate::error::Result;
+use crate::kernel::{Groups, Kernel};
+use crate::recorder::Recorder;
+use fractal_kernels::KernelError;
+use fractal_kernels::boxes::shapes;
+use fractal_shaders::Shader;
+use fractal_shaders::boxes::{COUNT, CountParams, HalveParams, OCCUPIED, SUMS};
+
+/// Bytes of a cell and of a box.
+const CELL: u64 = 4;
+
+/// The boxes of one size.
+pub struct Level {
+    /// Rows and columns of boxes.
+    pub shape: [usize; 2],
+    /// One value a box, row by row.
+    pub boxes: Buffer,
+}
+
+/// Which boxes are occupied, and how many.
+pub struct Occupied {
+    /// 1 or 0 for each box, u32, for sides of 2, 4, … cells, until one box holds everything.
+    pub levels: Vec<Level>,
+    /// How many are, u32: of the cells, then of the boxes of each level.
+    pub counts: Buffer,
+}
+
+/// Which boxes have a cell that is not 0; `cells` (rows, columns) u32.
+pub fn occupied(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
+    check_words("cells", cells, &shape)?;
+    if cells.bytes() / CELL > u64::from(u32::MAX) {
+        return Err(KernelError::shape("cells", format!("{shape:?}"), "less than 2**32 cells").into());
+    }
+    let context = cells.context();
+    let mut commands = context.record();
+    let levels = pyramid(&mut commands, &OCCUPIED, cells, shape)?;
+    let counts = context.alloc((levels.len() as u64 + 1) * CELL)?;
+    commands.clear(&counts)?;
+    for (level, boxes) in std::iter::once(cells).chain(levels.iter().map(|level| &level.boxes)).enumerate() {
+        count(&mut commands, boxes, level as u32, &counts)?;
+    }
+    commands.submit()?;
+    Ok(Occupied { levels, counts })
+}
+
+/// The sums of the boxes' cells for sides of 2, 4, … cells; `cells` (rows, columns) f32.
+pub fn sums(cells: &Buffer, shape: [usize; 2]) -> Result<Vec<Level>> {
+    check_words("cells", cells, &shape)?;
+    let mut commands = cells.context().record();
+    let levels = pyramid(&mut commands, &SUMS, cells, shape)?;
+    commands.submit()?;
+    Ok(levels)
+}
+
+fn pyramid(commands: &mut Recorder, shader: &'static Shader, cells: &Buffer, shape: [usize; 2]) -> Result<Vec<Level>> {
+    let kernel = Kernel::new(shader, "halve")?;
+    let mut levels: Vec<Level> = Vec::new();
+    let mut below = shape;
+    for shape in shapes(shape) {
+        let boxes = cells.context().alloc(words("cells", &shape)?)?;
+        let source = levels.last().map_or(cells, |level| &level.boxes);
+        halve(commands, &kernel, source, below, &boxes)?;
+        levels.push(Level { shape, boxes });
+        below = shape;
+    }
+    Ok(levels)
+}
+
+fn halve(commands: &mut Recorder, kernel: &Kernel, cells: &Buffer, shape: [usize; 2], boxes: &Buffer) -> Result<()> {
+    let [rows, columns] = [word("cells", shape[0])?, word("cells", shape[1])?];
+    let across = columns.div_ceil(2);
+    // A row of boxes has two rows of cells, but for the last one of an odd number.
+    let (row_bytes, boxes_bytes) = (u64::from(columns) * CELL, u64::from(across) * CELL);
+    let n = u64::from(rows.div_ceil(2));
+    let all =
+        Rows { argument: "cells", n, bytes: &[2 * row_bytes, boxes_bytes], steps: 4 * u64::from(across), unit: 1 };
+    for piece in all.pieces(cells.context())? {
+        let (start, end) = (2 * piece.bound.start, u64::from(rows).min(2 * piece.bound.end));
+        let params =
+            HalveParams { rows: (end - start) as u32, columns, first: piece.first * across, end: piece.end * across };
+        let arrays = [cells.part(start * row_bytes..end * row_bytes)?, piece.of(boxes, boxes_bytes)?];
+        commands.dispatch(kernel, &arrays, &params, kernel.covering(piece.rows() * u64::from(across)))?;
+    }
+    Ok(())
+}
+
+/// Adds to a count how many of the cells are not 0.
+fn count(commands: &mut Recorder, cells: &Buffer, level: u32, counts: &Buffer) -> Result<()> {
+    /// Cells of a workgroup.
+    const GROUP: u64 = 256 * 16;
+    let kernel = Kernel::new(&COUNT, "count")?;
+    let n = cells.bytes() / CELL;
+    for piece in (Rows { argument: "cells", n, bytes: &[CELL], steps: 1, unit: GROUP }).pieces(cells.context())? {
+        let params = CountParams { first: piece.first, end: piece.end, level };
+        let arrays = [piece.of(cells, CELL)?, counts.whole()];
+        commands.dispatch(&kernel, &arrays, &params, Groups::of(piece.rows().div_ceil(GROUP)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Softmax of rows and products of matrices.
+
+use super::pieces::{Rows, check_words, word, words};
+use crate::buffer::Buffer;
+use crate::context::Context;
+use crate::device::Sort;
+use crate::error::Result;
+use crate::kernel::{Groups, Kernel};
+use fractal_shaders::linear::{MATMUL, MatmulParams, SOFTMAX, SoftmaxParams};
+
+/// Bytes of a value.
+const VALUE: u64 = 4;
+
+/// How the invocations of a workgroup work together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Not at all: barriers are dear where a driver computes on the CPU.
+    Nothing,
+    /// Through the workgroup's memory.
+    Memory,
+}
+
+impl Sharing {
+    /// What is faster on a device.
+    pub fn best(context: &Context) -> Self {
+        if context.adapter().sort == Sort::Software { Self::Nothing } else { Self::Memory }
+    }
+}
+
+/// `exp(x) / sum exp` over each row; `values` (rows, columns) f32. Minus infinity has weight 0, and so has every value of a
+/// row that has nothing else; NaN and plus infinity make their row NaN.
+pub fn softmax(values: &Buffer, shape: [usize; 2]) -> Result<Buffer> {
+    softmax_by(Sharing::best(values.context()), values, shape)
+}
+
+/// [`softmax`] in one of its two forms.
+pub fn softmax_by(sharing: Sharing, values: &Buffer, [rows, columns]: [usize; 2]) -> Result<Buffer> {
+    check_words("values", values, &[rows, columns])?;
+    let context = values.context();
+    let weights = context.alloc(values.bytes())?;
+    if values.bytes() == 0 {
+        return Ok(weights);
+    }
+    let columns = word("columns", columns)?;
+    let row_bytes = u64::from(columns) * VALUE;
+    let kernel = Kernel::new(&SOFTMAX, if sharing == Sharing::Memory { "by_workgroup" } else { "by_invocation" })?;
+    let mut commands = context.record();
+    let steps = 8 * u64::from(columns);
+    let all = Rows { argument: "values", n: rows as u64, bytes: &[row_bytes; 2], steps, unit: 1 };
+    for piece in all.pieces(context)? {
+        let params = SoftmaxParams { columns, first: piece.first, end: piece.end };
+        let arrays = [piece.of(values, row_bytes)?, piece.of(&weights, row_bytes)?];
+        let groups = match sharing {
+            Sharing::Nothing => kernel.covering(piece.rows()),
+            Sharing::Memory => Groups::of(piece.rows()),
+        };
+        commands.dispatch(&kernel, &arrays, &params, groups)?;
+    }
+    commands.submit()?;
+    Ok(weights)
+}
+
+/// The product of `left` (rows, inner) and `right` (inner, columns), f32.
+pub fn matmul(left: &Buffer, right: &Buffer, shape: [usize; 3]) -> Result<Buffer> {
+    matmul_by(Sharing::best(left.context()), left, right, shape)
+}
+
+/// [`matmul`] in one of its two forms.
+pub fn matmul_by(
+    sharing: Sharing,
+    left: &Buffer,
+    right: &Buffer,
+    [rows, inner, columns]: [usize; 3],
+) -> Result<Buffer> {
+    check_words("left", left, &[rows, inner])?;
+    check_words("right", right, &[inner, columns])?;
+    let context = left.context();
+    let result = context.alloc(words("result", &[rows, columns])?)?;
+    let mut commands = context.record();
+    if inner == 0 {
+        commands.clear(&result)?;
+    }
+    let [stride, columns] = [word("inner", inner)?, word("columns", columns)?];
+    let (left_bytes, right_bytes) = (u64::from(stride) * VALUE, u64::from(columns) * VALUE);
+    let (entry, side) = match sharing {
+        Sharing::Nothing => ("registers", 32),
+        Sharing::Memory => ("tiles", 64),
+    };
+    let kernel = Kernel::new(&MATMUL, entry)?;
+    // A right matrix that one binding cannot hold comes a stretch of rows at a time, whose products are added up.
+    let stretches = Rows { argument: "right", n: inner as u64, bytes: &[right_bytes], steps: 0, unit: 1 };
+    for stretch in stretches.pieces(context)? {
+        let steps = stretch.rows() * u64::from(columns);
+        let bytes = &[left_bytes, right_bytes];
+        let all = Rows { argument: "left", n: rows as u64, bytes, steps, unit: side };
+        for piece in all.pieces(context)? {
+            let params = MatmulParams {
+                columns,
+                stride,
+                inner_first: stretch.bound.start as u32,
+                inner: stretch.end,
+                first: piece.first,
+                end: piece.end,
+                accumulate: u32::from(stretch.bound.start > 0),
+            };
+            let arrays =
+                [piece.of(left, left_bytes)?, stretch.of(right, right_bytes)?, piece.of(&result, right_bytes)?];
+            let tiles = piece.rows().div_ceil(side) * u64::from(columns).div_ceil(side);
+            commands.dispatch(&kernel, &arrays, &params, Groups::of(tiles))?;
+        }
+    }
+    commands.submit()?;
+    Ok(result)
+}
