@@ -54,6 +54,8 @@ params! {
 /// Roundings move the boundary of a set, and with it the counts of the points next to it.
 const ESCAPES: Tolerance = Tolerance::Mostly { share: 1e-3, relative: 1e-4, absolute: 1e-4 };
 const SMOOTH: Tolerance = Tolerance::Mostly { share: 1e-3, relative: 1e-4, absolute: 1e-4 };
+/// A derivative along an orbit of the set doubles its error, or worse, at each step.
+const GRADIENTS: Tolerance = Tolerance::Mostly { share: 2e-3, relative: 1e-3, absolute: 1e-3 };
 
 /// Escape counts of Julia sets and the Mandelbrot set, over a list of points.
 pub const ESCAPE: Shader = Shader {
@@ -128,7 +130,7 @@ pub const SOFT_JULIA_VJP: Shader = Shader {
         name: "gradients",
         workgroup: [64, 1, 1],
         twin: twin!(fractal_kernels::fields::soft_julia::soft_julia_vjp),
-        tolerance: SMOOTH,
+        tolerance: GRADIENTS,
     }],
 };
 

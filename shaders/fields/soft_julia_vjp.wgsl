@@ -87,7 +87,7 @@ fn gradients(
         let p = points[i];
         var own = vec2<f32>(0.0);
         // A weight of 0 adds nothing, even to a NaN.
-        if weight != 0.0 {
+        if weight != 0.0 || is_nan(weight) {
             if any_nan(p) {
                 let nan = p.x + p.y;
                 own = vec2<f32>(nan);
@@ -95,7 +95,7 @@ fn gradients(
             } else {
                 let d = gradient(p);
                 own = weight * d.by_point;
-                if !(is_nan(weight) || is_infinite(weight)) {
+                if !is_nan(weight) && !is_infinite(weight) {
                     own = clamp(own, vec2<f32>(-MOST), vec2<f32>(MOST));
                 }
                 mine = weight * d.by_shared;

@@ -36,6 +36,16 @@ pub enum GpuError {
         /// What was asked for, where that is known.
         bytes: Option<u64>,
     },
+    /// The device's result is not the CPU's.
+    #[error("{adapter} computes {kernel} wrong: {difference}")]
+    WrongResult {
+        /// Name of the adapter.
+        adapter: String,
+        /// Name of the shader, with its entry point.
+        kernel: String,
+        /// What differs.
+        difference: String,
+    },
     /// The device is gone, and with it what lay in its memory.
     #[error("the GPU was lost: {0}")]
     DeviceLost(String),

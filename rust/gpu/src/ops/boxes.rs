@@ -76,9 +76,8 @@ fn halve(commands: &mut Recorder, kernel: &Kernel, cells: &Buffer, shape: [usize
     // A row of boxes has two rows of cells, but for the last one of an odd number.
     let (row_bytes, boxes_bytes) = (u64::from(columns) * CELL, u64::from(across) * CELL);
     let n = u64::from(rows.div_ceil(2));
-    let all =
-        Rows { argument: "cells", n, bytes: &[2 * row_bytes, boxes_bytes], steps: 4 * u64::from(across), unit: 1 };
-    for piece in all.pieces(cells.context())? {
+    let all = Rows::new("cells", n, &[2 * row_bytes, boxes_bytes], 4 * u64::from(across)).pieces(cells.context())?;
+    for piece in all {
         let (start, end) = (2 * piece.bound.start, u64::from(rows).min(2 * piece.bound.end));
         let params =
             HalveParams { rows: (end - start) as u32, columns, first: piece.first * across, end: piece.end * across };
@@ -94,7 +93,7 @@ fn count(commands: &mut Recorder, cells: &Buffer, level: u32, counts: &Buffer) -
     const GROUP: u64 = 256 * 16;
     let kernel = Kernel::new(&COUNT, "count")?;
     let n = cells.bytes() / CELL;
-    for piece in (Rows { argument: "cells", n, bytes: &[CELL], steps: 1, unit: GROUP }).pieces(cells.context())? {
+    for piece in Rows::new("cells", n, &[CELL], 1).in_units(GROUP).pieces(cells.context())? {
         let params = CountParams { first: piece.first, end: piece.end, level };
         let arrays = [piece.of(cells, CELL)?, counts.whole()];
         commands.dispatch(&kernel, &arrays, &params, Groups::of(piece.rows().div_ceil(GROUP)))?;

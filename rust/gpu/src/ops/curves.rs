@@ -70,8 +70,8 @@ fn convert(
     let mut commands = context.record();
     // Some bit operations for each level.
     let steps = 32 + 16 * u64::from(order);
-    let rows = Rows { argument, n, bytes: &[input_bytes, output_bytes], steps, unit: 1 };
-    for piece in rows.pieces(context)? {
+    let rows = Rows::new(argument, n, &[input_bytes, output_bytes], steps).pieces(context)?;
+    for piece in rows {
         let params = CodecParams { order, first: piece.first, end: piece.end };
         let arrays = [piece.of(input, input_bytes)?, piece.of(&output, output_bytes)?];
         commands.dispatch(&kernel, &arrays, &params, kernel.covering(piece.rows()))?;

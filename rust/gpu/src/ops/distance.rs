@@ -38,12 +38,12 @@ fn pairwise(
     let (point, row_bytes) = (u64::from(dimension) * VALUE, u64::from(width) * VALUE);
     let kernel = Kernel::new(&PAIRWISE, entry)?;
     let mut commands = context.record();
-    let stretches = Rows { argument: "right", n: columns as u64, bytes: &[point], steps: 0, unit: 1 };
-    for stretch in stretches.pieces(context)? {
+    let stretches = Rows::new("right", columns as u64, &[point], 0).pieces(context)?;
+    for stretch in stretches {
         // What one pair takes beside its coordinates: roots and a logarithm.
         let steps = stretch.rows() * (32 + 2 * u64::from(dimension));
-        let all = Rows { argument: "left", n: rows as u64, bytes: &[point, row_bytes], steps, unit: 1 };
-        for piece in all.pieces(context)? {
+        let all = Rows::new("left", rows as u64, &[point, row_bytes], steps).pieces(context)?;
+        for piece in all {
             let params = PairwiseParams {
                 dimension,
                 width,
@@ -73,12 +73,12 @@ pub fn density(tokens: &Buffer, [batch, length]: [usize; 2], radius: usize) -> R
     let row_bytes = u64::from(length) * VALUE;
     let kernel = Kernel::new(&DENSITY, "density")?;
     let mut commands = context.record();
-    let all = Rows { argument: "tokens", n: batch as u64, bytes: &[row_bytes; 2], steps: 0, unit: 1 };
-    for sequences in all.pieces(context)? {
+    let all = Rows::new("tokens", batch as u64, &[row_bytes; 2], 0).pieces(context)?;
+    for sequences in all {
         // A long sequence alone may take several dispatches.
         let n = sequences.rows() * u64::from(length);
-        let places = Rows { argument: "tokens", n, bytes: &[], steps: 2 + 2 * u64::from(radius), unit: 1 };
-        for piece in places.pieces(context)? {
+        let places = Rows::new("tokens", n, &[], 2 + 2 * u64::from(radius)).pieces(context)?;
+        for piece in places {
             let params = DensityParams { length, radius, first: piece.first, end: piece.end };
             let arrays = [sequences.of(tokens, row_bytes)?, sequences.of(&densities, row_bytes)?];
             commands.dispatch(&kernel, &arrays, &params, kernel.covering(piece.rows()))?;

@@ -42,8 +42,8 @@ fn escape_field(entry: &str, points: &Buffer, c: Complex<f64>, escape: Escape) -
     let kernel = Kernel::new(&ESCAPE, entry)?;
     let mut commands = context.record();
     let steps = u64::from(escape.max_iter);
-    let rows = Rows { argument: "points", n, bytes: &[POINT, VALUE], steps, unit: 64 };
-    for piece in rows.pieces(context)? {
+    let rows = Rows::new("points", n, &[POINT, VALUE], steps).in_units(64).pieces(context)?;
+    for piece in rows {
         let params = EscapeParams {
             c_re: c.re as f32,
             c_im: c.im as f32,
@@ -82,8 +82,8 @@ pub fn soft_julia(points: &Buffer, soft: Soft) -> Result<Buffer> {
     let mut commands = context.record();
     // A root, an exponential and a division.
     let steps = 8 * u64::from(soft.max_iter);
-    let rows = Rows { argument: "points", n, bytes: &[POINT, VALUE], steps, unit: 64 };
-    for piece in rows.pieces(context)? {
+    let rows = Rows::new("points", n, &[POINT, VALUE], steps).in_units(64).pieces(context)?;
+    for piece in rows {
         let params = SoftParams { first: piece.first, end: piece.end, ..soft_params(soft) };
         let arrays = [piece.of(points, POINT)?, piece.of(&field, VALUE)?];
         commands.dispatch(&kernel, &arrays, &params, kernel.covering(piece.rows()))?;
@@ -109,9 +109,9 @@ pub fn soft_julia_vjp(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<S
     let mut commands = context.record();
     let steps = 32 * u64::from(soft.max_iter);
     // The partial gradients of whole workgroups begin at multiples of what a binding begins at.
-    let unit = GROUP * crate::View::ALIGNMENT / PARTIAL;
-    let rows = Rows { argument: "points", n, bytes: &[POINT, VALUE], steps, unit };
-    for piece in rows.pieces(context)? {
+    let aligned = GROUP * crate::View::ALIGNMENT / PARTIAL;
+    let rows = Rows::new("points", n, &[POINT, VALUE], steps).in_units(GROUP).bound_at(aligned).pieces(context)?;
+    for piece in rows {
         let params = SoftParams { first: piece.first, end: piece.end, ..soft_params(soft) };
         let (start, end) = (piece.bound.start / GROUP, piece.bound.end.div_ceil(GROUP));
         let arrays = [
@@ -124,7 +124,7 @@ pub fn soft_julia_vjp(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<S
     }
     let fold = Kernel::new(&FOLD, "fold")?;
     commands.clear(&shared)?;
-    for piece in (Rows { argument: "points", n: groups, bytes: &[PARTIAL], steps: 0, unit: 1 }).pieces(context)? {
+    for piece in Rows::new("points", groups, &[PARTIAL], 0).pieces(context)? {
         let params = FoldParams { n: piece.end };
         commands.dispatch(&fold, &[piece.of(&partial, PARTIAL)?, shared.whole()], &params, Groups([1, 1, 1]))?;
     }

@@ -25,6 +25,30 @@ impl Sharing {
     pub fn best(context: &Context) -> Self {
         if context.adapter().sort == Sort::Software { Self::Nothing } else { Self::Memory }
     }
+
+    /// Entry point of [`SOFTMAX`].
+    pub fn softmax(self) -> &'static str {
+        match self {
+            Self::Nothing => "by_invocation",
+            Self::Memory => "by_workgroup",
+        }
+    }
+
+    /// Entry point of [`MATMUL`].
+    pub fn matmul(self) -> &'static str {
+        match self {
+            Self::Nothing => "registers",
+            Self::Memory => "tiles",
+        }
+    }
+
+    /// Rows and columns of a tile of a product.
+    fn tile(self) -> u64 {
+        match self {
+            Self::Nothing => 32,
+            Self::Memory => 64,
+        }
+    }
 }
 
 /// `exp(x) / sum exp` over each row; `values` (rows, columns) f32. Minus infinity has weight 0, and so has every value of a
@@ -43,11 +67,11 @@ pub fn softmax_by(sharing: Sharing, values: &Buffer, [rows, columns]: [usize; 2]
     }
     let columns = word("columns", columns)?;
     let row_bytes = u64::from(columns) * VALUE;
-    let kernel = Kernel::new(&SOFTMAX, if sharing == Sharing::Memory { "by_workgroup" } else { "by_invocation" })?;
+    let kernel = Kernel::new(&SOFTMAX, sharing.softmax())?;
     let mut commands = context.record();
     let steps = 8 * u64::from(columns);
-    let all = Rows { argument: "values", n: rows as u64, bytes: &[row_bytes; 2], steps, unit: 1 };
-    for piece in all.pieces(context)? {
+    let pieces = Rows::new("values", rows as u64, &[row_bytes; 2], steps).pieces(context)?;
+    for piece in pieces {
         let params = SoftmaxParams { columns, first: piece.first, end: piece.end };
         let arrays = [piece.of(values, row_bytes)?, piece.of(&weights, row_bytes)?];
         let groups = match sharing {
@@ -82,18 +106,15 @@ pub fn matmul_by(
     }
     let [stride, columns] = [word("inner", inner)?, word("columns", columns)?];
     let (left_bytes, right_bytes) = (u64::from(stride) * VALUE, u64::from(columns) * VALUE);
-    let (entry, side) = match sharing {
-        Sharing::Nothing => ("registers", 32),
-        Sharing::Memory => ("tiles", 64),
-    };
-    let kernel = Kernel::new(&MATMUL, entry)?;
+    let side = sharing.tile();
+    let kernel = Kernel::new(&MATMUL, sharing.matmul())?;
     // A right matrix that one binding cannot hold comes a stretch of rows at a time, whose products are added up.
-    let stretches = Rows { argument: "right", n: inner as u64, bytes: &[right_bytes], steps: 0, unit: 1 };
-    for stretch in stretches.pieces(context)? {
+    let stretches = Rows::new("right", inner as u64, &[right_bytes], 0).pieces(context)?;
+    for stretch in stretches {
         let steps = stretch.rows() * u64::from(columns);
         let bytes = &[left_bytes, right_bytes];
-        let all = Rows { argument: "left", n: rows as u64, bytes, steps, unit: side };
-        for piece in all.pieces(context)? {
+        let all = Rows::new("left", rows as u64, bytes, steps).in_units(side).pieces(context)?;
+        for piece in all {
             let params = MatmulParams {
                 columns,
                 stride,

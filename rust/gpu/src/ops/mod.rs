@@ -7,3 +7,4 @@ pub mod elementwise;
 pub mod fields;
 pub mod linear;
 mod pieces;
+pub mod self_check;

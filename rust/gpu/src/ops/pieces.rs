@@ -33,16 +33,12 @@ impl Piece {
 /// Rows of arrays that are worked on together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
-    /// Name of the argument that they come from.
-    pub(crate) argument: &'static str,
-    /// How many.
-    pub(crate) n: u64,
-    /// Bytes of a row, for each array.
-    pub(crate) bytes: &'a [u64],
-    /// Steps that a row takes, each about a multiply-add on a value from memory.
-    pub(crate) steps: u64,
-    /// Dispatches begin at multiples of this, a power of two.
-    pub(crate) unit: u64,
+    argument: &'static str,
+    n: u64,
+    bytes: &'a [u64],
+    steps: u64,
+    unit: u64,
+    aligned: u64,
 }
 
 /// Steps of one dispatch, a tenth of a second of work on the slowest devices of a sort: systems take a device away from a
@@ -51,7 +47,23 @@ fn budget(sort: Sort) -> u64 {
     if sort == Sort::Software { 1 << 26 } else { 1 << 31 }
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// `n` rows of so many `bytes` of each array; `argument` names them. A row takes so many `steps`, each about a
+    /// multiply-add on a value from memory.
+    pub(crate) fn new(argument: &'static str, n: u64, bytes: &'a [u64], steps: u64) -> Self {
+        Self { argument, n, bytes, steps, unit: 1, aligned: 1 }
+    }
+
+    /// Every dispatch begins at a multiple of so many rows of its binding.
+    pub(crate) fn in_units(self, unit: u64) -> Self {
+        Self { unit, ..self }
+    }
+
+    /// Every binding begins at a multiple of so many rows, a power of two.
+    pub(crate) fn bound_at(self, aligned: u64) -> Self {
+        Self { aligned, ..self }
+    }
+
     /// The dispatches that cover all rows, in order.
     pub(crate) fn pieces(self, context: &Context) -> Result<Vec<Piece>> {
         self.cut(context.limits().binding_bytes, budget(context.adapter().sort))
@@ -61,7 +73,7 @@ impl Rows<'_> {
         // Shaders count values of four bytes in 32 bits.
         let binding_bytes = binding_bytes.min(1 << 32);
         let mut window = u64::from(u32::MAX);
-        let mut aligned = self.unit;
+        let mut aligned = self.aligned;
         for &bytes in self.bytes.iter().filter(|&&bytes| bytes > 0) {
             window = window.min(binding_bytes / bytes);
             // A binding begins at a multiple of the alignment.
@@ -134,13 +146,14 @@ mod tests {
             bytes in proptest::collection::vec(0_u64..600, 1..4),
             steps in 0_u64..2000,
             unit in 0_u32..7,
+            aligned in 0_u32..7,
             binding in 1_u64..1 << 18,
             budget in 1_u64..1 << 16,
         ) {
-            let rows = Rows { argument: "rows", n, bytes: &bytes, steps, unit: 1 << unit };
+            let rows = Rows { argument: "rows", n, bytes: &bytes, steps, unit: 1 << unit, aligned: 1 << aligned };
             let Ok(pieces) = rows.cut(binding, budget) else {
                 let most = bytes.iter().max().unwrap();
-                prop_assert!(most * View::ALIGNMENT.max(1 << unit) > binding);
+                prop_assert!(most * View::ALIGNMENT.max(rows.aligned) > binding);
                 return Ok(());
             };
             let mut next = 0;
@@ -148,7 +161,7 @@ mod tests {
                 prop_assert_eq!(bound.start + u64::from(first), next);
                 next = bound.start + u64::from(end);
                 prop_assert!(first < end && next <= bound.end);
-                prop_assert_eq!((bound.start % rows.unit, u64::from(first) % rows.unit), (0, 0));
+                prop_assert_eq!((bound.start % rows.aligned, u64::from(first) % rows.unit), (0, 0));
                 prop_assert!(u64::from(end - first) * steps <= budget.max(steps * rows.unit) + steps * rows.unit);
                 for &bytes in &bytes {
                     prop_assert_eq!(bound.start * bytes % View::ALIGNMENT, 0);
