@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_sierpinski_carpet_of_two_is_a_triangle() {
         // Cells whose coordinates share no bit: 3**k boxes hold one at every size.
-        let cells: Vec<u32> = (0..64 * 64).map(|i| u32::from(i / 64 & i % 64 == 0)).collect();
+        let cells: Vec<u32> = (0..64 * 64).map(|i| u32::from((i / 64) & (i % 64) == 0)).collect();
         let counts: Vec<u64> = occupied(&cells, [64, 64], &Serial).unwrap().iter().map(|l| count(&l.boxes)).collect();
         assert_eq!((count(&cells), counts), (729, vec![243, 81, 27, 9, 3, 1]));
     }
