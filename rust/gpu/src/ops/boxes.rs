@@ -1,17 +1,25 @@
 //! Boxes of 2, 4, 8, … cells a side over a plane of cells: which are occupied, how many, and what each holds.
 
-use super::pieces::{Rows, check_words, word, words};
+use super::checking::{hold, values};
+use super::dispatches::{Rows, check_words, word, words};
 use crate::buffer::Buffer;
+use crate::checks::Family;
+use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
 use crate::recorder::Recorder;
 use fractal_kernels::KernelError;
-use fractal_kernels::boxes::shapes;
+use fractal_kernels::boxes as cpu;
+use fractal_kernels::executor::Serial;
 use fractal_shaders::Shader;
 use fractal_shaders::boxes::{COUNT, CountParams, HalveParams, OCCUPIED, SUMS};
+use std::sync::Arc;
 
 /// Bytes of a cell and of a box.
 const CELL: u64 = 4;
+
+/// Boxes, as they are checked.
+pub const BOXES: Family = Family { name: "boxes", check };
 
 /// The boxes of one size.
 pub struct Level {
@@ -35,6 +43,11 @@ pub fn occupied(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
     if cells.bytes() / CELL > u64::from(u32::MAX) {
         return Err(KernelError::shape("cells", format!("{shape:?}"), "less than 2**32 cells").into());
     }
+    cells.context().trust(&BOXES)?;
+    occupied_boxes(cells, shape)
+}
+
+fn occupied_boxes(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
     let context = cells.context();
     let mut commands = context.record();
     let levels = pyramid(&mut commands, &OCCUPIED, cells, shape)?;
@@ -50,6 +63,11 @@ pub fn occupied(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
 /// The sums of the boxes' cells for sides of 2, 4, … cells; `cells` (rows, columns) f32.
 pub fn sums(cells: &Buffer, shape: [usize; 2]) -> Result<Vec<Level>> {
     check_words("cells", cells, &shape)?;
+    cells.context().trust(&BOXES)?;
+    boxes_sums(cells, shape)
+}
+
+fn boxes_sums(cells: &Buffer, shape: [usize; 2]) -> Result<Vec<Level>> {
     let mut commands = cells.context().record();
     let levels = pyramid(&mut commands, &SUMS, cells, shape)?;
     commands.submit()?;
@@ -60,7 +78,7 @@ fn pyramid(commands: &mut Recorder, shader: &'static Shader, cells: &Buffer, sha
     let kernel = Kernel::new(shader, "halve")?;
     let mut levels: Vec<Level> = Vec::new();
     let mut below = shape;
-    for shape in shapes(shape) {
+    for shape in cpu::shapes(shape) {
         let boxes = cells.context().alloc(words("cells", &shape)?)?;
         let source = levels.last().map_or(cells, |level| &level.boxes);
         halve(commands, &kernel, source, below, &boxes)?;
@@ -99,4 +117,21 @@ fn count(commands: &mut Recorder, cells: &Buffer, level: u32, counts: &Buffer) -
         commands.dispatch(&kernel, &arrays, &params, Groups::of(piece.rows().div_ceil(GROUP)))?;
     }
     Ok(())
+}
+
+fn check(context: &Arc<Context>) -> Result<()> {
+    let shape = [33, 70];
+    let cells: Vec<u32> = (0..33 * 70).map(|i| u32::from(i * i % 31 == 5)).collect();
+    let wanted = cpu::occupied(&cells, shape, &Serial)?;
+    let got = occupied_boxes(&context.upload(&cells)?, shape)?;
+    for (got, wanted) in got.levels.into_iter().zip(&wanted) {
+        hold(&OCCUPIED, "halve", got.boxes, &wanted.boxes)?;
+    }
+    let all = std::iter::once(&cells).chain(wanted.iter().map(|level| &level.boxes));
+    let counts: Vec<u32> = all.map(|boxes| cpu::count(boxes) as u32).collect();
+    hold(&COUNT, "count", got.counts, &counts)?;
+    let cells = values(33 * 70);
+    let wanted = cpu::sums(&cells, shape, &Serial)?;
+    let got = boxes_sums(&context.upload(&cells)?, shape)?;
+    got.into_iter().zip(&wanted).try_for_each(|(got, wanted)| hold(&SUMS, "halve", got.boxes, &wanted.boxes))
 }

@@ -1,17 +1,32 @@
 //! Codes of lattice points along the Hilbert and the Morton curve, in two and three dimensions.
 
-use super::pieces::{Rows, entries};
+use super::checking::hold;
+use super::dispatches::{self, entries};
 use crate::buffer::Buffer;
+use crate::checks::Family;
+use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
+use bytemuck::cast_slice;
 use fractal_kernels::KernelError;
-use fractal_kernels::curves::lattice::check_size;
+use fractal_kernels::curves::lattice::{Rows, check_size};
+use fractal_kernels::curves::{hilbert, morton};
+use fractal_kernels::executor::Serial;
+use fractal_kernels::simd::{Level, Run};
 use fractal_shaders::Shader;
 use fractal_shaders::curves::{CodecParams, HILBERT, MORTON};
+use std::sync::Arc;
 
 /// Bytes of a coordinate and of a code.
 const COORDINATE: u64 = 4;
 const CODE: u64 = 8;
+
+/// The Hilbert codec, as it is checked.
+pub const HILBERT_CODEC: Family =
+    Family { name: "Hilbert codec", check: |context| check_codec(context, Curve::Hilbert) };
+
+/// The Morton codec, as it is checked.
+pub const MORTON_CODEC: Family = Family { name: "Morton codec", check: |context| check_codec(context, Curve::Morton) };
 
 /// A space-filling curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +44,13 @@ impl Curve {
             Self::Morton => &MORTON,
         }
     }
+
+    fn family(self) -> &'static Family {
+        match self {
+            Self::Hilbert => &HILBERT_CODEC,
+            Self::Morton => &MORTON_CODEC,
+        }
+    }
 }
 
 /// Codes of points: `points` (n, ndim) u32, each coordinate below `2**order`; (n,) u64. The code of a point outside of that
@@ -36,7 +58,9 @@ impl Curve {
 pub fn encode(curve: Curve, points: &Buffer, ndim: usize, order: u32) -> Result<Buffer> {
     let point = check(ndim, order)?;
     let n = entries("points", points, point)?;
-    convert(curve, if ndim == 2 { "encode2" } else { "encode3" }, ("points", points, point), n, CODE, order)
+    points.context().trust(curve.family())?;
+    let entry = if ndim == 2 { "encode2" } else { "encode3" };
+    convert(curve, entry, ("points", points, point), n, CODE, order)
 }
 
 /// Points of codes: `codes` (n,) u64, each below `2**(ndim * order)`; (n, ndim) u32. What is not the code of a point has all
@@ -44,7 +68,9 @@ pub fn encode(curve: Curve, points: &Buffer, ndim: usize, order: u32) -> Result<
 pub fn decode(curve: Curve, codes: &Buffer, ndim: usize, order: u32) -> Result<Buffer> {
     let point = check(ndim, order)?;
     let n = entries("codes", codes, CODE)?;
-    convert(curve, if ndim == 2 { "decode2" } else { "decode3" }, ("codes", codes, CODE), n, point, order)
+    codes.context().trust(curve.family())?;
+    let entry = if ndim == 2 { "decode2" } else { "decode3" };
+    convert(curve, entry, ("codes", codes, CODE), n, point, order)
 }
 
 /// Bytes of a point.
@@ -70,7 +96,7 @@ fn convert(
     let mut commands = context.record();
     // Some bit operations for each level.
     let steps = 32 + 16 * u64::from(order);
-    let rows = Rows::new(argument, n, &[input_bytes, output_bytes], steps).pieces(context)?;
+    let rows = dispatches::Rows::new(argument, n, &[input_bytes, output_bytes], steps).pieces(context)?;
     for piece in rows {
         let params = CodecParams { order, first: piece.first, end: piece.end };
         let arrays = [piece.of(input, input_bytes)?, piece.of(&output, output_bytes)?];
@@ -78,4 +104,24 @@ fn convert(
     }
     commands.submit()?;
     Ok(output)
+}
+
+fn check_codec(context: &Arc<Context>, curve: Curve) -> Result<()> {
+    const N: usize = 300;
+    let (run, shader) = (Run::new(Level::new(), &Serial), curve.shader());
+    for (ndim, order, encode, decode) in [(2, 16, "encode2", "decode2"), (3, 10, "encode3", "decode3")] {
+        let points: Vec<u32> =
+            (0..(N * ndim) as u32).map(|i| i.wrapping_mul(2_654_435_761) >> (u32::BITS - order)).collect();
+        let (rows, mut codes) = (Rows::packed("points", &points, ndim)?, [0_u64; N]);
+        match curve {
+            Curve::Hilbert => hilbert::encode(run, rows, order, &mut codes)?,
+            Curve::Morton => morton::encode(run, rows, order, &mut codes)?,
+        }
+        let (point, given) = (ndim as u64 * COORDINATE, context.upload(&points)?);
+        let got = convert(curve, encode, ("points", &given, point), N as u64, CODE, order)?;
+        hold(shader, encode, got, cast_slice::<_, u32>(&codes))?;
+        let given = context.upload(&codes)?;
+        hold(shader, decode, convert(curve, decode, ("codes", &given, CODE), N as u64, point, order)?, &points)?;
+    }
+    Ok(())
 }

@@ -1,18 +1,31 @@
 //! Distances between the points of two lists, and densities of token sequences.
 
-use super::pieces::{Rows, check_words, word, words};
+use super::checking::{hold, values};
+use super::dispatches::{Rows, check_words, word, words};
 use crate::buffer::Buffer;
+use crate::checks::Family;
+use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
+use fractal_kernels::distance::{self as cpu, Pairs};
+use fractal_kernels::executor::Serial;
 use fractal_kernels::fields::lanes::check_range;
 use fractal_shaders::distance::{DENSITY, DensityParams, PAIRWISE, PairwiseParams};
+use std::sync::Arc;
 
 /// Bytes of a coordinate, a distance, a token and a density.
 const VALUE: u64 = 4;
 
+/// Distances, as they are checked.
+pub const DISTANCES: Family = Family { name: "distances", check: check_distances };
+
+/// Densities, as they are checked.
+pub const DENSITIES: Family = Family { name: "densities", check: check_densities };
+
 /// `|x - y|` of every left and every right point; `left` (rows, dimension), `right` (columns, dimension), f32; (rows,
 /// columns) f32. The shape is rows, columns, dimension.
 pub fn euclidean(left: &Buffer, right: &Buffer, shape: [usize; 3]) -> Result<Buffer> {
+    left.context().trust(&DISTANCES)?;
     pairwise("euclidean", left, right, shape, 1.0)
 }
 
@@ -20,6 +33,7 @@ pub fn euclidean(left: &Buffer, right: &Buffer, shape: [usize; 3]) -> Result<Buf
 /// The error of single precision grows with `exp(sqrt(c) r)` of the distance `r` from the origin.
 pub fn hyperbolic(left: &Buffer, right: &Buffer, shape: [usize; 3], c: f64) -> Result<Buffer> {
     check_range("c", c, 1e-6, 1e6)?;
+    left.context().trust(&DISTANCES)?;
     pairwise("hyperbolic", left, right, shape, c.sqrt())
 }
 
@@ -63,7 +77,12 @@ fn pairwise(
 
 /// Shares of positions, among those at most `radius` away, whose token differs from the next one; `tokens` (batch, length)
 /// of 32 bits; (batch, length) f32.
-pub fn density(tokens: &Buffer, [batch, length]: [usize; 2], radius: usize) -> Result<Buffer> {
+pub fn density(tokens: &Buffer, shape: [usize; 2], radius: usize) -> Result<Buffer> {
+    tokens.context().trust(&DENSITIES)?;
+    densities(tokens, shape, radius)
+}
+
+fn densities(tokens: &Buffer, [batch, length]: [usize; 2], radius: usize) -> Result<Buffer> {
     check_words("tokens", tokens, &[batch, length])?;
     let context = tokens.context();
     let densities = context.alloc(tokens.bytes())?;
@@ -86,4 +105,21 @@ pub fn density(tokens: &Buffer, [batch, length]: [usize; 2], radius: usize) -> R
     }
     commands.submit()?;
     Ok(densities)
+}
+
+fn check_distances(context: &Arc<Context>) -> Result<()> {
+    let (left, right, shape) = (values(30 * 7), values(25 * 7), [30, 25, 7]);
+    let pairs = Pairs { left: &left, right: &right, shape };
+    let (left, right) = (context.upload(&left)?, context.upload(&right)?);
+    let wanted = cpu::euclidean(pairs, &Serial)?;
+    hold(&PAIRWISE, "euclidean", pairwise("euclidean", &left, &right, shape, 1.0)?, &wanted)?;
+    let wanted = cpu::hyperbolic(pairs, 1.0, &Serial)?;
+    hold(&PAIRWISE, "hyperbolic", pairwise("hyperbolic", &left, &right, shape, 1.0)?, &wanted)
+}
+
+fn check_densities(context: &Arc<Context>) -> Result<()> {
+    let tokens: Vec<u32> = (0..300).map(|i| i * i % 23 / 4).collect();
+    let wanted = fractal_kernels::density::density(&tokens, [3, 100], 4, &Serial)?;
+    let got = densities(&context.upload(&tokens)?, [3, 100], 4)?;
+    hold(&DENSITY, "density", got, &wanted)
 }

@@ -1,18 +1,31 @@
 //! Escape fields, and the soft Julia field with its gradients.
 
-use super::pieces::{Rows, check_words, entries};
+use super::checking::{hold, values};
+use super::dispatches::{Rows, check_words, entries};
 use crate::buffer::Buffer;
+use crate::checks::Family;
+use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
-use fractal_kernels::fields::julia::Escape;
+use bytemuck::cast_slice;
+use fractal_kernels::executor::Serial;
+use fractal_kernels::fields::julia::{self as cpu, Escape};
 use fractal_kernels::fields::lanes::check_parameter;
-use fractal_kernels::fields::soft_julia::Soft;
+use fractal_kernels::fields::soft_julia::{self as soft_cpu, Soft};
+use fractal_kernels::simd::{Level, Run};
 use fractal_shaders::fields::{ESCAPE, EscapeParams, FOLD, FoldParams, SOFT_JULIA, SOFT_JULIA_VJP, SoftParams};
 use num_complex::Complex;
+use std::sync::Arc;
 
 /// Bytes of a point and of a value.
 const POINT: u64 = 8;
 const VALUE: u64 = 4;
+
+/// Escape counts, as they are checked.
+pub const ESCAPES: Family = Family { name: "escape counts", check: check_escapes };
+
+/// The soft Julia field and its gradients, as they are checked.
+pub const SOFT: Family = Family { name: "soft Julia field", check: check_soft };
 
 /// Gradients of a weighted sum of the soft Julia field.
 pub struct SoftGradients {
@@ -26,16 +39,19 @@ pub struct SoftGradients {
 /// Field of the Julia set of `c` at `points`, (n, 2) f32; (n,) f32.
 pub fn julia(points: &Buffer, c: Complex<f64>, escape: Escape) -> Result<Buffer> {
     check_parameter(c)?;
+    escape.check()?;
+    points.context().trust(&ESCAPES)?;
     escape_field("julia", points, c, escape)
 }
 
 /// Field of the Mandelbrot set at `points`, (n, 2) f32; (n,) f32.
 pub fn mandelbrot(points: &Buffer, escape: Escape) -> Result<Buffer> {
+    escape.check()?;
+    points.context().trust(&ESCAPES)?;
     escape_field("mandelbrot", points, Complex::default(), escape)
 }
 
 fn escape_field(entry: &str, points: &Buffer, c: Complex<f64>, escape: Escape) -> Result<Buffer> {
-    escape.check()?;
     let n = entries("points", points, POINT)?;
     let context = points.context();
     let field = context.alloc(n * VALUE)?;
@@ -75,6 +91,11 @@ fn soft_params(soft: Soft) -> SoftParams {
 /// The soft Julia field at `points`, (n, 2) f32; (n,) f32.
 pub fn soft_julia(points: &Buffer, soft: Soft) -> Result<Buffer> {
     soft.check()?;
+    points.context().trust(&SOFT)?;
+    soft_field(points, soft)
+}
+
+fn soft_field(points: &Buffer, soft: Soft) -> Result<Buffer> {
     let n = entries("points", points, POINT)?;
     let context = points.context();
     let field = context.alloc(n * VALUE)?;
@@ -94,10 +115,15 @@ pub fn soft_julia(points: &Buffer, soft: Soft) -> Result<Buffer> {
 
 /// Gradients of `sum weights[i] * field[i]`; `weights` (n,) f32, `points` (n, 2) f32. Points whose weight is 0 add nothing.
 pub fn soft_julia_vjp(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<SoftGradients> {
+    soft.check()?;
+    points.context().trust(&SOFT)?;
+    soft_gradients(weights, points, soft)
+}
+
+fn soft_gradients(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<SoftGradients> {
     /// Points of a workgroup, and bytes of its gradients.
     const GROUP: u64 = 64;
     const PARTIAL: u64 = 16;
-    soft.check()?;
     let n = entries("points", points, POINT)?;
     check_words("weights", weights, &[n as usize])?;
     let context = points.context();
@@ -130,4 +156,36 @@ pub fn soft_julia_vjp(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<S
     }
     commands.submit()?;
     Ok(SoftGradients { points: by_point, shared })
+}
+
+/// Points at which no rounding decides: whole steps of 1/4.
+fn points() -> Vec<Complex<f32>> {
+    (0..289).map(|i| Complex { re: (i % 17) as f32 / 4.0 - 2.0, im: (i / 17) as f32 / 4.0 - 2.0 }).collect()
+}
+
+fn run() -> Run<'static> {
+    Run::new(Level::new(), &Serial)
+}
+
+fn check_escapes(context: &Arc<Context>) -> Result<()> {
+    let (points, c) = (points(), Complex { re: -0.5, im: 0.25 });
+    let escape = Escape { max_iter: 32, radius: 4.0, smooth: true };
+    let on_device = context.upload(&points)?;
+    let wanted = cpu::julia(&points, c, escape, run())?;
+    hold(&ESCAPE, "julia", escape_field("julia", &on_device, c, escape)?, &wanted)?;
+    let wanted = cpu::mandelbrot(&points, escape, run())?;
+    hold(&ESCAPE, "mandelbrot", escape_field("mandelbrot", &on_device, Complex::default(), escape)?, &wanted)
+}
+
+fn check_soft(context: &Arc<Context>) -> Result<()> {
+    let (points, weights) = (points(), values(289));
+    let soft = Soft { c: Complex { re: -0.5, im: 0.25 }, max_iter: 6, radius: 2.0, smoothness: 2.0 };
+    let (on_device, weights_on_device) = (context.upload(&points)?, context.upload(&weights)?);
+    let wanted = soft_cpu::soft_julia(&points, soft, run())?;
+    hold(&SOFT_JULIA, "value", soft_field(&on_device, soft)?, &wanted)?;
+    let wanted = soft_cpu::soft_julia_vjp(&weights, &points, soft, run())?;
+    let got = soft_gradients(&weights_on_device, &on_device, soft)?;
+    hold(&SOFT_JULIA_VJP, "gradients", got.points, cast_slice::<_, f32>(&wanted.points))?;
+    let shared = [wanted.c.re, wanted.c.im, wanted.radius, wanted.smoothness];
+    hold(&FOLD, "fold", got.shared, &shared.map(|sum| sum as f32))
 }

@@ -1,15 +1,26 @@
 //! Softmax of rows and products of matrices.
 
-use super::pieces::{Rows, check_words, word, words};
+use super::checking::{hold, values};
+use super::dispatches::{Rows, check_words, word, words};
 use crate::buffer::Buffer;
+use crate::checks::Family;
 use crate::context::Context;
 use crate::device::Sort;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
+use fractal_kernels::executor::Serial;
+use fractal_kernels::linear as cpu;
 use fractal_shaders::linear::{MATMUL, MatmulParams, SOFTMAX, SoftmaxParams};
+use std::sync::Arc;
 
 /// Bytes of a value.
 const VALUE: u64 = 4;
+
+/// Softmax of rows, as it is checked.
+pub const ROWS: Family = Family { name: "softmax", check: check_softmax };
+
+/// Products of matrices, as they are checked.
+pub const PRODUCTS: Family = Family { name: "matmul", check: check_matmul };
 
 /// How the invocations of a workgroup work together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +65,11 @@ impl Sharing {
 /// `exp(x) / sum exp` over each row; `values` (rows, columns) f32. Minus infinity has weight 0, and so has every value of a
 /// row that has nothing else; NaN and plus infinity make their row NaN.
 pub fn softmax(values: &Buffer, shape: [usize; 2]) -> Result<Buffer> {
+    values.context().trust(&ROWS)?;
     softmax_by(Sharing::best(values.context()), values, shape)
 }
 
-/// [`softmax`] in one of its two forms.
+/// [`softmax`] in one of its two forms, on a device that need not have passed the check.
 pub fn softmax_by(sharing: Sharing, values: &Buffer, [rows, columns]: [usize; 2]) -> Result<Buffer> {
     check_words("values", values, &[rows, columns])?;
     let context = values.context();
@@ -86,10 +98,11 @@ pub fn softmax_by(sharing: Sharing, values: &Buffer, [rows, columns]: [usize; 2]
 
 /// The product of `left` (rows, inner) and `right` (inner, columns), f32.
 pub fn matmul(left: &Buffer, right: &Buffer, shape: [usize; 3]) -> Result<Buffer> {
+    left.context().trust(&PRODUCTS)?;
     matmul_by(Sharing::best(left.context()), left, right, shape)
 }
 
-/// [`matmul`] in one of its two forms.
+/// [`matmul`] in one of its two forms, on a device that need not have passed the check.
 pub fn matmul_by(
     sharing: Sharing,
     left: &Buffer,
@@ -132,4 +145,23 @@ pub fn matmul_by(
     }
     commands.submit()?;
     Ok(result)
+}
+
+fn check_softmax(context: &Arc<Context>) -> Result<()> {
+    let (shape, mut rows) = ([5, 300], values(5 * 300));
+    // A row of nothing, and one that has little.
+    rows[300..600].fill(f32::NEG_INFINITY);
+    rows[600..800].fill(f32::NEG_INFINITY);
+    let wanted = cpu::softmax(&rows, shape, &Serial)?;
+    let sharing = Sharing::best(context);
+    let got = softmax_by(sharing, &context.upload(&rows)?, shape)?;
+    hold(&SOFTMAX, sharing.softmax(), got, &wanted)
+}
+
+fn check_matmul(context: &Arc<Context>) -> Result<()> {
+    let (shape, left, right) = ([70, 35, 67], values(70 * 35), values(35 * 67));
+    let wanted = cpu::matmul(&left, &right, shape, &Serial)?;
+    let sharing = Sharing::best(context);
+    let got = matmul_by(sharing, &context.upload(&left)?, &context.upload(&right)?, shape)?;
+    hold(&MATMUL, sharing.matmul(), got, &wanted)
 }

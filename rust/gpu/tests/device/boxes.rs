@@ -1,6 +1,6 @@
 //! Boxes over cells against their CPU twins.
 
-use crate::common::{ALONE, assert_agrees, context, for_all, narrow, refused, spread};
+use crate::common::{ALONE, assert_agrees, cases, context, narrow, refused, spread};
 use fractal_gpu::Context;
 use fractal_gpu::ops::boxes as gpu;
 use fractal_kernels::boxes as cpu;
@@ -16,15 +16,15 @@ fn occupied_agree(context: &Arc<Context>, shape: [usize; 2], one_in: u32) {
     let wanted = cpu::occupied(&mask, shape, ALONE).unwrap();
     let got = gpu::occupied(&context.upload(&mask).unwrap(), shape).unwrap();
     assert_eq!(got.levels.len(), wanted.len(), "{about}");
-    for (got, wanted) in got.levels.iter().zip(&wanted) {
+    for (got, wanted) in got.levels.into_iter().zip(&wanted) {
         assert_eq!(got.shape, wanted.shape, "{about}");
-        assert_agrees(&OCCUPIED, "halve", &got.boxes, &wanted.boxes, &about);
+        assert_agrees(&OCCUPIED, "halve", got.boxes, &wanted.boxes, &about);
     }
     let counts: Vec<u32> = std::iter::once(&mask)
         .chain(wanted.iter().map(|level| &level.boxes))
         .map(|boxes| cpu::count(boxes) as u32)
         .collect();
-    assert_agrees(&COUNT, "count", &got.counts, &counts, &about);
+    assert_agrees(&COUNT, "count", got.counts, &counts, &about);
 }
 
 /// The sums of boxes of all sizes, on both sides.
@@ -34,9 +34,9 @@ fn sums_agree(context: &Arc<Context>, shape: [usize; 2]) {
     let wanted = cpu::sums(&mass, shape, ALONE).unwrap();
     let got = gpu::sums(&context.upload(&mass).unwrap(), shape).unwrap();
     assert_eq!(got.len(), wanted.len(), "{about}");
-    for (got, wanted) in got.iter().zip(&wanted) {
+    for (got, wanted) in got.into_iter().zip(&wanted) {
         assert_eq!(got.shape, wanted.shape, "{about}");
-        assert_agrees(&SUMS, "halve", &got.boxes, &wanted.boxes, &about);
+        assert_agrees(&SUMS, "halve", got.boxes, &wanted.boxes, &about);
     }
 }
 
@@ -47,14 +47,14 @@ fn boxes_are_the_twins() {
         occupied_agree(&context, shape, 50);
         sums_agree(&context, shape);
     }
-    for_all(12, &(1_usize..300, 1_usize..300, 1_u32..5000), |(rows, columns, one_in)| {
+    cases(12, (1_usize..300, 1_usize..300, 1_u32..5000), |(rows, columns, one_in)| {
         occupied_agree(&context, [rows, columns], one_in);
         sums_agree(&context, [rows, columns]);
     });
     // More workgroups than one dimension has: the first level has 65 537 * 256 boxes.
     occupied_agree(&context, [2 * 4096, 2 * 4097], 1000);
     // More than one binding, with a last row of boxes that has one row of cells.
-    let narrow = narrow(&context, 1 << 15);
+    let narrow = narrow(1 << 15);
     for shape in [[301, 64], [701, 49], [77, 128]] {
         occupied_agree(&narrow, shape, 100);
         sums_agree(&narrow, shape);

@@ -1,24 +1,24 @@
 //! What the tests of a device share.
 
 use bytemuck::AnyBitPattern;
-use fractal_gpu::{Buffer, Context, GpuError, Options};
+use fractal_gpu::{Buffer, Choice, Context, GpuError, Options, process};
 use fractal_kernels::executor::Serial;
 use fractal_shaders::Shader;
-use proptest::prelude::Strategy;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;
 
 pub(crate) const ALONE: &Serial = &Serial;
 
 /// Software adapters will do here.
 pub(crate) fn options() -> Options {
-    Options { allow_software: true, ..Options::default() }
+    Options { choice: Choice { allow_software: true, ..Choice::default() }, ..Options::default() }
 }
 
 /// A device, or `None` with a line that says how to switch these tests on. `FRACTAL_CORE_REQUIRE_GPU=1` makes a missing
 /// one a failure. Opening it takes a quarter of a second: one test asks for it once, and asserts much.
 pub(crate) fn context() -> Option<Arc<Context>> {
-    match Context::get(&options()) {
+    match process::context(&options()) {
         Ok(context) => Some(context),
         Err(GpuError::Unavailable(why)) if std::env::var_os("FRACTAL_CORE_REQUIRE_GPU").is_none_or(|v| v != "1") => {
             eprintln!(
@@ -48,10 +48,8 @@ pub(crate) fn values(n: usize, seed: u64) -> Vec<f32> {
 }
 
 /// The same device with bindings so small that most arrays take several.
-pub(crate) fn narrow(context: &Context, binding_bytes: u64) -> Arc<Context> {
-    let options =
-        Options { binding_bytes: Some(binding_bytes), adapter: Some(context.adapter().name.clone()), ..options() };
-    Context::open(&options).expect("the device was opened before")
+pub(crate) fn narrow(binding_bytes: u64) -> Arc<Context> {
+    Context::open_narrow(&options(), binding_bytes).expect("the device was opened before")
 }
 
 /// Holds a result on the device to its twin's, by the tolerance that the shader's table states.
@@ -59,11 +57,11 @@ pub(crate) fn narrow(context: &Context, binding_bytes: u64) -> Arc<Context> {
 pub(crate) fn assert_agrees<T: AnyBitPattern + Into<f64>>(
     shader: &Shader,
     entry: &str,
-    got: &Buffer,
+    got: Buffer,
     wanted: &[T],
     about: &str,
 ) {
-    let got = got.context().download::<T>(got).unwrap();
+    let got = got.context().clone().download::<T>(got).unwrap();
     let agreed = shader.entry(entry).unwrap().tolerance.check(&got, wanted);
     agreed.unwrap_or_else(|error| panic!("{} {entry}, {about}: {error}", shader.name));
 }
@@ -77,17 +75,6 @@ pub(crate) fn refused<T>(result: Result<T, GpuError>) -> &'static str {
     }
 }
 
-/// Runs `property` on values of a strategy, always the same ones.
-pub(crate) fn for_all<S: Strategy>(cases: u32, strategy: &S, property: impl Fn(S::Value)) {
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let outcome = TestRunner::new_with_rng(config, random).run(strategy, |value| {
-        property(value);
-        Ok(())
-    });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
-}
-
 /// Values in `[low, high)`, always the same.
 pub(crate) fn spread(n: usize, seed: u64, low: f32, high: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -97,4 +84,14 @@ pub(crate) fn spread(n: usize, seed: u64, low: f32, high: f32) -> Vec<f32> {
             low + (high - low) * ((state >> 40) as f32 / (1 << 24) as f32)
         })
         .collect()
+}
+
+/// A property over so many random cases, with the device that the test has opened.
+pub(crate) fn cases<S: Strategy>(n: u32, strategy: S, property: impl Fn(S::Value)) {
+    let config = Config { cases: n, failure_persistence: None, ..Config::default() };
+    let passed = TestRunner::new(config).run(&strategy, |case| {
+        property(case);
+        Ok(())
+    });
+    passed.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -1,6 +1,6 @@
 //! Codecs of curves against their CPU twins, bit for bit.
 
-use crate::common::{ALONE, context, for_all, narrow, refused};
+use crate::common::{ALONE, cases, context, narrow, refused};
 use bytemuck::cast_slice;
 use fractal_gpu::Context;
 use fractal_gpu::ops::curves::{Curve, decode, encode};
@@ -21,9 +21,9 @@ fn agree(context: &Arc<Context>, curve: Curve, points: &[u32], ndim: usize, orde
     }
     .unwrap();
     let got = encode(curve, &context.upload(points).unwrap(), ndim, order).unwrap();
-    assert_eq!(context.download::<u64>(&got).unwrap()[..], codes, "{about}");
+    assert_eq!(context.download::<u64>(got).unwrap()[..], codes, "{about}");
     let back = decode(curve, &context.upload(&codes).unwrap(), ndim, order).unwrap();
-    assert_eq!(context.download::<u32>(&back).unwrap()[..], *points, "{about}");
+    assert_eq!(context.download::<u32>(back).unwrap()[..], *points, "{about}");
 }
 
 /// Coordinates of `order` bits, the corners of the box among them.
@@ -51,14 +51,14 @@ fn codes_are_the_twins() {
                 agree(&context, curve, &points(n * ndim, 9), ndim, 9);
             }
         }
-        for_all(12, &(2_usize..4, 1_u32..22, 0_usize..2000), |(ndim, order, n)| {
+        cases(12, (2_usize..4, 1_u32..22, 0_usize..2000), |(ndim, order, n)| {
             agree(&context, curve, &points(n * ndim, order), ndim, order);
         });
     }
     // More workgroups than one dimension has.
     agree(&context, Curve::Morton, &points(2 * (65_535 * 256 + 1), 16), 2, 16);
     // More than one binding.
-    let narrow = narrow(&context, 4096);
+    let narrow = narrow(4096);
     for ndim in [2, 3] {
         agree(&narrow, Curve::Hilbert, &points(3001 * ndim, 17), ndim, 17);
     }
@@ -70,17 +70,17 @@ fn what_lies_outside_has_all_bits_set() {
     for curve in [Curve::Hilbert, Curve::Morton] {
         let outside = context.upload(&[8_u32, 0, 0, 7, 3, 9, u32::MAX, 1]).unwrap();
         let codes = encode(curve, &outside, 2, 3).unwrap();
-        let codes = context.download::<u64>(&codes).unwrap();
+        let codes = context.download::<u64>(codes).unwrap();
         assert_eq!([codes[0], codes[2], codes[3]], [u64::MAX; 3]);
         assert!(codes[1] < 64);
         let bad = context.upload(&[64_u64, 1 << 32, u64::MAX, 63]).unwrap();
         let points = decode(curve, &bad, 2, 3).unwrap();
-        let points = context.download::<u32>(&points).unwrap();
+        let points = context.download::<u32>(points).unwrap();
         assert_eq!(points[..6], [u32::MAX; 6]);
         assert!(points[6].max(points[7]) < 8);
         let high = context.upload(&[1_u64 << 63, (1 << 63) - 1]).unwrap();
         let points = decode(curve, &high, 3, 21).unwrap();
-        let points = context.download::<u32>(&points).unwrap();
+        let points = context.download::<u32>(points).unwrap();
         assert_eq!(points[..3], [u32::MAX; 3]);
         assert!(points[3..].iter().all(|&x| x < 1 << 21));
     }

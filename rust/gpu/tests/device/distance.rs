@@ -1,6 +1,6 @@
 //! Distances and densities against their CPU twins.
 
-use crate::common::{ALONE, assert_agrees, context, for_all, narrow, refused, spread};
+use crate::common::{ALONE, assert_agrees, cases, context, narrow, refused, spread};
 use fractal_gpu::Context;
 use fractal_gpu::ops::distance as gpu;
 use fractal_kernels::density::density;
@@ -16,8 +16,8 @@ fn distances_agree(context: &Arc<Context>, left: &[f32], right: &[f32], shape: [
     let about = format!("{shape:?}, c = {c}");
     let (near, far) = (cpu::euclidean(pairs, ALONE).unwrap(), cpu::hyperbolic(pairs, c, ALONE).unwrap());
     let (left, right) = (context.upload(left).unwrap(), context.upload(right).unwrap());
-    assert_agrees(&PAIRWISE, "euclidean", &gpu::euclidean(&left, &right, shape).unwrap(), &near, &about);
-    assert_agrees(&PAIRWISE, "hyperbolic", &gpu::hyperbolic(&left, &right, shape, c).unwrap(), &far, &about);
+    assert_agrees(&PAIRWISE, "euclidean", gpu::euclidean(&left, &right, shape).unwrap(), &near, &about);
+    assert_agrees(&PAIRWISE, "hyperbolic", gpu::hyperbolic(&left, &right, shape, c).unwrap(), &far, &about);
 }
 
 fn random_distances_agree(context: &Arc<Context>, shape: [usize; 3], c: f64) {
@@ -39,7 +39,7 @@ fn distances_are_the_twins() {
     for shape in [[0, 0, 3], [0, 5, 2], [5, 0, 2], [4, 3, 0], [1, 1, 1], [255, 257, 3], [64, 64, 64]] {
         random_distances_agree(&context, shape, 1.0);
     }
-    for_all(12, &(1_usize..100, 1_usize..100, 1_usize..20, -3_i32..4), |(rows, columns, dimension, power)| {
+    cases(12, (1_usize..100, 1_usize..100, 1_usize..20, -3_i32..4), |(rows, columns, dimension, power)| {
         random_distances_agree(&context, [rows, columns, dimension], 2_f64.powi(power));
     });
     // Points that are close to each other and not to the origin, and points on a ray and across.
@@ -50,9 +50,9 @@ fn distances_are_the_twins() {
     let shape = [4096, 4097, 1];
     let wanted = cpu::euclidean(Pairs { left: &left, right: &right, shape }, ALONE).unwrap();
     let (left, right) = (context.upload(&left).unwrap(), context.upload(&right).unwrap());
-    assert_agrees(&PAIRWISE, "euclidean", &gpu::euclidean(&left, &right, shape).unwrap(), &wanted, "many");
+    assert_agrees(&PAIRWISE, "euclidean", gpu::euclidean(&left, &right, shape).unwrap(), &wanted, "many");
     // More than one binding, of each list and of the distances.
-    let narrow = narrow(&context, 1 << 15);
+    let narrow = narrow(1 << 15);
     random_distances_agree(&narrow, [300, 200, 64], 1.0);
     random_distances_agree(&narrow, [700, 33, 6], 0.5);
     let some = context.upload(&[1.0_f32; 6]).unwrap();
@@ -64,7 +64,7 @@ fn densities_agree(context: &Arc<Context>, shape: [usize; 2], radius: usize) {
     let tokens: Vec<u32> = (0..(shape[0] * shape[1]) as u32).map(|i| i.wrapping_mul(2_654_435_761) >> 30 | 1).collect();
     let wanted = density(&tokens, shape, radius, ALONE).unwrap();
     let got = gpu::density(&context.upload(&tokens).unwrap(), shape, radius).unwrap();
-    assert_agrees(&DENSITY, "density", &got, &wanted, &format!("{shape:?}, radius {radius}"));
+    assert_agrees(&DENSITY, "density", got, &wanted, &format!("{shape:?}, radius {radius}"));
 }
 
 #[test]
@@ -75,12 +75,12 @@ fn densities_are_the_twins() {
             densities_agree(&context, shape, radius);
         }
     }
-    for_all(12, &(1_usize..20, 1_usize..300, 0_usize..40), |(batch, length, radius)| {
+    cases(12, (1_usize..20, 1_usize..300, 0_usize..40), |(batch, length, radius)| {
         densities_agree(&context, [batch, length], radius);
     });
     densities_agree(&context, [2, 1 << 23], 1);
     // A window so wide that a dispatch takes some of the positions only.
     densities_agree(&context, [1, 30_000], 30_000);
-    densities_agree(&narrow(&context, 1 << 15), [300, 48], 3);
+    densities_agree(&narrow(1 << 15), [300, 48], 3);
     assert_eq!(refused(gpu::density(&context.upload(&[1_u32; 5]).unwrap(), [2, 3], 1)), "tokens");
 }

@@ -1,9 +1,9 @@
 //! Escape fields and the soft Julia field against their CPU twins.
 
-use crate::common::{ALONE, assert_agrees, context, for_all, narrow, refused, spread};
+use crate::common::{ALONE, assert_agrees, cases, context, narrow, refused, spread};
 use bytemuck::{cast_slice, cast_slice_mut};
-use fractal_gpu::Context;
 use fractal_gpu::ops::fields as gpu;
+use fractal_gpu::{Buffer, Context};
 use fractal_kernels::fields::julia::{self as cpu, Escape};
 use fractal_kernels::fields::soft_julia::{Soft, soft_julia, soft_julia_vjp};
 use fractal_kernels::simd::{Level, Run};
@@ -26,8 +26,8 @@ fn counts_agree(context: &Arc<Context>, points: &[Complex<f32>], c: Complex<f64>
     let about = format!("{} points, c = {c}, {escape:?}", points.len());
     let wanted = [cpu::julia(points, c, escape, run()).unwrap(), cpu::mandelbrot(points, escape, run()).unwrap()];
     let points = context.upload(points).unwrap();
-    assert_agrees(&ESCAPE, "julia", &gpu::julia(&points, c, escape).unwrap(), &wanted[0], &about);
-    assert_agrees(&ESCAPE, "mandelbrot", &gpu::mandelbrot(&points, escape).unwrap(), &wanted[1], &about);
+    assert_agrees(&ESCAPE, "julia", gpu::julia(&points, c, escape).unwrap(), &wanted[0], &about);
+    assert_agrees(&ESCAPE, "mandelbrot", gpu::mandelbrot(&points, escape).unwrap(), &wanted[1], &about);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn escape_counts_are_the_twins() {
         }
         counts_agree(&context, &points(200_000, 2, 1.6), C, escape);
         // A share of the counts may differ: of many points.
-        for_all(
+        cases(
             6,
             &(20_000..25_000_usize, -1.0..1.0_f64, -1.0..1.0_f64, 1_u32..100, 2.0..1e6_f64),
             |(n, re, im, max, r)| {
@@ -61,7 +61,7 @@ fn escape_counts_are_the_twins() {
     counts_agree(&context, &points(1000, 4, 90.0), Complex { re: 3.0, im: 0.0 }, escape);
     let escape = Escape { max_iter: 2, ..escape };
     counts_agree(&context, &points(65_535 * 64 + 1, 5, 1.6), C, escape);
-    counts_agree(&narrow(&context, 4096), &points(5001, 6, 1.6), C, Escape { max_iter: 64, ..escape });
+    counts_agree(&narrow(4096), &points(5001, 6, 1.6), C, Escape { max_iter: 64, ..escape });
     let some = context.upload(&[0.0_f32; 6]).unwrap();
     assert_eq!(refused(gpu::mandelbrot(&some, Escape { max_iter: 0, ..escape })), "max_iter");
     assert_eq!(refused(gpu::julia(&some, C * 1e9, escape)), "c");
@@ -74,14 +74,14 @@ fn soft_agrees(context: &Arc<Context>, points: &[Complex<f32>], weights: &[f32],
     let field = soft_julia(points, soft, run()).unwrap();
     let wanted = soft_julia_vjp(weights, points, soft, run()).unwrap();
     let (points, weights) = (context.upload(points).unwrap(), context.upload(weights).unwrap());
-    assert_agrees(&SOFT_JULIA, "value", &gpu::soft_julia(&points, soft).unwrap(), &field, &about);
+    assert_agrees(&SOFT_JULIA, "value", gpu::soft_julia(&points, soft).unwrap(), &field, &about);
     let got = gpu::soft_julia_vjp(&weights, &points, soft).unwrap();
     let by_point: &[f32] = cast_slice(&wanted.points);
-    assert_agrees(&SOFT_JULIA_VJP, "gradients", &got.points, by_point, &about);
+    assert_agrees(&SOFT_JULIA_VJP, "gradients", got.points.clone(), by_point, &about);
     let shared = [wanted.c.re, wanted.c.im, wanted.radius, wanted.smoothness].map(|x| x as f32);
-    assert_agrees(&FOLD, "fold", &got.shared, &shared, &about);
-    let bits = |buffer| context.download::<u32>(buffer).unwrap().to_vec();
-    [bits(&got.points), bits(&got.shared)].concat()
+    assert_agrees(&FOLD, "fold", got.shared.clone(), &shared, &about);
+    let bits = |buffer: Buffer| context.download::<u32>(buffer).unwrap().to_vec();
+    [bits(got.points), bits(got.shared)].concat()
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_soft_field_and_its_gradients_are_the_twins() {
     for n in [0, 1, 63, 65, 20_000] {
         soft_agrees(&context, &points(n, 1, 1.6), &spread(n, 2, -1.0, 1.0), SOFT);
     }
-    for_all(10, &(1_usize..2000, 1_u32..12, 1.0..4.0_f64, 0.5..8.0_f64), |(n, max_iter, radius, smoothness)| {
+    cases(10, (1_usize..2000, 1_u32..12, 1.0..4.0_f64, 0.5..8.0_f64), |(n, max_iter, radius, smoothness)| {
         let soft = Soft { max_iter, radius, smoothness, ..SOFT };
         soft_agrees(&context, &points(n, 3, 1.8), &spread(n, 4, -1.0, 1.0), soft);
     });
@@ -105,7 +105,7 @@ fn the_soft_field_and_its_gradients_are_the_twins() {
     soft_agrees(&context, &odd, &[1.0; 8], SOFT);
     soft_agrees(&context, &points(3, 1, 1.0), &[nan, 0.0, 1.0], SOFT);
     // More than one binding, of points and of their sums.
-    let narrow = narrow(&context, 1 << 13);
+    let narrow = narrow(1 << 13);
     soft_agrees(&narrow, &points(40_001, 5, 1.6), &spread(40_001, 6, -1.0, 1.0), SOFT);
     let some = context.upload(&[0.0_f32; 6]).unwrap();
     assert_eq!(refused(gpu::soft_julia_vjp(&some, &some, SOFT)), "weights");
