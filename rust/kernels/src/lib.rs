@@ -4,7 +4,7 @@
 //! in parallel is handed an [`executor::Executor`], and what runs on vectors a [`simd::Run`].
 //!
 //! From the ground up, each using those before it: [`error`]; [`memory`] and [`interrupt`], the two ways in which a call
-//! ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`]; [`index_set`], which keys each query attends to;
+//! ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`], [`elementwise`]; [`index_set`], which keys each query attends to;
 //! [`plan`], how that runs; [`builders`] of index sets, and [`attention`].
 //!
 //! ```
@@ -31,6 +31,7 @@
 pub mod attention;
 pub mod builders;
 pub mod curves;
+pub mod elementwise;
 pub mod error;
 pub mod executor;
 pub mod fields;

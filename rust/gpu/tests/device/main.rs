@@ -1,0 +1,4 @@
+//! Tests that need a device, in one binary: linking the graphics API takes longer than they do.
+
+mod common;
+mod elementwise;
