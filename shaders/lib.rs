@@ -8,6 +8,7 @@
 mod params;
 mod tolerance;
 
+pub mod attention;
 pub mod elementwise;
 pub mod fields;
 
@@ -119,7 +120,23 @@ impl Shader {
 }
 
 /// Every shader of this crate.
-pub const ALL: &[&Shader] = &[&elementwise::BINARY, &elementwise::UNARY, &fields::JULIA];
+pub const ALL: &[&Shader] = &[
+    &attention::F32.forward,
+    &attention::F32.delta,
+    &attention::F32.queries,
+    &attention::F32.keys,
+    &attention::F16.forward,
+    &attention::F16.delta,
+    &attention::F16.queries,
+    &attention::F16.keys,
+    &attention::BF16.forward,
+    &attention::BF16.delta,
+    &attention::BF16.queries,
+    &attention::BF16.keys,
+    &elementwise::BINARY,
+    &elementwise::UNARY,
+    &fields::JULIA,
+];
 
 /// A file of this crate as part of a shader.
 macro_rules! part {

@@ -11,6 +11,7 @@
 //! | `recorder` | lists of work |
 //! | `mapped` | results, read in place |
 //! | [`ops`] | the shaders, a host function each |
+//! | [`attention`] | sparse attention, forward and backward, on the CPU's plans |
 //!
 //! ```no_run
 //! use fractal_gpu::{Context, Kernel, Options};
@@ -30,6 +31,7 @@
 //! ```
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod attention;
 mod buffer;
 mod context;
 mod device;

@@ -1,4 +1,14 @@
 //! Tests that need a device, in one binary: linking the graphics API takes longer than they do.
 
+mod attention;
 mod common;
 mod elementwise;
+mod naive;
+
+// Attention faces the inputs of the CPU's kernel.
+#[path = "../../../kernels/tests/attention/inputs.rs"]
+#[allow(clippy::pedantic)]
+mod inputs;
+#[path = "../../../kernels/tests/attention/runs.rs"]
+#[allow(dead_code, clippy::pedantic)]
+mod runs;

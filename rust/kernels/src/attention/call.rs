@@ -1,8 +1,8 @@
 //! One call over whatever names its keys: an index set that keeps its plans, or lists.
 
-use super::backward::{Gradients, Saved, check};
+use super::backward::{Gradients, Saved};
 use super::element::Storage;
-use super::forward::{check_outputs, forward_one};
+use super::forward::forward_one;
 use super::lists::{KeyLists, backward_lists, forward_lists};
 use super::log_sums::LogSums;
 use super::problem::Problem;
@@ -54,7 +54,7 @@ impl<'a, T: Storage> Call<'a, T> {
             }
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
-                check_outputs(problem, out, &logs)?;
+                problem.check_outputs(out, &logs)?;
                 forward_widened(problem, plan, problem.pairs(), run, out, logs)
             }
             Keys::Lists(lists) => forward_lists(self.without_edge_bias()?, lists, run, out, logs),
@@ -66,7 +66,7 @@ impl<'a, T: Storage> Call<'a, T> {
         match self.keys {
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
-                check(problem, &saved, &gradients)?;
+                problem.check_gradients(&saved, &gradients)?;
                 backward_widened(problem, plan, problem.pairs(), run, saved, gradients)
             }
             Keys::Lists(lists) => backward_lists(self.without_edge_bias()?, lists, run, saved, gradients),

@@ -1,8 +1,7 @@
 //! Attention over lists of keys that change at every call: rows, without a plan of tiles.
 
-use super::backward::{Gradients, Saved, check};
+use super::backward::{Gradients, Saved};
 use super::element::Storage;
-use super::forward::check_outputs;
 use super::log_sums::LogSums;
 use super::problem::Problem;
 use super::widened::{backward_widened, forward_widened};
@@ -65,7 +64,7 @@ impl KeyLists<'_> {
     }
 
     /// For each list set, the (batch, key head) pairs that use it and the rows that run them.
-    fn plans<T: Storage>(
+    pub fn plans<T: Storage>(
         &self,
         problem: &Problem<'_, T>,
         executor: &dyn Executor,
@@ -96,7 +95,7 @@ pub(super) fn forward_lists<T: Storage>(
     out: &mut [T],
     mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, &logs)?;
+    problem.check_outputs(out, &logs)?;
     let (out_step, row_step) = (out.len() / problem.pairs().len(), logs.lse.len() / problem.pairs().len());
     for (pairs, plan) in lists.plans(problem, run.executor)? {
         let out = &mut out[pairs.start * out_step..pairs.end * out_step];
@@ -114,7 +113,7 @@ pub(super) fn backward_lists<T: Storage>(
     saved: Saved<'_, T>,
     mut gradients: Gradients<'_, T>,
 ) -> Result<()> {
-    check(problem, &saved, &gradients)?;
+    problem.check_gradients(&saved, &gradients)?;
     let count = problem.pairs().len();
     let steps = [gradients.q.len() / count, gradients.k.len() / count, gradients.v.len() / count];
     for (pairs, plan) in lists.plans(problem, run.executor)? {

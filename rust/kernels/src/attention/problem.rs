@@ -2,6 +2,7 @@
 
 use super::dropout::Dropout;
 use super::element::{Real, Storage};
+use super::log_sums::LogSums;
 use crate::error::{KernelError, Result};
 use crate::plan::{EdgeMap, Planned};
 use std::ops::Range;
@@ -149,6 +150,18 @@ impl<T: Storage> Problem<'_, T> {
                 .map_or_else(|| "None".to_owned(), |b| format!("{} values for {} heads", b.values.len(), b.heads));
             let allowed = pairs.map_or_else(|| "None".to_owned(), |pairs| format!("({heads} or 1, {pairs})"));
             return Err(KernelError::shape("edge_bias", given, allowed));
+        }
+        Ok(())
+    }
+
+    /// Refuses outputs of the forward pass that have another size than the problem's.
+    pub fn check_outputs(&self, out: &[T], logs: &LogSums<'_, T::Acc>) -> Result<()> {
+        let rows = self.q.shape[..3].iter().product::<usize>();
+        if out.len() != rows * self.widths().1 || logs.lse.len() != rows {
+            return Err(KernelError::shape("out", format!("{} values", out.len()), rows * self.widths().1));
+        }
+        if let Some(rest) = logs.rest.as_ref().filter(|rest| rest.len() != rows) {
+            return Err(KernelError::shape("lse_rest", format!("{} values", rest.len()), rows));
         }
         Ok(())
     }

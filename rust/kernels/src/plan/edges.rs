@@ -54,6 +54,11 @@ impl EdgeMap {
         Ok(Self { tile_starts: plan.tile_pair_starts()?, edges })
     }
 
+    /// The edge of every pair, its place in row order: tile pairs (by tile, key, lane), then row pairs.
+    pub fn edges(&self) -> &[u32] {
+        &self.edges
+    }
+
     /// Number of pairs.
     pub fn pairs(&self) -> usize {
         self.edges.len()

@@ -24,7 +24,6 @@ use crate::simd::Run;
 use fearless_simd::dispatch;
 use key_sweep::sweep_keys;
 use query_sweep::sweep_queries;
-pub(super) use saved::check;
 pub use saved::{Gradients, Saved};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -44,7 +43,7 @@ pub fn backward<T: Storage>(
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
-    check(problem, &saved, &gradients)?;
+    problem.check_gradients(&saved, &gradients)?;
     problem.check(plan)?;
     run_pairs(problem, plan, problem.pairs(), run, saved, gradients);
     Ok(())

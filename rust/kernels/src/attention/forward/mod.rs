@@ -11,7 +11,7 @@ use super::element::Storage;
 use super::head::HeadContext;
 use super::log_sums::LogSums;
 use super::problem::Problem;
-use crate::error::{KernelError, Result};
+use crate::error::Result;
 use crate::memory::{self, OrLeave};
 use crate::plan::Planned;
 use crate::simd::Run;
@@ -32,7 +32,7 @@ pub fn forward<T: Storage>(
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, &logs)?;
+    problem.check_outputs(out, &logs)?;
     problem.check(plan)?;
     run_pairs(problem, plan, problem.pairs(), run, out, logs);
     Ok(())
@@ -47,21 +47,9 @@ pub(super) fn forward_one<T: Storage>(
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, &logs)?;
+    problem.check_outputs(out, &logs)?;
     problem.check_sizes(1, n_keys)?;
     decode(problem, keys, problem.pairs(), run, out, logs);
-    Ok(())
-}
-
-/// Refuses outputs of another size than the problem's.
-pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], logs: &LogSums<'_, T::Acc>) -> Result<()> {
-    let rows = problem.q.shape[..3].iter().product::<usize>();
-    if out.len() != rows * problem.widths().1 || logs.lse.len() != rows {
-        return Err(KernelError::shape("out", format!("{} values", out.len()), rows * problem.widths().1));
-    }
-    if let Some(rest) = logs.rest.as_ref().filter(|rest| rest.len() != rows) {
-        return Err(KernelError::shape("lse_rest", format!("{} values", rest.len()), rows));
-    }
     Ok(())
 }
 
