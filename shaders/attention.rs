@@ -119,11 +119,6 @@ const fn entry(name: &'static str, twin: &'static str, tolerance: f64) -> Entry 
     Entry { name, workgroup: [64, 1, 1], twin, tolerance }
 }
 
-const FORWARD: &[Entry] = &[entry("forward", twin!(fractal_kernels::attention::forward), 1e-5)];
-const DELTA: &[Entry] = &[entry("delta", twin!(fractal_kernels::attention::backward), 1e-4)];
-const QUERIES: &[Entry] = &[entry("queries", twin!(fractal_kernels::attention::backward), 1e-4)];
-const KEYS: &[Entry] = &[entry("keys", twin!(fractal_kernels::attention::backward), 1e-4)];
-
 const fn shader(
     name: &'static str,
     parts: &'static [Part],
@@ -134,7 +129,7 @@ const fn shader(
 }
 
 macro_rules! storage {
-    ($name:literal, $file:literal) => {
+    ($name:literal, $file:literal, $forward:literal, $gradient:literal) => {
         Storage {
             forward: shader(
                 concat!("attention/forward/", $name),
@@ -158,7 +153,7 @@ macro_rules! storage {
                     V,
                     Binding { index: 6, kind: Kind::ReadWrite, holds: "output (B, H, Nq, Dv)" },
                 ],
-                FORWARD,
+                &[entry("forward", twin!(fractal_kernels::attention::forward), $forward)],
             ),
             delta: shader(
                 concat!("attention/delta/", $name),
@@ -169,7 +164,7 @@ macro_rules! storage {
                     Binding { index: 2, kind: Kind::ReadOnly, holds: "output (B, H, Nq, Dv)" },
                     Binding { index: 3, ..DOUT },
                 ],
-                DELTA,
+                &[entry("delta", twin!(fractal_kernels::attention::backward), $gradient)],
             ),
             queries: shader(
                 concat!("attention/queries/", $name),
@@ -194,7 +189,7 @@ macro_rules! storage {
                     DOUT,
                     Binding { index: 7, kind: Kind::ReadWrite, holds: "gradient of q" },
                 ],
-                QUERIES,
+                &[entry("queries", twin!(fractal_kernels::attention::backward), $gradient)],
             ),
             keys: shader(
                 concat!("attention/keys/", $name),
@@ -209,15 +204,15 @@ macro_rules! storage {
                     DOUT,
                     Binding { index: 7, kind: Kind::ReadWrite, holds: "gradients of k, then of v" },
                 ],
-                KEYS,
+                &[entry("keys", twin!(fractal_kernels::attention::backward), $gradient)],
             ),
         }
     };
 }
 
 /// Tensors of 32-bit floats.
-pub static F32: Storage = storage!("f32", "attention/storage/f32.wgsl");
+pub static F32: Storage = storage!("f32", "attention/storage/f32.wgsl", 1e-5, 1e-4);
 /// Tensors of IEEE halves, two in a word.
-pub static F16: Storage = storage!("f16", "attention/storage/f16.wgsl");
+pub static F16: Storage = storage!("f16", "attention/storage/f16.wgsl", 2e-3, 4e-3);
 /// Tensors of bfloat16, two in a word.
-pub static BF16: Storage = storage!("bf16", "attention/storage/bf16.wgsl");
+pub static BF16: Storage = storage!("bf16", "attention/storage/bf16.wgsl", 1e-2, 2e-2);

@@ -1,91 +1,63 @@
-//! The device of this process, opened when first asked for.
+//! A device with everything that is kept for it.
 
-use crate::buffer::Buffer;
-use crate::device::{Abilities, AdapterInfo, Device, Limits, Pipelines, Usage, adapters};
+use crate::counters::{Counters, Counts};
+use crate::device::{Abilities, AdapterInfo, Block, Device, Limits, Pipelines, Usage, adapters};
 use crate::error::{GpuError, Result};
-use crate::mapped::Mapped;
-use crate::options::Options;
-use crate::pool::{Pool, class};
-use crate::recorder::Recorder;
-use bytemuck::{AnyBitPattern, NoUninit};
-use fractal_kernels::KernelError;
+use crate::faults::{Fault, Faults};
+use crate::options::{Choice, Options};
+use crate::pool::{Pool, PoolStatistics};
+use crate::verdicts::Verdicts;
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A device with everything that is kept for it.
 pub struct Context {
     pid: u32,
     generation: u64,
+    choice: Choice,
     // Neither dropped nor used in a forked child: the driver's threads are the parent's.
     inner: ManuallyDrop<Inner>,
 }
 
 struct Inner {
+    verdicts: Verdicts,
     pipelines: Pipelines,
-    pool: Mutex<Pool>,
+    pool: Mutex<Pool<Usage, Block>>,
     device: Device,
 }
 
-/// The context of one process.
-struct Slot {
-    pid: u32,
-    current: Mutex<Option<Arc<Context>>>,
-}
-
-/// Never freed, so that the driver is not taken down while the process ends, and that a forked child can leave its
-/// parent's alone: a thread that is gone may hold its lock.
-static SLOT: AtomicPtr<Slot> = AtomicPtr::new(std::ptr::null_mut());
-
 static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
-fn slot() -> &'static Slot {
-    let pid = std::process::id();
-    loop {
-        let found = SLOT.load(Ordering::Acquire);
-        // SAFETY: whatever is put there is never freed.
-        if let Some(slot) = unsafe { found.as_ref() }
-            && slot.pid == pid
-        {
-            return slot;
-        }
-        let fresh: *mut Slot = Box::leak(Box::new(Slot { pid, current: Mutex::new(None) }));
-        if SLOT.compare_exchange(found, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            // SAFETY: made above, and nobody else has seen it.
-            drop(unsafe { Box::from_raw(fresh) });
-        }
-    }
-}
+/// Bytes that are kept where nobody says how many.
+const POOL: u64 = 512 << 20;
 
 impl Context {
-    /// The context of this process, opened if there is none yet or if its device is gone.
-    pub fn get(options: &Options) -> Result<Arc<Self>> {
-        let mut current = slot().current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(context) = current.as_ref().filter(|context| context.inner.device.alive().is_ok()) {
-            return Ok(context.clone());
-        }
-        let context = Self::open(options)?;
-        *current = Some(context.clone());
+    /// A context of its own. [`crate::process`] has the one that calls share.
+    pub fn open(options: &Options) -> Result<Arc<Self>> {
+        let device = Device::open(options)?;
+        let pool = Mutex::new(Pool::new(0, device.limits.buffer_bytes));
+        let inner = Inner { device, pool, pipelines: Pipelines::default(), verdicts: Verdicts::default() };
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        let (pid, choice, inner) = (std::process::id(), options.choice.clone(), ManuallyDrop::new(inner));
+        let context = Arc::new(Self { pid, generation, choice, inner });
+        context.apply(options);
         Ok(context)
     }
 
-    /// A context of its own.
-    pub fn open(options: &Options) -> Result<Arc<Self>> {
-        let device = Device::open(options)?;
-        let most = options.pool_bytes.unwrap_or_else(|| (512 << 20).min(device.limits.buffer_bytes / 4));
-        let inner = Inner { device, pool: Mutex::new(Pool::new(most)), pipelines: Pipelines::default() };
-        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Self { pid: std::process::id(), generation, inner: ManuallyDrop::new(inner) }))
-    }
-
     /// Every adapter of this machine, best first, and why it is not used.
-    pub fn adapters(options: &Options) -> Result<Vec<AdapterInfo>> {
-        adapters(options)
+    pub fn adapters(choice: &Choice) -> Result<Vec<AdapterInfo>> {
+        adapters(choice)
     }
 
     /// The adapter that is used.
     pub fn adapter(&self) -> &AdapterInfo {
         &self.inner.device.info
+    }
+
+    /// What it was chosen by.
+    pub fn choice(&self) -> &Choice {
+        &self.choice
     }
 
     /// What the device allows.
@@ -103,6 +75,13 @@ impl Context {
         self.generation
     }
 
+    /// Takes over what can change while a device is open.
+    pub fn apply(&self, options: &Options) {
+        self.inner.device.set_timeout(options.timeout);
+        let most = options.pool_bytes.unwrap_or_else(|| POOL.min(self.limits().buffer_bytes / 4));
+        drop(self.pool().limit(most));
+    }
+
     /// Whether this is a forked child of the process that opened the device.
     pub(crate) fn foreign(&self) -> bool {
         self.pid != std::process::id()
@@ -116,59 +95,58 @@ impl Context {
         Ok(&self.inner.device)
     }
 
+    /// Fails if the device is gone, or is another process's.
+    pub fn alive(&self) -> Result<()> {
+        self.device().map(drop)
+    }
+
     pub(crate) fn pipelines(&self) -> &Pipelines {
         &self.inner.pipelines
     }
 
-    pub(crate) fn pool(&self) -> &Mutex<Pool> {
-        &self.inner.pool
+    pub(crate) fn verdicts(&self) -> &Verdicts {
+        &self.inner.verdicts
     }
 
-    /// Memory for a use.
-    pub(crate) fn lease(self: &Arc<Self>, usage: Usage, bytes: u64) -> Result<Buffer> {
-        let device = self.device()?;
-        let most = device.limits.buffer_bytes;
-        if bytes > most {
-            let allowed = format!("at most {most} bytes on {}", device.info.name);
-            return Err(KernelError::value("size", format!("{bytes} bytes"), allowed).into());
-        }
-        let size = class(bytes).min(most);
-        let unused = self.pool().lock().unwrap_or_else(PoisonError::into_inner).take(usage, size);
-        let block = unused.map_or_else(|| device.block(usage, size), Ok)?;
-        Ok(Buffer::new(self.clone(), block, bytes))
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.inner.device.faults
     }
 
-    /// An array of so many bytes, with no values in particular.
-    pub fn alloc(self: &Arc<Self>, bytes: u64) -> Result<Buffer> {
-        self.lease(Usage::Storage, bytes)
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.device.counters
     }
 
-    /// An array of zeros.
-    pub fn zeros(self: &Arc<Self>, bytes: u64) -> Result<Buffer> {
-        let buffer = self.alloc(bytes)?;
-        let mut commands = self.record();
-        commands.clear(&buffer)?;
-        commands.submit()?;
-        Ok(buffer)
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool<Usage, Block>> {
+        self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A copy of a slice.
-    pub fn upload<T: NoUninit>(self: &Arc<Self>, values: &[T]) -> Result<Buffer> {
-        let bytes: &[u8] = bytemuck::cast_slice(values);
-        let buffer = self.alloc(bytes.len() as u64)?;
-        self.device()?.write(buffer.block(), 0, bytes)?;
-        Ok(buffer)
+    /// What the context has done so far.
+    pub fn counts(&self) -> Counts {
+        self.counters().read()
     }
 
-    /// Begins a list of work.
-    pub fn record(self: &Arc<Self>) -> Recorder {
-        Recorder::new(self.clone())
+    /// What its memory pool has counted.
+    pub fn memory(&self) -> PoolStatistics {
+        self.pool().statistics()
     }
 
-    /// The values of an array, by a copy on the device; the array stays.
-    pub fn download<T: AnyBitPattern>(self: &Arc<Self>, buffer: &Buffer) -> Result<Mapped<T>> {
-        let [mapped] = self.record().submit_reading([buffer.clone()])?;
-        mapped.cast()
+    /// Frees memory that is kept for later, what was used longest ago first, until at most so many bytes are left.
+    pub fn trim(&self, most: u64) -> Result<()> {
+        self.device()?;
+        let surplus = self.pool().trim(most);
+        drop(surplus);
+        Ok(())
+    }
+
+    /// Gives the device up. Its memory is freed, and whatever still lies there says that the device is lost.
+    pub fn destroy(&self) -> Result<()> {
+        self.device()?.destroy();
+        Ok(())
+    }
+
+    /// Makes something go wrong, for tests.
+    pub fn inject(&self, fault: Fault) {
+        self.faults().inject(fault);
     }
 }
 

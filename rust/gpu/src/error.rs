@@ -12,6 +12,16 @@ pub enum GpuError {
     /// There is no adapter that may be used.
     #[error("no GPU: {0}")]
     Unavailable(String),
+    /// The adapter computes something else than the CPU does.
+    #[error("{adapter} computes wrong and is not used for this: {kernel}: {what}")]
+    Wrong {
+        /// Name of the adapter.
+        adapter: String,
+        /// The shader and its entry point.
+        kernel: String,
+        /// What differs.
+        what: String,
+    },
     /// The adapter's driver refuses a shader.
     #[error("shader {shader}: {message}")]
     Shader {
@@ -39,8 +49,8 @@ pub enum GpuError {
     /// The device is gone, and with it what lay in its memory.
     #[error("the GPU was lost: {0}")]
     DeviceLost(String),
-    /// The device did not finish in time.
-    #[error("the GPU did not finish within {limit:?}")]
+    /// The device did not finish in time. What it does goes on.
+    #[error("the GPU did not finish within {limit:?}; FRACTAL_CORE_GPU_TIMEOUT allows more")]
     Timeout {
         /// How long was waited.
         limit: Duration,

@@ -4,20 +4,23 @@
 //! |---|---|
 //! | `device` | the graphics API, which is named there and nowhere else |
 //! | `options` | which adapter, and how it is used |
-//! | `context` | the device of this process, opened when first asked for |
-//! | `pool` | its memory, used again |
-//! | `buffer` | arrays in it |
+//! | [`pool`] | device memory, used again |
+//! | `context` | a device with everything that is kept for it |
+//! | [`process`] | the context that the calls of a process share |
+//! | `buffer` | arrays in its memory |
 //! | `kernel` | what is dispatched |
 //! | `recorder` | lists of work |
 //! | `mapped` | results, read in place |
+//! | `checks` | whether an adapter computes what the CPU does |
+//! | [`pieces`] | work in pieces that fit |
 //! | [`ops`] | the shaders, a host function each |
 //! | [`attention`] | sparse attention, forward and backward, on the CPU's plans |
 //!
 //! ```no_run
-//! use fractal_gpu::{Context, Kernel, Options};
+//! use fractal_gpu::{Kernel, Options, process};
 //! use fractal_shaders::elementwise::{BINARY, ElementwiseParams};
 //!
-//! let context = Context::get(&Options::default())?;
+//! let context = process::context(&Options::default())?;
 //! let (left, right) = (context.upload(&[1.0_f32, 2.0])?, context.upload(&[3.0_f32, 4.0])?);
 //! let sum = context.alloc(8)?;
 //! let add = Kernel::new(&BINARY, "add")?;
@@ -33,21 +36,30 @@
 
 pub mod attention;
 mod buffer;
+mod checks;
 mod context;
+mod counters;
 mod device;
 mod error;
+mod faults;
 mod kernel;
 mod mapped;
 pub mod ops;
 mod options;
-mod pool;
+pub mod pieces;
+pub mod pool;
+pub mod process;
 mod recorder;
+mod verdicts;
 
 pub use buffer::{Buffer, View};
+pub use checks::Family;
 pub use context::Context;
+pub use counters::Counts;
 pub use device::{Abilities, AdapterInfo, Limits, Sort};
 pub use error::{GpuError, Result};
+pub use faults::Fault;
 pub use kernel::{Groups, Kernel};
 pub use mapped::Mapped;
-pub use options::Options;
+pub use options::{Api, Choice, OnFork, Options};
 pub use recorder::{Recorder, Submission};

@@ -42,6 +42,7 @@ impl Mapped<u8> {
         let (block, bytes) = (self.memory.buffer.block(), self.memory.buffer.bytes());
         if let Some(request) = &self.memory.request {
             self.memory.bytes = Some(device.mapped(block, bytes.next_multiple_of(4), request, after)?);
+            device.counters.mapped.add(bytes);
         }
         Ok(())
     }
@@ -75,8 +76,10 @@ impl<T: AnyBitPattern> Deref for Mapped<T> {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // The view must be gone first.
-        self.bytes = None;
+        // The view must be gone before the mapping.
+        if self.bytes.take().is_some() {
+            self.buffer.context().counters().mapped.take_away(self.buffer.bytes());
+        }
         if let (Some(_), Ok(device)) = (self.request.take(), self.buffer.context().device()) {
             device.unmap(self.buffer.block());
         }

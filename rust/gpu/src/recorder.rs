@@ -6,6 +6,7 @@ use crate::device::{Job, Pipeline, Stretch, SubmissionIndex, Usage, Work};
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
 use crate::mapped::Mapped;
+use bytemuck::AnyBitPattern;
 use fractal_kernels::KernelError;
 use fractal_shaders::{Kind, Params};
 use std::ops::Range;
@@ -44,7 +45,7 @@ pub struct Submission {
 impl Submission {
     /// Waits until it is done, asking now and then whether the call is to stop.
     pub fn wait(&self) -> Result<()> {
-        self.context.device()?.wait(&self.index, || true)
+        self.context.device()?.wait(Some(&self.index), || true)
     }
 }
 
@@ -145,6 +146,7 @@ impl Recorder {
             } else {
                 let staging = self.context.lease(Usage::Staging, array.bytes())?;
                 self.copy(&array, &staging)?;
+                self.context.counters().staged.add(array.bytes());
                 results.push(Mapped::new(staging));
             }
         }
@@ -191,5 +193,28 @@ impl Recorder {
             .collect();
         let params = params.as_ref().map(|buffer| (buffer.block(), &self.params[..]));
         device.submit(&Job { params, work: &work })
+    }
+}
+
+impl Context {
+    /// Begins a list of work.
+    pub fn record(self: &Arc<Self>) -> Recorder {
+        Recorder::new(self.clone())
+    }
+
+    /// The values of an array. If this is its last handle they are read in place where memory is unified; elsewhere, and
+    /// if somebody else has the array, from a copy that the device makes.
+    pub fn download<T: AnyBitPattern>(self: &Arc<Self>, array: Buffer) -> Result<Mapped<T>> {
+        let [mapped] = self.record().submit_reading([array])?;
+        mapped.cast()
+    }
+
+    /// An array of zeros.
+    pub fn zeros(self: &Arc<Self>, bytes: u64) -> Result<Buffer> {
+        let buffer = self.alloc(bytes)?;
+        let mut commands = self.record();
+        commands.clear(&buffer)?;
+        commands.submit()?;
+        Ok(buffer)
     }
 }

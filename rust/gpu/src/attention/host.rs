@@ -73,6 +73,18 @@ pub fn forward<T: Element>(
     out: &mut [T],
     logs: LogSums<'_, f32>,
 ) -> Result<()> {
+    context.trust(&T::FAMILY)?;
+    run_forward(context, call, executor, out, logs)
+}
+
+/// [`forward`] on a device that need not be trusted.
+pub(super) fn run_forward<T: Element>(
+    context: &Arc<Context>,
+    call: &Call<'_, T>,
+    executor: &dyn Executor,
+    out: &mut [T],
+    logs: LogSums<'_, f32>,
+) -> Result<()> {
     let Call { problem, keys } = call;
     problem.check_outputs(out, &logs)?;
     let lists = checked(problem, keys, executor)?;
@@ -94,6 +106,18 @@ pub fn forward<T: Element>(
 
 /// Fills the gradients, and adds to those of the biases, as the CPU's call does.
 pub fn backward<T: Element>(
+    context: &Arc<Context>,
+    call: &Call<'_, T>,
+    executor: &dyn Executor,
+    saved: cpu::Saved<'_, T>,
+    gradients: cpu::Gradients<'_, T>,
+) -> Result<()> {
+    context.trust(&T::FAMILY)?;
+    run_backward(context, call, executor, saved, gradients)
+}
+
+/// [`backward`] on a device that need not be trusted.
+pub(super) fn run_backward<T: Element>(
     context: &Arc<Context>,
     call: &Call<'_, T>,
     executor: &dyn Executor,
@@ -139,6 +163,7 @@ pub fn forward_resident<T: Element>(
     keys: &Keys<'_>,
     executor: &dyn Executor,
 ) -> Result<Forward> {
+    context.trust(&T::FAMILY)?;
     let row = vec![T::default(); operands.q.shape[3].max(operands.k.shape[3]).max(operands.v.shape[3])];
     let lists = checked(&shapes(operands, &row), keys, executor)?;
     let plans = operands.plans(context, keys, &lists, false, executor)?;
@@ -156,6 +181,7 @@ pub fn backward_resident<T: Element>(
     executor: &dyn Executor,
     saved: &Saved<'_>,
 ) -> Result<Gradients> {
+    context.trust(&T::FAMILY)?;
     let row = vec![T::default(); operands.q.shape[3].max(operands.k.shape[3]).max(operands.v.shape[3])];
     let lists = checked(&shapes(operands, &row), keys, executor)?;
     let shape = [operands.q.shape[0], operands.q.shape[1], operands.q.shape[2], operands.v.shape[3]];

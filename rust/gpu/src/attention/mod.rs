@@ -6,6 +6,7 @@
 //! once: every sum has one order, and results are the same bits from run to run.
 
 mod backward;
+mod check;
 mod forward;
 mod host;
 mod launch;

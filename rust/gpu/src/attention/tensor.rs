@@ -1,6 +1,8 @@
 //! Tensors on the device: contiguous, their rows filled up to whole vectors of four.
 
+use super::check::check;
 use crate::buffer::Buffer;
+use crate::checks::Family;
 use crate::context::Context;
 use crate::error::Result;
 use bytemuck::Pod;
@@ -16,19 +18,22 @@ pub(super) const VECTOR: usize = 4;
 pub trait Element: cpu::Storage<Acc = f32> + Pod {
     /// Its shaders.
     const SHADERS: &'static Storage;
+    /// All of them, as they are checked.
+    const FAMILY: Family;
 }
 
-impl Element for f32 {
-    const SHADERS: &'static Storage = &F32;
+macro_rules! element {
+    ($t:ty, $shaders:ident, $name:literal) => {
+        impl Element for $t {
+            const SHADERS: &'static Storage = &$shaders;
+            const FAMILY: Family = Family { name: $name, check: check::<$t> };
+        }
+    };
 }
 
-impl Element for half::f16 {
-    const SHADERS: &'static Storage = &F16;
-}
-
-impl Element for half::bf16 {
-    const SHADERS: &'static Storage = &BF16;
-}
+element!(f32, F32, "attention of f32");
+element!(half::f16, F16, "attention of float16");
+element!(half::bf16, BF16, "attention of bfloat16");
 
 /// A `(batch, heads, n, width)` tensor on the device. Its rows are filled up to a multiple of four values.
 #[derive(Clone)]

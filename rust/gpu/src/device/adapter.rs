@@ -1,7 +1,7 @@
 //! The adapters of this machine, best first, and why one is not taken.
 
 use crate::error::{GpuError, Result};
-use crate::options::Options;
+use crate::options::{Api, Choice};
 
 /// What sort of processor an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,16 @@ pub(super) struct Candidate {
     pub(super) adapter: wgpu::Adapter,
 }
 
+/// The APIs that are tried. OpenGL has neither the limits nor the drivers for compute.
+pub(super) fn backends(choice: &Choice) -> wgpu::Backends {
+    match choice.api {
+        None => wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+        Some(Api::Vulkan) => wgpu::Backends::VULKAN,
+        Some(Api::Metal) => wgpu::Backends::METAL,
+        Some(Api::Dx12) => wgpu::Backends::DX12,
+    }
+}
+
 fn sort_of(kind: wgpu::DeviceType) -> Sort {
     match kind {
         wgpu::DeviceType::DiscreteGpu => Sort::Discrete,
@@ -52,25 +62,25 @@ fn sort_of(kind: wgpu::DeviceType) -> Sort {
 }
 
 /// Why the adapter is not used, whatever others there are.
-fn rejection(info: &AdapterInfo, shaders_run: bool, options: &Options) -> Option<String> {
+fn rejection(info: &AdapterInfo, shaders_run: bool, choice: &Choice) -> Option<String> {
     if !shaders_run {
         return Some("it runs no compute shaders".into());
     }
-    if let Some(wanted) = &options.adapter {
+    if let Some(wanted) = &choice.adapter {
         let named = info.name.to_lowercase().contains(&wanted.to_lowercase());
         if !named && wanted.parse() != Ok(info.index) {
             return Some(format!("another was asked for: {wanted:?}"));
         }
     }
-    if info.sort == Sort::Software && !options.allow_software {
+    if info.sort == Sort::Software && !choice.allow_software {
         return Some("it computes on the CPU, slower than our own CPU kernels do".into());
     }
     None
 }
 
 /// Every adapter, best first, with those that are not used among them.
-pub(super) fn candidates(instance: &wgpu::Instance, options: &Options) -> Vec<Candidate> {
-    let mut found = pollster::block_on(instance.enumerate_adapters(super::APIS));
+pub(super) fn candidates(instance: &wgpu::Instance, choice: &Choice) -> Vec<Candidate> {
+    let mut found = pollster::block_on(instance.enumerate_adapters(backends(choice)));
     // Stable, so that the driver's own order decides between equals.
     found.sort_by_key(|adapter| sort_of(adapter.get_info().device_type));
     let described = found.into_iter().enumerate().map(|(index, adapter)| {
@@ -84,7 +94,7 @@ pub(super) fn candidates(instance: &wgpu::Instance, options: &Options) -> Vec<Ca
             rejected: None,
         };
         let flags = adapter.get_downlevel_capabilities().flags;
-        info.rejected = rejection(&info, flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS), options);
+        info.rejected = rejection(&info, flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS), choice);
         Candidate { info, adapter }
     });
     described.collect()
@@ -116,9 +126,9 @@ mod tests {
     #[test]
     fn software_is_taken_only_when_allowed() {
         let software = named("llvmpipe", 1, Sort::Software);
-        let plain = Options::default();
+        let plain = Choice::default();
         assert!(rejection(&software, true, &plain).unwrap().contains("on the CPU"));
-        assert_eq!(rejection(&software, true, &Options { allow_software: true, ..plain.clone() }), None);
+        assert_eq!(rejection(&software, true, &Choice { allow_software: true, ..plain.clone() }), None);
         assert_eq!(rejection(&named("Arc", 0, Sort::Discrete), true, &plain), None);
         assert!(rejection(&named("Old", 0, Sort::Discrete), false, &plain).unwrap().contains("compute"));
     }
@@ -127,8 +137,8 @@ mod tests {
     fn an_adapter_is_asked_for_by_number_or_by_part_of_its_name() {
         let card = named("NVIDIA GeForce RTX 4090", 2, Sort::Discrete);
         for (wanted, taken) in [("2", true), ("geforce", true), ("1", false), ("Radeon", false)] {
-            let options = Options { adapter: Some(wanted.into()), ..Options::default() };
-            assert_eq!(rejection(&card, true, &options).is_none(), taken, "{wanted}");
+            let choice = Choice { adapter: Some(wanted.into()), ..Choice::default() };
+            assert_eq!(rejection(&card, true, &choice).is_none(), taken, "{wanted}");
         }
     }
 }

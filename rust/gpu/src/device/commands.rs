@@ -1,11 +1,10 @@
 //! Work for the queue: dispatches and copies, encoded and submitted at once.
 
-use super::{Block, Device, Pipeline};
+use super::block::Block;
+use super::handle::{Device, SubmissionIndex};
+use super::pipeline::Pipeline;
 use crate::error::Result;
-
-/// A submission, to be waited for.
-#[derive(Clone)]
-pub(crate) struct SubmissionIndex(pub(super) wgpu::SubmissionIndex);
+use std::sync::atomic::Ordering;
 
 /// A stretch of a block.
 pub(crate) struct Stretch<'a> {
@@ -33,7 +32,7 @@ pub(crate) struct Job<'a> {
 impl Device {
     /// Submits a job: what comes first is done, and seen, first.
     pub(crate) fn submit(&self, job: &Job<'_>) -> Result<SubmissionIndex> {
-        self.checked("submitting", None, |device| {
+        let index = self.checked("submitting", None, |device| {
             if let Some((block, bytes)) = job.params {
                 self.queue.write_buffer(&block.raw, 0, bytes);
             }
@@ -54,7 +53,13 @@ impl Device {
                 }
             }
             SubmissionIndex(self.queue.submit([encoder.finish()]))
-        })
+        });
+        self.unsubmitted.store(0, Ordering::Relaxed);
+        self.counters.submissions.add(1);
+        self.counters
+            .dispatches
+            .add(job.work.iter().filter(|work| matches!(work, Work::Dispatch { .. })).count() as u64);
+        index
     }
 }
 

@@ -1,6 +1,7 @@
 //! Blocks that the CPU reads in place.
 
-use super::{Block, Device, SubmissionIndex};
+use super::block::Block;
+use super::handle::{Device, SubmissionIndex};
 use crate::error::{GpuError, Result};
 use std::sync::{Arc, OnceLock};
 
@@ -37,7 +38,7 @@ impl Device {
         request: &Request,
         after: &SubmissionIndex,
     ) -> Result<Bytes> {
-        self.wait(after, || request.0.get().is_some())?;
+        self.wait(Some(after), || request.0.get().is_some())?;
         let refused = |message| GpuError::Validation { doing: "mapping", message };
         if request.0.get() != Some(&true) {
             return Err(refused("the driver did not map the buffer".into()));

@@ -1,6 +1,6 @@
 //! Compiled entry points, each kept from its first use on.
 
-use super::Device;
+use super::handle::Device;
 use crate::error::{GpuError, Result};
 use crate::kernel::Kernel;
 use fractal_shaders::{Kind, Need, Shader};
@@ -106,6 +106,7 @@ impl Pipelines {
             })
         });
         let raw = made.map_err(|error| named(kernel.shader, error))?;
+        device.counters.pipelines.add(1);
         let pipeline = Arc::new(Pipeline { raw, layout: module.layout.clone() });
         Ok(self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(pipeline).clone())
     }

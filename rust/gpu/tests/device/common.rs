@@ -1,20 +1,22 @@
 //! What the tests of a device share.
 
-use fractal_gpu::{Context, GpuError, Options};
+use fractal_gpu::{Choice, Context, GpuError, Options, process};
 use fractal_kernels::executor::Serial;
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, TestRunner};
 use std::sync::Arc;
 
 pub(crate) const ALONE: &Serial = &Serial;
 
 /// Software adapters will do here.
 pub(crate) fn options() -> Options {
-    Options { allow_software: true, ..Options::default() }
+    Options { choice: Choice { allow_software: true, ..Choice::default() }, ..Options::default() }
 }
 
 /// A device, or `None` with a line that says how to switch these tests on. `FRACTAL_CORE_REQUIRE_GPU=1` makes a missing
 /// one a failure. Opening it takes a quarter of a second: one test asks for it once, and asserts much.
 pub(crate) fn context() -> Option<Arc<Context>> {
-    match Context::get(&options()) {
+    match process::context(&options()) {
         Ok(context) => Some(context),
         Err(GpuError::Unavailable(why)) if std::env::var_os("FRACTAL_CORE_REQUIRE_GPU").is_none_or(|v| v != "1") => {
             eprintln!(
@@ -41,4 +43,14 @@ pub(crate) fn values(n: usize, seed: u64) -> Vec<f32> {
             }
         })
         .collect()
+}
+
+/// A property over so many random cases, with the device that the test has opened.
+pub(crate) fn cases<S: Strategy>(n: u32, strategy: S, property: impl Fn(S::Value)) {
+    let config = Config { cases: n, failure_persistence: None, ..Config::default() };
+    let passed = TestRunner::new(config).run(&strategy, |case| {
+        property(case);
+        Ok(())
+    });
+    passed.unwrap_or_else(|error| panic!("{error}"));
 }

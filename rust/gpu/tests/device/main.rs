@@ -2,8 +2,13 @@
 
 mod attention;
 mod common;
+mod drivers;
 mod elementwise;
+mod failures;
+mod fork;
 mod naive;
+mod results;
+mod threads;
 
 // Attention faces the inputs of the CPU's kernel.
 #[path = "../../../kernels/tests/attention/inputs.rs"]

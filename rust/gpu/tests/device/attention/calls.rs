@@ -156,10 +156,10 @@ fn resident_tensors_give_the_same_bits() {
     let keys = Keys::Set(&set);
     let result = forward_resident::<f32>(&context, &operands, &keys, ALONE).unwrap();
     let logs = SavedLogs::Device([result.logs.lse().unwrap(), result.logs.rest().unwrap()]);
-    let out = context.download::<f32>(result.out.buffer()).unwrap().to_vec();
+    let out = context.download::<f32>(result.out.buffer().clone()).unwrap().to_vec();
     let saved = Saved { out: result.out, dout: tensor(&x.dout, 4), logs, dlse: Some(&dlse) };
     let gradients = backward_resident::<f32>(&context, &operands, &keys, ALONE, &saved).unwrap();
-    let dq = context.download::<f32>(gradients.q.buffer()).unwrap().to_vec();
+    let dq = context.download::<f32>(gradients.q.buffer().clone()).unwrap().to_vec();
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
     assert_eq!(wide(out), wanted[0]);
     assert_eq!(wide(dq), wanted[2]);
