@@ -4,9 +4,7 @@ use super::host::{run_backward, run_forward};
 use super::tensor::Element;
 use crate::context::Context;
 use crate::error::Result;
-use fractal_kernels::attention::{
-    Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, View,
-};
+use fractal_kernels::attention::{Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, View};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
@@ -120,9 +118,8 @@ pub(super) fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
         |saved, gradients| run_backward(context, &call, &Serial, saved, gradients),
     )?;
     let Storage { forward, queries, keys, .. } = T::SHADERS;
-    let compared = |shader: &'static Shader, got: &[f32], wanted: &[f32]| {
-        context.compare(shader, &shader.entries[0], got, wanted)
-    };
+    let compared =
+        |shader: &'static Shader, got: &[f32], wanted: &[f32]| context.compare(shader, &shader.entries[0], got, wanted);
     compared(forward, &wide(&got.out), &wide(&wanted.out))?;
     compared(forward, &got.lse, &wanted.lse)?;
     for (which, shader) in [queries, keys, keys].into_iter().enumerate() {
