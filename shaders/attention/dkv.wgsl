@@ -218,6 +218,7 @@ fn keys(
     let key_width = slice_width(slice, params.d4);
     let value_width = slice_width(slice, params.dv4);
     choose_rows(local, tile);
+    workgroupBarrier();
 
     var dk = array<vec4<f32>, 8>();
     var dv = array<vec4<f32>, 8>();

@@ -129,7 +129,7 @@ pub(super) fn record<T: Element>(
         let of_pairs = pairs.start * operands.group()..pairs.end * operands.group();
         // Heads that add to the same numbers follow one another.
         let together = match operands.edge_bias {
-            Some(bias) if bias.heads == 1 => 1,
+            Some(bias) if bias.heads == 1 && heads > 1 => 1,
             Some(_) if batch > 1 => heads,
             _ => of_pairs.end - of_pairs.start,
         };
@@ -141,8 +141,8 @@ pub(super) fn record<T: Element>(
     let kernel = Kernel::new(&T::SHADERS.keys, "keys")?;
     for (pairs, plan) in &plans.keys {
         let together = match bias_shape.filter(|_| key_bias_len.is_some()) {
-            Some([_, 1]) => 1,
-            Some([1, _]) => kv_heads,
+            Some([_, 1]) if kv_heads > 1 => 1,
+            Some([1, _]) if batch > 1 => kv_heads,
             _ => pairs.end - pairs.start,
         };
         let widest = params.d4.max(params.dv4);

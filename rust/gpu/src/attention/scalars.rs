@@ -59,16 +59,17 @@ impl<'a> Layout<'a> {
         let ends: Vec<u64> = self.parts.iter().skip(1).map(|part| part.0).chain([self.len]).collect();
         for ((start, fill), end) in self.parts.into_iter().zip(ends) {
             let bytes = start * BYTES..end * BYTES;
-            match fill {
-                Fill::Nothing => {}
-                Fill::Zeros => commands.clear(buffer.part(bytes)?)?,
-                Fill::Values(values) => {
-                    context.device()?.write(buffer.block(), bytes.start, bytemuck::cast_slice(&values))?;
+            let from = match fill {
+                Fill::Nothing => continue,
+                Fill::Zeros => {
+                    commands.clear(buffer.part(bytes)?)?;
+                    continue;
                 }
-                Fill::Array(view) => {
-                    commands.copy(view.clone(), buffer.part(bytes.start..bytes.start + view.bytes)?)?
-                }
-            }
+                Fill::Values(values) => context.upload(&values)?.whole(),
+                Fill::Array(view) => view,
+            };
+            let bytes = bytes.start..bytes.start + from.bytes;
+            commands.copy(from, buffer.part(bytes)?)?;
         }
         Ok(buffer)
     }
