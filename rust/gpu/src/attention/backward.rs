@@ -135,7 +135,7 @@ pub(super) fn record<T: Element>(
         };
         let plan_parts = &plan.parts;
         Launch { kernel: &kernel, plan: plan_parts, params, heads: of_pairs, together, widest: params.d4, vectors }
-            .record(commands, &bound(&plan.words, &q.buffer))?;
+            .record(context, commands, &bound(&plan.words, &q.buffer))?;
     }
     let vectors = 2 * (params.d4 + params.dv4) * operands.group();
     let kernel = Kernel::new(&T::SHADERS.keys, "keys")?;
@@ -146,8 +146,11 @@ pub(super) fn record<T: Element>(
             _ => pairs.end - pairs.start,
         };
         let widest = params.d4.max(params.dv4);
-        Launch { kernel: &kernel, plan: &plan.parts, params, heads: pairs.clone(), together, widest, vectors }
-            .record(commands, &bound(&plan.words, &kv))?;
+        Launch { kernel: &kernel, plan: &plan.parts, params, heads: pairs.clone(), together, widest, vectors }.record(
+            context,
+            commands,
+            &bound(&plan.words, &kv),
+        )?;
     }
     let part = |start: u32, len: Option<usize>| len.map(|len| (start, len));
     Ok(Gradients {

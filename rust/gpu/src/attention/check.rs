@@ -19,7 +19,7 @@ const SIZES: [usize; 4] = [41, 50, 12, 20];
 /// Near keys, which tiles share, keys anywhere, for rows, and a query without any.
 fn index_set() -> Result<IndexSet> {
     let [n, m, ..] = SIZES;
-    let keeps = |i: usize, j: usize| i != 7 && (j.abs_diff(i) < 9 || (j * 7 + i * 13) % 23 == 0);
+    let keeps = |i: usize, j: usize| i != 7 && (j.abs_diff(i) < 9 || (j * 7 + i * 13).is_multiple_of(23));
     let (mut indptr, mut indices) = (vec![0], Vec::new());
     for i in 0..n {
         indices.extend((0..m).filter(|&j| keeps(i, j)).map(|j| j as i32));

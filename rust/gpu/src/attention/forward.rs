@@ -72,7 +72,7 @@ pub(super) fn record<T: Element>(
             widest: params.dv4,
             vectors: params.d4 + params.dv4,
         }
-        .record(commands, &arrays.map(View::from).collect::<Vec<_>>())?;
+        .record(context, commands, &arrays.map(View::from).collect::<Vec<_>>())?;
     }
     let logs = Logs { scalars, lse: params.lse_at, rest: params.rest_at, queries };
     Ok(Forward { out, logs })

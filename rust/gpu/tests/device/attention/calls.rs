@@ -1,7 +1,7 @@
 //! What a call may have beside tensors: dropout, lists, strides, biases that are shared; and what is refused.
 
 use super::{Setup, Who, run};
-use crate::common::{ALONE, context};
+use crate::common::{ALONE, context, options};
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{close, stored};
 use fractal_gpu::attention::{Operands, Saved, SavedLogs, Tensor, backward_resident, forward, forward_resident};
@@ -60,6 +60,22 @@ fn lists_of_every_sharing() {
     }
 }
 
+/// More work than one dispatch has. On a device of its own, since it counts.
+#[test]
+fn several_dispatches() {
+    if context().is_none() {
+        return;
+    }
+    let context = Context::open(&options()).unwrap();
+    let (n, case) = (300, Case { heads: 8, kv_heads: 2, d: 64, dv: 64, ..PLAIN });
+    let set = IndexSet::from_offsets((-200..=200).collect(), n, n, 0).unwrap();
+    let x = Inputs::new(case, &set, &mut Random(9));
+    agree(&context, Setup::new(case, &PlannedSet::new(set)), &x, "several");
+    // The check before the first use has four, and so would this.
+    let dispatches = context.counts().dispatches;
+    assert!(dispatches > 8, "{dispatches}");
+}
+
 #[test]
 fn biases_that_batches_and_heads_share() {
     let Some(context) = context() else { return };
@@ -80,7 +96,7 @@ fn biases_that_batches_and_heads_share() {
     }
 }
 
-fn problem<'a>(q: &'a [f32], shape: [usize; 4]) -> Problem<'a, f32> {
+fn problem(q: &[f32], shape: [usize; 4]) -> Problem<'_, f32> {
     let view = View::contiguous(q, shape);
     Problem {
         q: view,
