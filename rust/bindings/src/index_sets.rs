@@ -3,7 +3,7 @@
 use crate::detached::detached;
 use crate::error::Result;
 use fractal_kernels::KernelError;
-use fractal_kernels::index_set::{Blocks, Form, IndexSet};
+use fractal_kernels::index_set::{Blocks, Form, IndexSet, Occupied};
 use fractal_kernels::memory;
 use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::plan::arrays::{TableArrays, TransposedArrays};
@@ -79,6 +79,10 @@ impl Drop for PyIndexSet {
 type RunArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray2<i32>>);
 type BlockArrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<bool>>);
 type Reached<'py> = (bool, Option<usize>, Bound<'py, PyArray1<f64>>);
+
+fn block_arrays(py: Python<'_>, blocks: Occupied) -> BlockArrays<'_> {
+    (blocks.indptr.into_pyarray(py), blocks.columns.into_pyarray(py), blocks.full.into_pyarray(py))
+}
 
 #[pymethods]
 impl PyIndexSet {
@@ -276,13 +280,18 @@ impl PyIndexSet {
     fn occupied<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<BlockArrays<'py>> {
         let executor = executors::default()?;
         let found = detached(py, || self.set().occupied(block_size, &*executor))?;
-        Ok((found.indptr.into_pyarray(py), found.columns.into_pyarray(py), found.full.into_pyarray(py)))
+        Ok(block_arrays(py, found))
     }
 
-    /// The pairs of the blocks that are not full, a bit each.
-    fn partial_bits<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<Bound<'py, PyArray1<u8>>> {
+    /// The same, and a bit for each pair of the blocks that are not full.
+    fn occupied_with_bits<'py>(
+        &self,
+        py: Python<'py>,
+        block_size: [usize; 2],
+    ) -> Result<(BlockArrays<'py>, Bound<'py, PyArray1<u8>>)> {
         let executor = executors::default()?;
-        Ok(detached(py, || self.set().partial_bits(block_size, &*executor))?.into_pyarray(py))
+        let (found, bits) = detached(py, || self.set().occupied_with_bits(block_size, &*executor))?;
+        Ok((block_arrays(py, found), bits.into_pyarray(py)))
     }
 
     fn transpose(&self, py: Python<'_>) -> Result<Self> {
