@@ -1,5 +1,6 @@
 """The command line: output, exit codes, one-line errors. Light commands in this process, exit codes in real ones."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -85,6 +86,17 @@ def test_unknown_command_is_a_usage_error():
 def test_a_missing_command_line_package_names_the_extra(tmp_path):
     (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('no typer here', name='typer')\n")
     refused(fractal_core("info", PYTHONPATH=str(tmp_path)), 1, "typer", "fractal-attn[cli]")
+
+
+@pytest.mark.parametrize("words", [["demo"], ["render", "gallery"]])
+def test_pictures_without_matplotlib_name_the_extra_before_any_work(words, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "new" / "a.png")])
+    assert result.exit_code == 1
+    assert "matplotlib" in result.stderr
+    assert "fractal-attn[viz]" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_report_has_the_patterns_own_figures():

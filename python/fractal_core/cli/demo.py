@@ -34,6 +34,7 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
         as_json: Print the results as JSON on stdout; everything for people goes to stderr.
     """
     need("torch", "torch")
+    need("matplotlib", "viz")
     show = console(stderr=as_json)
     page = out if out.suffix == ".html" else out / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)

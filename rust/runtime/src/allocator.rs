@@ -3,7 +3,7 @@
 use crate::kept::fresh;
 use crate::mapping::{HUGE_PAGE, Mapping};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ptr::{NonNull, null_mut};
+use std::ptr::null_mut;
 
 /// The system's allocator; large blocks begin at a huge page where the system has them.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +14,21 @@ fn large(layout: Layout) -> bool {
     cfg!(target_os = "linux") && layout.size() >= 2 * HUGE_PAGE && layout.align() <= HUGE_PAGE
 }
 
+/// A block whose mapping lies right before it.
 fn mapped(size: usize) -> *mut u8 {
-    fresh(size).map_or(null_mut(), Mapping::into_start)
+    fresh(size).map_or(null_mut(), |mapping| {
+        let block = mapping.start();
+        // SAFETY: at least a page before the block belongs to the mapping, and the block is aligned to a huge page.
+        unsafe { block.cast::<Mapping>().sub(1).write(mapping) };
+        block
+    })
+}
+
+/// # Safety
+/// `block` came from [`mapped`] and is not used again.
+unsafe fn unmap(block: *mut u8) {
+    // SAFETY: [`mapped`] wrote it there, and it is read once.
+    drop(unsafe { block.cast::<Mapping>().sub(1).read() });
 }
 
 // SAFETY: large blocks are mapped and unmapped here, by their size; every other call is passed to the system's
@@ -56,11 +69,11 @@ unsafe impl GlobalAlloc for HugePages {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        match NonNull::new(block) {
-            // SAFETY: the caller's promise; a large block was mapped with this size.
-            Some(start) if large(layout) => drop(unsafe { Mapping::from_start(start, layout.size()) }),
-            // SAFETY: the caller's promise.
-            _ => unsafe { System.dealloc(block, layout) },
+        if large(layout) {
+            // SAFETY: the caller's promise; large blocks are mapped.
+            return unsafe { unmap(block) };
         }
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(block, layout) }
     }
 }

@@ -3,129 +3,84 @@
 //!
 //! Linux only; elsewhere there are no such blocks. `docs/decisions/0008-who-owns-memory.md` has the measurements.
 
-use std::ptr::NonNull;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::Mapping;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use missing::Mapping;
 
 /// Bytes of a huge page.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
-/// Memory from the system, with one owner.
-#[derive(Debug)]
-pub(crate) struct Mapping {
-    start: NonNull<u8>,
-    size: usize,
-}
-
-// SAFETY: plain memory, reached by raw pointer only; the array built on it answers for the accesses.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    /// Zeros, from a huge page boundary on; `None` where there is no memory.
-    pub(crate) fn new(size: usize) -> Option<Self> {
-        system::map(size).map(|start| Self { start, size })
-    }
-
-    pub(crate) fn start(&self) -> *mut u8 {
-        self.start.as_ptr()
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Lets the system reclaim the pages when it needs them: the bytes stay as they are or become zeros.
-    pub(crate) fn release(&mut self) {
-        // SAFETY: the mapping is live, and nothing else uses its bytes, as this is their only owner.
-        unsafe { system::release(self.start, self.size) };
-    }
-
-    /// Gives up the ownership of the memory.
-    pub(crate) fn into_start(self) -> *mut u8 {
-        std::mem::ManuallyDrop::new(self).start()
-    }
-
-    /// # Safety
-    /// `start` came from [`Mapping::into_start`] of a mapping of this size, and has had no owner since.
-    pub(crate) unsafe fn from_start(start: NonNull<u8>, size: usize) -> Self {
-        Self { start, size }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped with this size, and owned by nothing else.
-        unsafe { system::unmap(self.start, self.size) };
-    }
-}
-
 #[cfg(target_os = "linux")]
-mod system {
+mod linux {
     use super::HUGE_PAGE;
-    use std::ptr::{NonNull, null_mut};
+    use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 
-    pub(super) fn map(size: usize) -> Option<NonNull<u8>> {
-        let whole = size.checked_add(2 * HUGE_PAGE)?;
-        // SAFETY: a fresh private mapping; only its parts before and after the block are unmapped.
-        unsafe {
-            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-            let first = libc::mmap(null_mut(), whole, access, kind, -1, 0);
-            if first == libc::MAP_FAILED {
-                return None;
-            }
-            let first: *mut u8 = first.cast();
-            let before = first.align_offset(HUGE_PAGE);
-            let block = first.add(before);
-            if before > 0 {
-                libc::munmap(first.cast(), before);
-            }
-            let size = rounded(size);
-            if before + size < whole {
-                libc::munmap(block.add(size).cast(), whole - before - size);
-            }
+    /// Memory from the system, with one owner.
+    #[derive(Debug)]
+    pub(crate) struct Mapping {
+        pages: MmapRaw,
+        before: usize,
+        size: usize,
+    }
+
+    impl Mapping {
+        /// Zeros, from a huge page boundary on; `None` where there is no memory.
+        ///
+        /// At least a page lies before the block and belongs to the same owner. Pages that are never touched cost no memory.
+        pub(crate) fn new(size: usize) -> Option<Self> {
+            let pages = MmapRaw::from(MmapMut::map_anon(size.checked_add(2 * HUGE_PAGE)?).ok()?);
+            let before = HUGE_PAGE - pages.as_ptr().addr() % HUGE_PAGE;
             // Fails on a kernel without huge pages, which does no harm.
-            libc::madvise(block.cast(), size & !(HUGE_PAGE - 1), libc::MADV_HUGEPAGE);
-            NonNull::new(block)
+            let _ = pages.advise_range(Advice::NoHugePage, 0, before);
+            let _ = pages.advise_range(Advice::HugePage, before, in_huge_pages(size));
+            Some(Self { pages, before, size })
+        }
+
+        pub(crate) fn start(&self) -> *mut u8 {
+            self.pages.as_mut_ptr().wrapping_add(self.before)
+        }
+
+        pub(crate) fn size(&self) -> usize {
+            self.size
+        }
+
+        /// Lets the system reclaim the pages when it needs them: the bytes stay as they are or become zeros.
+        pub(crate) fn release(&mut self) {
+            // SAFETY: nothing else uses the bytes, as this is their only owner. A failure leaves them as they are.
+            let _ = unsafe { self.pages.unchecked_advise_range(UncheckedAdvice::Free, self.before, self.size) };
         }
     }
 
-    /// A size rounded up to whole pages: to a huge page if more than half of the last one is needed.
-    pub(super) fn rounded(size: usize) -> usize {
-        // SAFETY: reads a constant of the system.
-        let small = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
-        size.next_multiple_of(if size % HUGE_PAGE > HUGE_PAGE / 2 { HUGE_PAGE } else { small })
-    }
-
-    /// # Safety
-    /// `start` came from [`map`] with this size and is used no more.
-    pub(super) unsafe fn unmap(start: NonNull<u8>, size: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { libc::munmap(start.as_ptr().cast(), rounded(size)) };
-    }
-
-    /// # Safety
-    /// `start` came from [`map`] with this size, and its bytes may become zeros.
-    pub(super) unsafe fn release(start: NonNull<u8>, size: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { libc::madvise(start.as_ptr().cast(), rounded(size), libc::MADV_FREE) };
+    /// Bytes of a block to be served by huge pages: the last page counts if more than half of it is needed.
+    fn in_huge_pages(size: usize) -> usize {
+        (size + HUGE_PAGE / 2 - 1) / HUGE_PAGE * HUGE_PAGE
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-mod system {
-    use std::ptr::NonNull;
+mod missing {
+    /// No value exists.
+    #[derive(Debug)]
+    pub(crate) enum Mapping {}
 
-    pub(super) fn map(_: usize) -> Option<NonNull<u8>> {
-        None
+    impl Mapping {
+        pub(crate) fn new(_: usize) -> Option<Self> {
+            None
+        }
+
+        pub(crate) fn start(&self) -> *mut u8 {
+            match *self {}
+        }
+
+        pub(crate) fn size(&self) -> usize {
+            match *self {}
+        }
+
+        pub(crate) fn release(&mut self) {
+            match *self {}
+        }
     }
-
-    /// # Safety
-    /// Never called, as there is no mapping.
-    pub(super) unsafe fn unmap(_: NonNull<u8>, _: usize) {}
-
-    /// # Safety
-    /// Never called, as there is no mapping.
-    pub(super) unsafe fn release(_: NonNull<u8>, _: usize) {}
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -138,9 +93,13 @@ mod tests {
             let block = Mapping::new(size).unwrap();
             assert_eq!(block.start().addr() % HUGE_PAGE, 0);
             assert_eq!(block.size(), size);
-            // SAFETY: the block has that many bytes, and nothing else uses it.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(block.start(), size) };
-            assert!(bytes.iter().all(|&byte| byte == 0));
+            // SAFETY: the block has that many bytes, and a page before it, and nothing else uses them.
+            let (before, bytes) = unsafe {
+                let before = std::slice::from_raw_parts_mut(block.start().sub(4096), 4096);
+                (before, std::slice::from_raw_parts_mut(block.start(), size))
+            };
+            assert!(before.iter().chain(bytes.iter()).all(|&byte| byte == 0));
+            before.fill(1);
             bytes.fill(1);
         }
     }
