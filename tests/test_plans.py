@@ -79,17 +79,17 @@ def test_tiles_and_rows_are_the_set(name):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_transpose_has_the_row_pairs_of_each_key(name):
+def test_the_transpose_has_the_row_edges_of_each_key(name):
     plan = SETS[name].plan()
     got, want = set(), set()
     order = range(plan.n_queries) if plan.order is None else plan.order
     if plan.form == "listed":
         for key in range(plan.n_keys):
-            for query, pair in plan.key_pairs[slice(*map(int, plan.key_ptr[key : key + 2]))].tolist():
-                got.add((query, key, pair))
+            for query, edge in plan.key_edges[slice(*map(int, plan.key_ptr[key : key + 2]))].tolist():
+                got.add((query, key, edge))
         for position, query in enumerate(order):
-            for pair in range(*map(int, plan.row_ptr[position : position + 2])):
-                want.add((int(query), int(plan.row_keys[pair]), pair))
+            for edge in range(*map(int, plan.row_ptr[position : position + 2])):
+                want.add((int(query), int(plan.row_keys[edge]), edge))
     else:
         for key in range(plan.n_keys):
             part = slice(*map(int, plan.residue_ptr[(key - plan.q_offset) % 16 :][:2]))

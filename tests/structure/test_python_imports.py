@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from graphs import circles, folded
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "python" / "fractal_core"
@@ -69,29 +70,11 @@ def folders(graph: Graph, package: Path) -> Graph:
         deep = files[name].parent != package
         return ".".join(files[name].relative_to(package.parent).parent.parts) if deep else name
 
-    between: Graph = {folder(name): set() for name in graph}
-    for name, others in graph.items():
+    def used(name: str) -> set[str]:
         door = files[name].name == "__init__.py"
-        between[folder(name)] |= {folder(o) for o in others if not (door and o.startswith(f"{name}."))}
-    return {name: others - {name} for name, others in between.items()}
+        return {other for other in graph[name] if not (door and other.startswith(f"{name}."))}
 
-
-def circle(graph: Graph) -> list[str]:
-    """A circle, first and last the same, or nothing."""
-    done: set[str] = set()
-
-    def walk(name: str, path: list[str]) -> list[str]:
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name in done:
-            return []
-        for other in sorted(graph[name]):
-            if found := walk(other, [*path, name]):
-                return found
-        done.add(name)
-        return []
-
-    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+    return folded({name: used(name) for name in graph}, folder)
 
 
 def floors(page: str) -> dict[str, int]:
@@ -117,12 +100,12 @@ GRAPH = imports(PACKAGE)
 FLOORS = floors((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
 
 
-def test_files_import_in_no_circle():
-    assert circle(GRAPH) == []
+def test_files_import_in_no_circles():
+    assert circles(GRAPH) == []
 
 
-def test_folders_import_in_no_circle():
-    assert circle(folders(GRAPH, PACKAGE)) == []
+def test_folders_import_in_no_circles():
+    assert circles(folders(GRAPH, PACKAGE)) == []
 
 
 def test_every_file_is_on_a_printed_floor():
@@ -167,14 +150,14 @@ def plant(tmp_path: Path):
 )
 def test_a_planted_circle_of_files_is_found(plant, back: str):
     package = plant({"__init__.py": "", "one.py": "from small import two", "two.py": back})
-    assert circle(imports(package)) == ["small.one", "small.two", "small.one"]
+    assert [sorted(names) for names in circles(imports(package))] == [["small.one", "small.two"]]
 
 
-def test_imports_for_types_alone_are_no_circle(plant):
+def test_imports_for_types_alone_are_no_circles(plant):
     package = plant(
         {"__init__.py": "", "one.py": "import small.two", "two.py": "if TYPE_CHECKING:\n    import small.one"}
     )
-    assert circle(imports(package)) == []
+    assert circles(imports(package)) == []
     assert imports(package)["small.one"] == {"small.two"}
 
 
@@ -193,10 +176,10 @@ def test_a_planted_circle_of_folders_is_found(plant):
         }
     )
     graph = imports(package)
-    assert circle(graph) == []
-    assert circle(folders(graph, package)) == ["small.a", "small.b", "small.a"]
+    assert circles(graph) == []
+    assert [sorted(names) for names in circles(folders(graph, package))] == [["small.a", "small.b"]]
     (package / "b" / "two.py").write_text("")
-    assert circle(folders(imports(package), package)) == []
+    assert circles(folders(imports(package), package)) == []
 
 
 def test_a_planted_arrow_upward_is_found(plant):

@@ -39,14 +39,14 @@ class Plan:
         row_ptr     0     2  2       5        row keys of position p: row_ptr[p] to row_ptr[p + 1]
         row_keys    [ 1 9 ]  [ 2 3 8 ]        increasing
 
-    By key, for gradients: `key_pairs[key_ptr[j]:key_ptr[j + 1]]` are `[query, index in row_keys]` of key j.
+    By key, for gradients: `key_edges[key_ptr[j]:key_ptr[j + 1]]` are `[query, index in row_keys]` of key j.
 
     A *shifted* plan, of offsets, has one tile for all queries: `tile_keys` (but for the length of a run) count from the
     position `16 t + q_offset` of the tile's first query among the keys, and lane l has the row offsets
     `row_offsets[row_ptr[l]:row_ptr[l + 1]]`, decreasing: key `16 t + l + q_offset - offset`. Keys outside of the Nk
     and lanes past the last query do not count. By key: of residue `r = (j - q_offset) % 16`, the offsets
     `residue_offsets[residue_ptr[r]:residue_ptr[r + 1]]` name the queries `j - q_offset + offset`, as far as there are.
-    The number of a row pair is `t * len(row_offsets)` and its slot.
+    The number of a row edge is `t * len(row_offsets)` and its slot.
     """
 
     form: Literal["listed", "shifted"]
@@ -68,11 +68,11 @@ class Plan:
     row_offsets: npt.NDArray[np.int64] | None = None
     """Shifted alone."""
     row_slots: npt.NDArray[np.uint32] | None = None
-    """The slot of each row offset among the tile's row pairs; shifted alone."""
+    """The slot of each row offset among the tile's row edges; shifted alone."""
     key_ptr: npt.NDArray[np.uint64] | None = None
     """(Nk + 1,); listed alone."""
-    key_pairs: npt.NDArray[np.uint32] | None = None
-    """(row pairs, 2); listed alone."""
+    key_edges: npt.NDArray[np.uint32] | None = None
+    """(row edges, 2); listed alone."""
     residue_ptr: npt.NDArray[np.uint64] | None = None
     """(17,); shifted alone."""
     residue_offsets: npt.NDArray[np.int64] | None = None
@@ -98,8 +98,8 @@ class Plan:
 def plan_of(native: _native.IndexSet) -> Plan:
     """The plan of a set, made on first use and kept with it."""
     arrays: dict[str, Any] = native.plan_arrays()
-    if "key_pairs" in arrays:
-        arrays["key_pairs"] = arrays["key_pairs"].reshape(-1, 2)
+    if "key_edges" in arrays:
+        arrays["key_edges"] = arrays["key_edges"].reshape(-1, 2)
     listed = "tile_ptr" in arrays
     return Plan(
         form="listed" if listed else "shifted",

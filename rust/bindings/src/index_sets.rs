@@ -312,7 +312,7 @@ impl PyIndexSet {
         detached(py, || Ok(self.set().degrees()))
     }
 
-    /// (causal, layers or None, share of the pairs after each layer), or None where it takes more than `most_words`.
+    /// (causal, layers or None, share of the (query, key) pairs after each layer), or None where it takes more than `most_words`.
     fn reach<'py>(&self, py: Python<'py>, layers: usize, most_words: u64) -> Result<Option<Reached<'py>>> {
         let executor = executors::default()?;
         let reach = detached(py, || self.set().reach(layers, most_words, &*executor))?;
@@ -347,7 +347,7 @@ impl PyIndexSet {
         match transposed {
             TransposedArrays::Listed { key_ptr, edges } => {
                 arrays.set_item("key_ptr", view(this, key_ptr))?;
-                arrays.set_item("key_pairs", view(this, edges.as_flattened()))?;
+                arrays.set_item("key_edges", view(this, edges.as_flattened()))?;
             }
             TransposedArrays::Shifted { residue_ptr, offsets, slots } => {
                 arrays.set_item("residue_ptr", view(this, residue_ptr))?;

@@ -27,7 +27,8 @@ mod linux {
     impl Mapping {
         /// Zeros, from a huge page boundary on; `None` where there is no memory.
         ///
-        /// At least a page lies before the block and belongs to the same owner. Pages that are never touched cost no memory.
+        /// At least a page lies before the block and belongs to the same owner. Pages that are never touched cost no
+        /// memory.
         pub(crate) fn new(size: usize) -> Option<Self> {
             let pages = MmapRaw::from(MmapMut::map_anon(size.checked_add(2 * HUGE_PAGE)?).ok()?);
             let before = HUGE_PAGE - pages.as_ptr().addr() % HUGE_PAGE;
