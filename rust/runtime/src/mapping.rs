@@ -6,7 +6,7 @@
 #[cfg(target_os = "linux")]
 pub(crate) use linux::Mapping;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use missing::Mapping;
+pub(crate) use missing::Nothing as Mapping;
 
 /// Bytes of a huge page.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
@@ -61,11 +61,11 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod missing {
-    /// No value exists.
+    /// The mapping of a system without any: there are no values of it.
     #[derive(Debug)]
-    pub(crate) enum Mapping {}
+    pub(crate) enum Nothing {}
 
-    impl Mapping {
+    impl Nothing {
         pub(crate) fn new(_: usize) -> Option<Self> {
             None
         }
