@@ -14,7 +14,7 @@ ARGS ?=
 # criterion, too, writes where the environment says.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 BENCHES := --manifest-path rust/benches/Cargo.toml --locked
-RUST := Cargo.toml Cargo.lock $(shell find rust/kernels rust/runtime rust/bindings shaders -name '*.rs' -o -name '*.wgsl' -o -name Cargo.toml)
+RUST := Cargo.toml Cargo.lock $(shell find rust/kernels rust/runtime rust/gpu rust/bindings shaders -name '*.rs' -o -name '*.wgsl' -o -name Cargo.toml)
 # nextest runs a test a process; without it plain `cargo test` runs the same tests.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --lib --bins --tests)
 
@@ -49,7 +49,7 @@ lint-rust: $(STAMPS)/setup ## rustfmt, clippy, links in the documentation
 	cargo clippy --workspace --all-targets --release --locked -- -D warnings
 	cargo fmt --manifest-path rust/benches/Cargo.toml --check
 	cargo clippy $(BENCHES) --all-targets --profile bench -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders -p fractal-gpu
 
 .PHONY: lint-python
 lint-python: build ## ruff, basedpyright, stubtest, import-linter, typos
@@ -59,7 +59,7 @@ lint-python: build ## ruff, basedpyright, stubtest, import-linter, typos
 
 .PHONY: test-rust
 test-rust: $(STAMPS)/setup ## Unit tests, property tests and doctests of the crates
-	cargo $(NEXTEST) --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders
+	cargo $(NEXTEST) --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders -p fractal-gpu
 	cargo test --doc --release --locked -p fractal-kernels -p fractal-runtime
 
 .PHONY: test-python

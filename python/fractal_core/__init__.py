@@ -11,16 +11,36 @@ from typing import TYPE_CHECKING
 from fractal_core import errors
 
 if TYPE_CHECKING:
-    from fractal_core import curves, fields, nn, patterns, sets, testing
+    from fractal_core import curves, fields, gpu, nn, patterns, sets, testing
+    from fractal_core.gpu.device import device_info, devices
     from fractal_core.index_sets import IndexSet
     from fractal_core.patterns import create as pattern
 
     __version__: str
 
-__all__ = ["IndexSet", "__version__", "curves", "errors", "fields", "nn", "pattern", "patterns", "sets", "testing"]
+__all__ = [
+    "IndexSet",
+    "__version__",
+    "curves",
+    "device_info",
+    "devices",
+    "errors",
+    "fields",
+    "gpu",
+    "nn",
+    "pattern",
+    "patterns",
+    "sets",
+    "testing",
+]
 
-_MODULES = frozenset({"curves", "fields", "nn", "patterns", "sets", "testing"})
-_OBJECTS = {"IndexSet": ("fractal_core.index_sets", "IndexSet"), "pattern": ("fractal_core.patterns", "create")}
+_MODULES = frozenset({"curves", "fields", "gpu", "nn", "patterns", "sets", "testing"})
+_OBJECTS = {
+    "IndexSet": ("fractal_core.index_sets", "IndexSet"),
+    "device_info": ("fractal_core.gpu.device", "device_info"),
+    "devices": ("fractal_core.gpu.device", "devices"),
+    "pattern": ("fractal_core.patterns", "create"),
+}
 
 
 def __getattr__(name: str) -> object:

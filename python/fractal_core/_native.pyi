@@ -1,5 +1,5 @@
 # The compiled extension. `make lint` holds this stub to the binary; docstrings live with the public wrappers.
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from fractal_core._calls import Attention, Gradients, Saved
 
 __all__ = [
+    "GpuBuffer",
     "IndexSet",
     "attach_openmp",
     "attention_backward",
@@ -20,6 +21,17 @@ __all__ = [
     "dragon_vertices",
     "edges_of",
     "fma_chains",
+    "gpu_adapters",
+    "gpu_counts",
+    "gpu_destroy",
+    "gpu_device",
+    "gpu_elementwise",
+    "gpu_elementwise_resident",
+    "gpu_inject",
+    "gpu_memory",
+    "gpu_options",
+    "gpu_trim",
+    "gpu_warmup",
     "grid",
     "hilbert_box_set",
     "hilbert_decode",
@@ -40,6 +52,7 @@ __all__ = [
     "morton_order",
     "neighborhood_set",
     "random_set",
+    "set_gpu_options",
     "sierpinski_set",
     "simd_passes",
     "thread_info",
@@ -187,3 +200,28 @@ def julia_soft_escape_vjp(
     threads: int = 1,
 ) -> tuple[NDArray[np.complexfloating], complex, float, float]: ...
 def edges_of(key: int) -> int: ...
+@final
+class GpuBuffer:
+    @staticmethod
+    def upload(values: NDArray[Any], dtype: str, /) -> GpuBuffer: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    def read(self, shape: list[int], dtype: str, /) -> NDArray[Any]: ...
+
+# A build without the cargo feature `gpu` has none of these.
+def gpu_adapters() -> list[dict[str, Any]]: ...
+def gpu_counts() -> dict[str, int]: ...
+def gpu_destroy() -> None: ...
+def gpu_device() -> dict[str, Any]: ...
+def gpu_elementwise(
+    kernel: str, left: NDArray[np.float32], right: NDArray[np.float32] | None = None, /
+) -> NDArray[np.float32]: ...
+def gpu_elementwise_resident(kernel: str, left: GpuBuffer, right: GpuBuffer | None = None, /) -> GpuBuffer: ...
+def gpu_inject(fault: str, times: int = 1, from_bytes: int = 0, /) -> None: ...
+def gpu_memory() -> dict[str, Any]: ...
+def gpu_options() -> dict[str, Any]: ...
+def gpu_trim(keep: int, /) -> None: ...
+def gpu_warmup(families: list[str] | None, /) -> list[str]: ...
+def set_gpu_options(given: dict[str, Any], /) -> None: ...

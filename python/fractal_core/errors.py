@@ -5,6 +5,14 @@ from __future__ import annotations
 __all__ = [
     "DTypeError",
     "FractalError",
+    "GpuDeviceLostError",
+    "GpuError",
+    "GpuForkError",
+    "GpuOutOfMemoryError",
+    "GpuShaderError",
+    "GpuTimeoutError",
+    "GpuUnavailableError",
+    "GpuValidationError",
     "InvalidArgumentError",
     "KeyIndexError",
     "OutOfMemoryError",
@@ -56,3 +64,35 @@ class OutOfMemoryError(_ArgumentError, MemoryError):
 
 class PluginError(FractalError, LookupError):
     """A pattern that is unknown, taken, or did not load; the message names the distribution and the reason."""
+
+
+class GpuError(FractalError, RuntimeError):
+    """Base class of what goes wrong with a GPU; the CPU and the process go on."""
+
+
+class GpuUnavailableError(GpuError):
+    """No adapter that may be used, or one that computes wrong; the message says what was found and why it is not used."""
+
+
+class GpuShaderError(GpuError):
+    """A shader that the driver refuses."""
+
+
+class GpuValidationError(GpuError):
+    """A call that the graphics API refuses: a mistake of this package."""
+
+
+class GpuOutOfMemoryError(GpuError, OutOfMemoryError):
+    """The GPU has no memory left, even without what was kept for later."""
+
+
+class GpuDeviceLostError(GpuError):
+    """The device is gone, with what lay in its memory; the next call opens it anew."""
+
+
+class GpuTimeoutError(GpuError, TimeoutError):
+    """The GPU did not finish in time; what it does goes on."""
+
+
+class GpuForkError(GpuError):
+    """Something of the GPU that a forked child inherited and cannot use."""

@@ -1,19 +1,34 @@
 //! Kernels run without the GIL, and stop when Python has a signal to handle.
 
-use crate::error::Result;
+use crate::error::{NativeError, Result};
 use fractal_kernels::interrupt::watched;
 use fractal_kernels::memory::caught;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
+<<<<<<< HEAD
 /// Runs a kernel without the GIL. On the main thread signal handlers run meanwhile, as between two lines of Python. If
 /// one raises (`KeyboardInterrupt` at Ctrl-C), the kernel stops by unwinding and the exception is passed on. A kernel
 /// that runs out of memory stops in the same way.
 #[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
+=======
+/// Runs a kernel without the GIL. On the main thread the handlers of signals run meanwhile, as between two lines of
+/// Python; if one raises (`KeyboardInterrupt` at Ctrl-C), the kernel is left, what it had made is dropped, and the
+/// exception goes on. A kernel that finds no memory is left in the same way.
+>>>>>>> ec0ad0f
 pub(crate) fn detached<R: Send>(
     py: Python<'_>,
     kernel: impl FnOnce() -> fractal_kernels::error::Result<R> + Send,
+) -> Result<R> {
+    released(py, kernel)
+}
+
+/// The same for work whose errors are others.
+#[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
+pub(crate) fn released<R: Send, E: Into<NativeError> + Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> std::result::Result<R, E> + Send,
 ) -> Result<R> {
     let raised: Arc<Mutex<Option<PyErr>>> = Arc::default();
     let seen = raised.clone();
@@ -22,8 +37,8 @@ pub(crate) fn detached<R: Send>(
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         true
     };
-    if let Ok(result) = py.detach(move || watched(signalled, || caught(kernel))) {
-        return Ok(result?);
+    if let Ok(result) = py.detach(move || watched(signalled, || caught(|| Ok(work())))) {
+        return result?.map_err(Into::into);
     }
     let error = raised.lock().unwrap_or_else(PoisonError::into_inner).take();
     Err(error.unwrap_or_else(|| PyKeyboardInterrupt::new_err(())).into())

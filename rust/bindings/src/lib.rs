@@ -8,6 +8,8 @@ mod curves;
 mod detached;
 mod error;
 mod fields;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod index_sets;
 mod memory;
 mod peak;
@@ -36,6 +38,12 @@ mod _native {
     use crate::fields::{
         grid, julia_escape, julia_escape_vjp, julia_potential, julia_potential_vjp, julia_soft_escape,
         julia_soft_escape_vjp, mandelbrot_escape,
+    };
+    #[cfg(feature = "gpu")]
+    #[pymodule_export]
+    use crate::gpu::{
+        GpuBuffer, gpu_adapters, gpu_counts, gpu_destroy, gpu_device, gpu_elementwise, gpu_elementwise_resident,
+        gpu_inject, gpu_memory, gpu_options, gpu_trim, gpu_warmup, set_gpu_options,
     };
     #[pymodule_export]
     use crate::index_sets::{PyIndexSet, edges_of};

@@ -1,0 +1,54 @@
+"""Any GPU through Vulkan, Metal or Direct3D 12: what there is, its memory, and arrays that stay on it.
+
+Nothing here, and nothing else in the package, opens a device until a call needs one. An adapter that computes on the CPU
+(Mesa's llvmpipe, Windows' WARP) is slower than the package's own CPU kernels and is used only where that is allowed, by
+`set_options(allow_software=True)` or `FRACTAL_CORE_ALLOW_SOFTWARE=1`. Before a family of kernels is first used, it is held
+against its CPU twins; an adapter that computes wrong is refused.
+
+Results are read-only NumPy arrays over the GPU's own memory: where CPU and GPU share memory nothing is copied, and
+elsewhere the GPU copies once. `x.copy()` is an array to write to.
+"""
+
+from __future__ import annotations
+
+from fractal_core.gpu.array import GpuArray, array
+from fractal_core.gpu.device import (
+    Adapter,
+    Counts,
+    Device,
+    Memory,
+    adapters,
+    counts,
+    device,
+    memory,
+    reset,
+    trim,
+    warmup,
+)
+from fractal_core.gpu.elementwise import add, gelu, multiply, relu
+from fractal_core.gpu.extension import built
+from fractal_core.gpu.options import Options, options, set_options
+
+__all__ = [
+    "Adapter",
+    "Counts",
+    "Device",
+    "GpuArray",
+    "Memory",
+    "Options",
+    "adapters",
+    "add",
+    "array",
+    "built",
+    "counts",
+    "device",
+    "gelu",
+    "memory",
+    "multiply",
+    "options",
+    "relu",
+    "reset",
+    "set_options",
+    "trim",
+    "warmup",
+]
