@@ -7,16 +7,9 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
-<<<<<<< HEAD
 /// Runs a kernel without the GIL. On the main thread signal handlers run meanwhile, as between two lines of Python. If
 /// one raises (`KeyboardInterrupt` at Ctrl-C), the kernel stops by unwinding and the exception is passed on. A kernel
 /// that runs out of memory stops in the same way.
-#[allow(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
-=======
-/// Runs a kernel without the GIL. On the main thread the handlers of signals run meanwhile, as between two lines of
-/// Python; if one raises (`KeyboardInterrupt` at Ctrl-C), the kernel is left, what it had made is dropped, and the
-/// exception goes on. A kernel that finds no memory is left in the same way.
->>>>>>> ec0ad0f
 pub(crate) fn detached<R: Send>(
     py: Python<'_>,
     kernel: impl FnOnce() -> fractal_kernels::error::Result<R> + Send,
