@@ -8,8 +8,12 @@
 mod params;
 mod tolerance;
 
+pub mod boxes;
+pub mod curves;
+pub mod distance;
 pub mod elementwise;
 pub mod fields;
+pub mod linear;
 
 pub use params::{Field, Layout, Params, Word};
 pub use tolerance::{Disagreement, Tolerance};
@@ -119,7 +123,23 @@ impl Shader {
 }
 
 /// Every shader of this crate.
-pub const ALL: &[&Shader] = &[&elementwise::BINARY, &elementwise::UNARY, &fields::JULIA];
+pub const ALL: &[&Shader] = &[
+    &boxes::COUNT,
+    &boxes::OCCUPIED,
+    &boxes::SUMS,
+    &curves::HILBERT,
+    &curves::MORTON,
+    &distance::DENSITY,
+    &distance::PAIRWISE,
+    &elementwise::BINARY,
+    &elementwise::UNARY,
+    &fields::ESCAPE,
+    &fields::FOLD,
+    &fields::SOFT_JULIA,
+    &fields::SOFT_JULIA_VJP,
+    &linear::MATMUL,
+    &linear::SOFTMAX,
+];
 
 /// A file of this crate as part of a shader.
 macro_rules! part {

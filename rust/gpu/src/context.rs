@@ -35,7 +35,18 @@ const POOL: u64 = 512 << 20;
 impl Context {
     /// A context of its own. [`crate::process`] has the one that calls share.
     pub fn open(options: &Options) -> Result<Arc<Self>> {
-        let device = Device::open(options)?;
+        Self::with(Device::open(options)?, options)
+    }
+
+    /// A context of its own whose kernels see at most so many bytes of an array, for tests: larger arrays take several
+    /// dispatches.
+    pub fn open_narrow(options: &Options, binding_bytes: u64) -> Result<Arc<Self>> {
+        let mut device = Device::open(options)?;
+        device.limits.binding_bytes = device.limits.binding_bytes.min(binding_bytes);
+        Self::with(device, options)
+    }
+
+    fn with(device: Device, options: &Options) -> Result<Arc<Self>> {
         let pool = Mutex::new(Pool::new(0, device.limits.buffer_bytes));
         let inner = Inner { device, pool, pipelines: Pipelines::default(), verdicts: Verdicts::default() };
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);

@@ -157,7 +157,7 @@ pub(crate) fn low_bits(bits: u32) -> u64 {
 }
 
 /// Refuses unless `1 <= ndim` and `ndim * order <= 64`.
-pub(crate) fn check_size(ndim: usize, order: u32) -> Result<()> {
+pub fn check_size(ndim: usize, order: u32) -> Result<()> {
     if ndim == 0 || ndim > MAX_BITS as usize {
         return Err(KernelError::value("ndim", ndim, "1 ..= 64"));
     }

@@ -32,7 +32,8 @@ pub struct Escape {
 }
 
 impl Escape {
-    pub(crate) fn check(self) -> Result<()> {
+    /// Refuses values outside their ranges.
+    pub fn check(self) -> Result<()> {
         check_iterations(self.max_iter)?;
         check_range("radius", self.radius, 2.0, 1e9)
     }

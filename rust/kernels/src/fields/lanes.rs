@@ -265,7 +265,7 @@ pub(crate) fn held(part: f64, weight: f64, most: f64) -> f64 {
 }
 
 /// Refuses numbers that are not finite or outside `low ..= high`.
-pub(crate) fn check_range(argument: &'static str, x: f64, low: f64, high: f64) -> Result<()> {
+pub fn check_range(argument: &'static str, x: f64, low: f64, high: f64) -> Result<()> {
     if !(low..=high).contains(&x) {
         return Err(KernelError::value(argument, x, format!("a finite number in {low} ..= {high}")));
     }
@@ -273,7 +273,7 @@ pub(crate) fn check_range(argument: &'static str, x: f64, low: f64, high: f64) -
 }
 
 /// Refuses a parameter that is not finite.
-pub(crate) fn check_parameter(c: Complex<f64>) -> Result<()> {
+pub fn check_parameter(c: Complex<f64>) -> Result<()> {
     if !(c.re.is_finite() && c.im.is_finite()) || c.norm() > 1e6 {
         return Err(KernelError::value("c", c, "a finite complex number of modulus at most 1e6"));
     }

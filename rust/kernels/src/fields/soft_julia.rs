@@ -61,29 +61,44 @@ pub struct SoftGradients<T> {
 }
 
 impl Soft {
+<<<<<<< HEAD
     /// Multiply-adds over so many points, roughly: most orbits end early.
     pub fn work(self, points: usize) -> usize {
         points.saturating_mul(self.max_iter.min(16) as usize).saturating_mul(32)
     }
 
     fn check(self) -> Result<()> {
+=======
+    /// Refuses values outside their ranges.
+    pub fn check(self) -> Result<()> {
+>>>>>>> db7f556
         check_parameter(self.c)?;
         check_iterations(self.max_iter)?;
         check_range("radius", self.radius, 1e-6, 1e6)?;
         check_range("smoothness", self.smoothness, 1e-6, 1e6)
     }
 
+    /// Where the odds are so high that the survival is 0 to the last bit.
+    fn bound<T: Real>(self) -> f64 {
+        self.radius + T::CUT / self.smoothness
+    }
+
+    /// What the derivatives of an orbit are held within, so that none becomes infinite.
+    pub fn held<T: Real>(self) -> f64 {
+        T::MOST / (8.0 * self.bound::<T>().max(self.smoothness * f64::from(self.max_iter).powi(2)).max(1.0))
+    }
+
     #[inline(always)]
     fn constants<S: Simd, T: Real>(self, simd: S) -> Constants<T::V<S>> {
         let splat = |x| T::V::<S>::splat(simd, T::from_f64(x));
-        let bound = self.radius + T::CUT / self.smoothness;
+        let bound = self.bound::<T>();
         Constants {
             c: C { re: splat(self.c.re), im: splat(self.c.im) },
             radius: splat(self.radius),
             smoothness: splat(self.smoothness),
             bound: splat(bound * bound),
             never: splat(-1.0),
-            held: splat(T::MOST / (8.0 * bound.max(self.smoothness * f64::from(self.max_iter).powi(2)).max(1.0))),
+            held: splat(self.held::<T>()),
             steepest: splat(T::CUT + 1.0),
             zero: splat(0.0),
             one: splat(1.0),
