@@ -3,17 +3,10 @@
 //! Floor 0 of `fractal_core`: pure functions over slices. No Python, no GPU, no thread pool of its own: a
 //! parallel kernel is handed an [`executor::Executor`], a vector kernel a [`simd::Run`].
 //!
-<<<<<<< HEAD
 //! From the ground up, each using those before it: [`error`]; [`memory`] and [`interrupt`], the two ways in which a
 //! call ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`], [`elementwise`],
 //! [`boxes`], [`linear`], [`distance`] and [`density`]; [`index_set`], which keys each query
 //! attends to; [`plan`], how that runs; [`builders`] of index sets, and [`attention`].
-=======
-//! From the ground up, each using those before it: [`error`]; [`memory`] and [`interrupt`], the two ways in which a call
-//! ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`], [`boxes`], [`density`],
-//! [`distance`], [`elementwise`], [`linear`]; [`index_set`], which keys each query attends to; [`plan`], how that runs;
-//! [`builders`] of index sets, and [`attention`].
->>>>>>> db7f556
 //!
 //! ```
 //! use fractal_kernels::attention::{Call, Keys, LogSums, Problem, View};

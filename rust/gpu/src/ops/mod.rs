@@ -6,13 +6,6 @@ pub mod curves;
 mod dispatches;
 pub mod distance;
 pub mod elementwise;
-<<<<<<< HEAD
-
-use crate::checks::Family;
-
-/// Every family of kernels.
-pub const FAMILIES: &[&Family] = &[&elementwise::FAMILY];
-=======
 pub mod fields;
 pub mod linear;
 
@@ -31,4 +24,3 @@ pub const FAMILIES: &[&Family] = &[
     &linear::PRODUCTS,
     &linear::ROWS,
 ];
->>>>>>> db7f556

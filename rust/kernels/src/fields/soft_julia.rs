@@ -61,17 +61,13 @@ pub struct SoftGradients<T> {
 }
 
 impl Soft {
-<<<<<<< HEAD
     /// Multiply-adds over so many points, roughly: most orbits end early.
     pub fn work(self, points: usize) -> usize {
         points.saturating_mul(self.max_iter.min(16) as usize).saturating_mul(32)
     }
 
-    fn check(self) -> Result<()> {
-=======
     /// Refuses values outside their ranges.
     pub fn check(self) -> Result<()> {
->>>>>>> db7f556
         check_parameter(self.c)?;
         check_iterations(self.max_iter)?;
         check_range("radius", self.radius, 1e-6, 1e6)?;
