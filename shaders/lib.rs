@@ -8,9 +8,13 @@
 mod params;
 mod tolerance;
 
+<<<<<<< HEAD
 pub mod boxes;
 pub mod curves;
 pub mod distance;
+=======
+pub mod attention;
+>>>>>>> 29b3a39
 pub mod elementwise;
 pub mod fields;
 pub mod linear;
@@ -124,6 +128,7 @@ impl Shader {
 
 /// Every shader of this crate.
 pub const ALL: &[&Shader] = &[
+<<<<<<< HEAD
     &boxes::COUNT,
     &boxes::OCCUPIED,
     &boxes::SUMS,
@@ -139,6 +144,23 @@ pub const ALL: &[&Shader] = &[
     &fields::SOFT_JULIA_VJP,
     &linear::MATMUL,
     &linear::SOFTMAX,
+=======
+    &attention::F32.forward,
+    &attention::F32.delta,
+    &attention::F32.queries,
+    &attention::F32.keys,
+    &attention::F16.forward,
+    &attention::F16.delta,
+    &attention::F16.queries,
+    &attention::F16.keys,
+    &attention::BF16.forward,
+    &attention::BF16.delta,
+    &attention::BF16.queries,
+    &attention::BF16.keys,
+    &elementwise::BINARY,
+    &elementwise::UNARY,
+    &fields::JULIA,
+>>>>>>> 29b3a39
 ];
 
 /// A file of this crate as part of a shader.

@@ -37,7 +37,8 @@ fn every_file_is_part_of_a_shader() {
 
 /// Parsed, and validated with nothing beyond WebGPU's defaults but what the shader says it needs.
 fn validated(shader: &Shader) -> (Module, ModuleInfo) {
-    let needs = shader.needs.iter().fold(Capabilities::empty(), |all, need| {
+    // WebGPU has conversions from and to halves everywhere.
+    let needs = shader.needs.iter().fold(Capabilities::SHADER_FLOAT16_IN_FLOAT32, |all, need| {
         all | match need {
             Need::Subgroups => Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER,
             Need::F16 => Capabilities::SHADER_FLOAT16,

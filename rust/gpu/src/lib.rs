@@ -15,6 +15,7 @@
 //! | [`pieces`] | work in pieces that fit |
 //! | [`hosted`] | work from the CPU's memory to the CPU's memory |
 //! | [`ops`] | the shaders, a host function each |
+//! | [`attention`] | sparse attention, forward and backward, on the CPU's plans |
 //!
 //! ```no_run
 //! use fractal_gpu::{Kernel, Options, process};
@@ -34,6 +35,7 @@
 //! ```
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod attention;
 mod buffer;
 mod checks;
 mod context;

@@ -1,8 +1,8 @@
 //! One call of attention over an index set with its plans, or over lists of keys.
 
-use super::backward::{Gradients, Saved, check};
+use super::backward::{Gradients, Saved};
 use super::element::Storage;
-use super::forward::{check_outputs, forward_one};
+use super::forward::forward_one;
 use super::lists::{KeyLists, backward_lists, forward_lists};
 use super::log_sums::LogSums;
 use super::problem::Problem;
@@ -54,8 +54,13 @@ impl<'a, T: Storage> Call<'a, T> {
             }
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
+<<<<<<< HEAD
                 check_outputs(problem, out, &logs)?;
                 forward_widened(problem, plan, problem.groups(), run, out, logs)
+=======
+                problem.check_outputs(out, &logs)?;
+                forward_widened(problem, plan, problem.pairs(), run, out, logs)
+>>>>>>> 29b3a39
             }
             Keys::Lists(lists) => forward_lists(self.without_edge_bias()?, lists, run, out, logs),
         }
@@ -66,8 +71,13 @@ impl<'a, T: Storage> Call<'a, T> {
         match self.keys {
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
+<<<<<<< HEAD
                 check(problem, &saved, &gradients)?;
                 backward_widened(problem, plan, problem.groups(), run, saved, gradients)
+=======
+                problem.check_gradients(&saved, &gradients)?;
+                backward_widened(problem, plan, problem.pairs(), run, saved, gradients)
+>>>>>>> 29b3a39
             }
             Keys::Lists(lists) => backward_lists(self.without_edge_bias()?, lists, run, saved, gradients),
         }

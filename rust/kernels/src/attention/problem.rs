@@ -1,7 +1,12 @@
 //! One call of attention: shapes, strided inputs, biases.
 
 use super::dropout::Dropout;
+<<<<<<< HEAD
 use super::element::{Accumulator, Storage};
+=======
+use super::element::{Real, Storage};
+use super::log_sums::LogSums;
+>>>>>>> 29b3a39
 use crate::error::{KernelError, Result};
 use crate::plan::{EdgeMap, Planned};
 use std::ops::Range;
@@ -156,6 +161,18 @@ impl<T: Storage> Problem<'_, T> {
                 .map_or_else(|| "None".to_owned(), |b| format!("{} values for {} heads", b.values.len(), b.heads));
             let allowed = nnz.map_or_else(|| "None".to_owned(), |nnz| format!("({heads} or 1, {nnz})"));
             return Err(KernelError::shape("edge_bias", given, allowed));
+        }
+        Ok(())
+    }
+
+    /// Refuses outputs of the forward pass that have another size than the problem's.
+    pub fn check_outputs(&self, out: &[T], logs: &LogSums<'_, T::Acc>) -> Result<()> {
+        let rows = self.q.shape[..3].iter().product::<usize>();
+        if out.len() != rows * self.widths().1 || logs.lse.len() != rows {
+            return Err(KernelError::shape("out", format!("{} values", out.len()), rows * self.widths().1));
+        }
+        if let Some(rest) = logs.rest.as_ref().filter(|rest| rest.len() != rows) {
+            return Err(KernelError::shape("lse_rest", format!("{} values", rest.len()), rows));
         }
         Ok(())
     }

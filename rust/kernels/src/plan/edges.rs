@@ -54,8 +54,18 @@ impl EdgeMap {
         Ok(Self { tile_starts: plan.tile_edge_starts()?, edges })
     }
 
+<<<<<<< HEAD
     /// Number of edges.
     pub fn nnz(&self) -> usize {
+=======
+    /// The edge of every pair, its place in row order: tile pairs (by tile, key, lane), then row pairs.
+    pub fn edges(&self) -> &[u32] {
+        &self.edges
+    }
+
+    /// Number of pairs.
+    pub fn pairs(&self) -> usize {
+>>>>>>> 29b3a39
         self.edges.len()
     }
 

@@ -23,9 +23,14 @@ use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, EdgeMap, Planned, TILE};
 use crate::simd::Run;
 use fearless_simd::dispatch;
+<<<<<<< HEAD
 use key_sweep::KeySweep;
 use query_sweep::QuerySweepArgs;
 pub(super) use saved::check;
+=======
+use key_sweep::sweep_keys;
+use query_sweep::sweep_queries;
+>>>>>>> 29b3a39
 pub use saved::{Gradients, Saved};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -45,7 +50,7 @@ pub fn backward<T: Storage>(
     saved: Saved<'_, T>,
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
-    check(problem, &saved, &gradients)?;
+    problem.check_gradients(&saved, &gradients)?;
     problem.check(plan)?;
     run_groups(problem, plan, problem.groups(), run, saved, gradients);
     Ok(())

@@ -34,33 +34,31 @@ pub struct Gradients<'a, T: Storage> {
     pub edge_bias: Option<&'a mut [T::Acc]>,
 }
 
-/// Refuses arrays of other sizes than the problem's.
-pub(in crate::attention) fn check<T: Storage>(
-    problem: &Problem<'_, T>,
-    saved: &Saved<'_, T>,
-    gradients: &Gradients<'_, T>,
-) -> Result<()> {
-    let [batch, heads, n, _] = problem.q.shape;
-    let size = |view: &View<'_, T>| view.shape.iter().product::<usize>();
-    for (name, got, want) in [
-        ("dq", gradients.q.len(), size(&problem.q)),
-        ("dk", gradients.k.len(), size(&problem.k)),
-        ("dv", gradients.v.len(), size(&problem.v)),
-    ] {
-        if got != want {
-            return Err(KernelError::shape(name, format!("{got} values"), want));
+impl<T: Storage> Problem<'_, T> {
+    /// Refuses what the backward pass takes and gives if it has other sizes than the problem's.
+    pub fn check_gradients(&self, saved: &Saved<'_, T>, gradients: &Gradients<'_, T>) -> Result<()> {
+        let [batch, heads, n, _] = self.q.shape;
+        let size = |view: &View<'_, T>| view.shape.iter().product::<usize>();
+        for (name, got, want) in [
+            ("dq", gradients.q.len(), size(&self.q)),
+            ("dk", gradients.k.len(), size(&self.k)),
+            ("dv", gradients.v.len(), size(&self.v)),
+        ] {
+            if got != want {
+                return Err(KernelError::shape(name, format!("{got} values"), want));
+            }
         }
-    }
-    let shape = [batch, heads, n, problem.widths().1];
-    for (name, view) in [("out", &saved.out), ("dout", &saved.dout)] {
-        if view.shape != shape || !view.fits() {
-            return Err(KernelError::shape(name, format!("shape {:?}", view.shape), format!("{shape:?}")));
+        let shape = [batch, heads, n, self.widths().1];
+        for (name, view) in [("out", &saved.out), ("dout", &saved.dout)] {
+            if view.shape != shape || !view.fits() {
+                return Err(KernelError::shape(name, format!("shape {:?}", view.shape), format!("{shape:?}")));
+            }
         }
-    }
-    for (name, given) in [("lse", Some(saved.lse)), ("lse_rest", Some(saved.rest)), ("dlse", saved.dlse)] {
-        if given.is_some_and(|x| x.len() != batch * heads * n) {
-            return Err(KernelError::shape(name, "another length", format!("{:?}", [batch, heads, n])));
+        for (name, given) in [("lse", Some(saved.lse)), ("lse_rest", Some(saved.rest)), ("dlse", saved.dlse)] {
+            if given.is_some_and(|x| x.len() != batch * heads * n) {
+                return Err(KernelError::shape(name, "another length", format!("{:?}", [batch, heads, n])));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -11,8 +11,12 @@ use super::element::Storage;
 use super::head::HeadContext;
 use super::log_sums::LogSums;
 use super::problem::Problem;
+<<<<<<< HEAD
 use super::widths::at_widths;
 use crate::error::{KernelError, Result};
+=======
+use crate::error::Result;
+>>>>>>> 29b3a39
 use crate::memory::{self, OrLeave};
 use crate::plan::Planned;
 use crate::simd::Run;
@@ -33,7 +37,7 @@ pub fn forward<T: Storage>(
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, &logs)?;
+    problem.check_outputs(out, &logs)?;
     problem.check(plan)?;
     run_groups(problem, plan, problem.groups(), run, out, logs);
     Ok(())
@@ -48,12 +52,13 @@ pub(super) fn forward_one<T: Storage>(
     out: &mut [T],
     logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-    check_outputs(problem, out, &logs)?;
+    problem.check_outputs(out, &logs)?;
     problem.check_sizes(1, n_keys)?;
     decode(problem, keys, problem.groups(), run, out, logs);
     Ok(())
 }
 
+<<<<<<< HEAD
 /// Refuses outputs of another size than the problem's.
 pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], logs: &LogSums<'_, T::Acc>) -> Result<()> {
     let rows = problem.q.shape[..3].iter().product::<usize>();
@@ -68,6 +73,10 @@ pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], log
 
 /// [`forward`] of some groups, whose outputs alone are given; the problem was checked.
 pub(super) fn run_groups<T: Storage>(
+=======
+/// [`forward`] of some (batch, key head) pairs, whose outputs alone are given; the problem was checked.
+pub(super) fn run_pairs<T: Storage>(
+>>>>>>> 29b3a39
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
     groups: Range<usize>,
