@@ -8,13 +8,10 @@
 mod params;
 mod tolerance;
 
-<<<<<<< HEAD
 pub mod boxes;
 pub mod curves;
 pub mod distance;
-=======
 pub mod attention;
->>>>>>> 29b3a39
 pub mod elementwise;
 pub mod fields;
 pub mod linear;
@@ -128,7 +125,6 @@ impl Shader {
 
 /// Every shader of this crate.
 pub const ALL: &[&Shader] = &[
-<<<<<<< HEAD
     &boxes::COUNT,
     &boxes::OCCUPIED,
     &boxes::SUMS,
@@ -144,7 +140,6 @@ pub const ALL: &[&Shader] = &[
     &fields::SOFT_JULIA_VJP,
     &linear::MATMUL,
     &linear::SOFTMAX,
-=======
     &attention::F32.forward,
     &attention::F32.delta,
     &attention::F32.queries,
@@ -157,10 +152,6 @@ pub const ALL: &[&Shader] = &[
     &attention::BF16.delta,
     &attention::BF16.queries,
     &attention::BF16.keys,
-    &elementwise::BINARY,
-    &elementwise::UNARY,
-    &fields::JULIA,
->>>>>>> 29b3a39
 ];
 
 /// A file of this crate as part of a shader.

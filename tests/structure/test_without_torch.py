@@ -13,11 +13,7 @@ WITH_TORCH = ("torch", "fractal_core.nn", "fractal_core._torch", "fractal_core.d
 def needs_torch(source):
     """Top-level imports of torch, or of what imports it; an `importorskip` before them ends the file in time."""
     for statement in ast.parse(source).body:
-<<<<<<< HEAD
         if isinstance(statement, (ast.Assign, ast.Expr)) and "importorskip" in ast.unparse(statement):
-=======
-        if "importorskip" in ast.unparse(statement):
->>>>>>> 29b3a39
             return []
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
@@ -48,10 +44,7 @@ def test_files_that_run_without_torch_import_none():
         ("from fractal_core import nn", ["fractal_core.nn"]),
         ("import pytest\ntorch = pytest.importorskip('torch')\nimport torch.nn", []),
         ("def f():\n    import torch", []),
-<<<<<<< HEAD
         ("def f():\n    pytest.importorskip('torch')\nimport torch", ["torch"]),
-=======
->>>>>>> 29b3a39
         ("import torchless", []),
     ],
 )

@@ -33,17 +33,10 @@ def to_block_mask(native: _native.IndexSet, block_size: tuple[int, int], device:
         indptr, columns, full = native.occupied(block_size)
     rows = np.repeat(np.arange(indptr.size - 1), np.diff(indptr))
     shape = (indptr.size - 1, -(-native.n_keys // block_size[1]))
-<<<<<<< HEAD
     if bits is None:
         inside = _by_distance(native, device)
     else:
         inside = _by_block(native, block_size, shape, (rows, columns, full, bits), device)
-=======
-    if native.offsets is None:
-        inside = _by_block(native, block_size, shape, (rows, columns, full), device)
-    else:
-        inside = _by_distance(native, device)
->>>>>>> 29b3a39
     return BlockMask.from_kv_blocks(
         *_listed(rows[~full], columns[~full], shape, device),
         *_listed(rows[full], columns[full], shape, device),
@@ -93,32 +86,20 @@ def _by_block(
     native: _native.IndexSet,
     block_size: tuple[int, int],
     shape: tuple[int, int],
-<<<<<<< HEAD
     blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.uint8]],
-=======
-    blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.bool_]],
->>>>>>> 29b3a39
     device: str,
 ) -> Callable[..., Tensor]:
     """Whether a pair is in a set of lists or runs: the place of its block, and in a partial block a bit."""
     import torch
 
-<<<<<<< HEAD
     rows, columns, full, packed = blocks
-=======
-    rows, columns, full = blocks
->>>>>>> 29b3a39
     (queries, keys), width = block_size, -(-block_size[1] // 8)
     none, all_in = -2, -1
     at = np.full(shape, none, dtype=np.int32)
     at[rows[full], columns[full]] = all_in
     at[rows[~full], columns[~full]] = np.arange(np.count_nonzero(~full))
     # A row more, so that there is something to look into in a set without partial blocks, or without any.
-<<<<<<< HEAD
     packed = np.append(packed, np.zeros(queries * width, np.uint8))
-=======
-    packed = np.append(native.partial_bits(block_size), np.zeros(queries * width, np.uint8))
->>>>>>> 29b3a39
     places, bits = (torch.from_numpy(a).to(device) for a in (np.pad(at, (0, 1), constant_values=none), packed))
     n_queries, n_keys = native.n_queries, native.n_keys
     last_query, last_key = max(n_queries - 1, 0), max(n_keys - 1, 0)

@@ -294,18 +294,6 @@ impl PyIndexSet {
         Ok((block_arrays(py, found), bits.into_pyarray(py)))
     }
 
-    /// The pairs of the blocks that are not full, a bit each.
-    fn partial_bits<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<Bound<'py, PyArray1<u8>>> {
-        let executor = executors::default()?;
-        Ok(detached(py, || self.set().partial_bits(block_size, &*executor))?.into_pyarray(py))
-    }
-
-    /// The pairs of the blocks that are not full, a bit each.
-    fn partial_bits<'py>(&self, py: Python<'py>, block_size: [usize; 2]) -> Result<Bound<'py, PyArray1<u8>>> {
-        let executor = executors::default()?;
-        Ok(detached(py, || self.set().partial_bits(block_size, &*executor))?.into_pyarray(py))
-    }
-
     fn transpose(&self, py: Python<'_>) -> Result<Self> {
         Ok(Self::new(detached(py, || self.set().transpose())?))
     }

@@ -126,12 +126,8 @@ proptest! {
                 let got: Vec<_> = span.map(|at| (found.columns[at], found.full[at])).collect();
                 prop_assert_eq!(got, expected);
             }
-<<<<<<< HEAD
             let (blocks, bits) = set.occupied_with_bits([size.0, size.1], &Rayon(&pool())).unwrap();
             prop_assert_eq!(&blocks, &found);
-=======
-            let bits = set.partial_bits([size.0, size.1], &Rayon(&pool())).unwrap();
->>>>>>> 29b3a39
             let mut expected = Vec::new();
             for row in 0..rows.div_ceil(size.0) {
                 for at in (found.indptr[row] as usize..found.indptr[row + 1] as usize).filter(|&at| !found.full[at]) {

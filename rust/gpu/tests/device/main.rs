@@ -1,10 +1,7 @@
 //! Tests that need a device, in one binary: linking the graphics API takes longer than they do.
 
-<<<<<<< HEAD
 mod boxes;
-=======
 mod attention;
->>>>>>> 29b3a39
 mod common;
 mod curves;
 mod distance;
@@ -14,11 +11,8 @@ mod failures;
 mod families;
 mod fields;
 mod fork;
-<<<<<<< HEAD
 mod linear;
-=======
 mod naive;
->>>>>>> 29b3a39
 mod results;
 mod threads;
 

@@ -54,13 +54,8 @@ impl<'a, T: Storage> Call<'a, T> {
             }
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
-<<<<<<< HEAD
-                check_outputs(problem, out, &logs)?;
-                forward_widened(problem, plan, problem.groups(), run, out, logs)
-=======
                 problem.check_outputs(out, &logs)?;
-                forward_widened(problem, plan, problem.pairs(), run, out, logs)
->>>>>>> 29b3a39
+                forward_widened(problem, plan, problem.groups(), run, out, logs)
             }
             Keys::Lists(lists) => forward_lists(self.without_edge_bias()?, lists, run, out, logs),
         }
@@ -71,13 +66,8 @@ impl<'a, T: Storage> Call<'a, T> {
         match self.keys {
             Keys::Set(set) => {
                 let (problem, plan) = (&self.problem, self.planned(set, run)?);
-<<<<<<< HEAD
-                check(problem, &saved, &gradients)?;
-                backward_widened(problem, plan, problem.groups(), run, saved, gradients)
-=======
                 problem.check_gradients(&saved, &gradients)?;
-                backward_widened(problem, plan, problem.pairs(), run, saved, gradients)
->>>>>>> 29b3a39
+                backward_widened(problem, plan, problem.groups(), run, saved, gradients)
             }
             Keys::Lists(lists) => backward_lists(self.without_edge_bias()?, lists, run, saved, gradients),
         }

@@ -63,13 +63,8 @@ impl KeyLists<'_> {
         Ok(())
     }
 
-<<<<<<< HEAD
     /// For each set of lists, the groups that use it and the plan that runs them.
-    fn plans<T: Storage>(
-=======
-    /// For each list set, the (batch, key head) pairs that use it and the rows that run them.
     pub fn plans<T: Storage>(
->>>>>>> 29b3a39
         &self,
         problem: &Problem<'_, T>,
         executor: &dyn Executor,
@@ -100,21 +95,12 @@ pub(super) fn forward_lists<T: Storage>(
     out: &mut [T],
     mut logs: LogSums<'_, T::Acc>,
 ) -> Result<()> {
-<<<<<<< HEAD
-    check_outputs(problem, out, &logs)?;
+    problem.check_outputs(out, &logs)?;
     let (out_step, row_step) = (out.len() / problem.groups().len(), logs.lse.len() / problem.groups().len());
     for (groups, plan) in lists.plans(problem, run.executor())? {
         let out = &mut out[groups.start * out_step..groups.end * out_step];
         let logs = logs.part(groups.start * row_step..groups.end * row_step);
         forward_widened(problem, (&plan).into(), groups, run, out, logs)?;
-=======
-    problem.check_outputs(out, &logs)?;
-    let (out_step, row_step) = (out.len() / problem.pairs().len(), logs.lse.len() / problem.pairs().len());
-    for (pairs, plan) in lists.plans(problem, run.executor)? {
-        let out = &mut out[pairs.start * out_step..pairs.end * out_step];
-        let logs = logs.part(pairs.start * row_step..pairs.end * row_step);
-        forward_widened(problem, (&plan).into(), pairs, run, out, logs)?;
->>>>>>> 29b3a39
     }
     Ok(())
 }
@@ -127,13 +113,8 @@ pub(super) fn backward_lists<T: Storage>(
     saved: Saved<'_, T>,
     mut gradients: Gradients<'_, T>,
 ) -> Result<()> {
-<<<<<<< HEAD
-    check(problem, &saved, &gradients)?;
-    let count = problem.groups().len();
-=======
     problem.check_gradients(&saved, &gradients)?;
-    let count = problem.pairs().len();
->>>>>>> 29b3a39
+    let count = problem.groups().len();
     let steps = [gradients.q.len() / count, gradients.k.len() / count, gradients.v.len() / count];
     for (groups, plan) in lists.plans(problem, run.executor())? {
         let part = |step: usize| groups.start * step..groups.end * step;

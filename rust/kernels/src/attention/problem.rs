@@ -1,12 +1,8 @@
 //! One call of attention: shapes, strided inputs, biases.
 
 use super::dropout::Dropout;
-<<<<<<< HEAD
 use super::element::{Accumulator, Storage};
-=======
-use super::element::{Real, Storage};
 use super::log_sums::LogSums;
->>>>>>> 29b3a39
 use crate::error::{KernelError, Result};
 use crate::plan::{EdgeMap, Planned};
 use std::ops::Range;

@@ -41,7 +41,6 @@ impl IndexSet {
         Ok(Occupied { indptr, columns, full })
     }
 
-<<<<<<< HEAD
     /// The [`occupied`](Self::occupied) blocks, and the edges of those that are not full, a bit for each pair: block
     /// after block, query after query in rows of `size[1].div_ceil(8)` bytes, the first key in the lowest bit of the
     /// first byte.
@@ -57,23 +56,6 @@ impl IndexSet {
         for ends in blocks.indptr.windows(2) {
             let span = ends[0] as usize..ends[1] as usize;
             let (piece, tail) = rest.split_at_mut(partial(span.clone()).count() * queries * width);
-=======
-    /// The pairs of the blocks that are not full, a bit each: block after block, query after query in rows of
-    /// `size[1].div_ceil(8)` bytes, the first key in the lowest bit of the first byte.
-    pub fn partial_bits(&self, size: [usize; 2], executor: &dyn Executor) -> Result<Vec<u8>> {
-        let blocks = self.occupied(size, executor)?;
-        let [queries, keys] = size;
-        let width = keys.div_ceil(8);
-        let partial = blocks.full.iter().filter(|&&full| !full).count();
-        let mut bits = memory::zeros("block_size", memory::product::<u8>("block_size", &[partial, queries, width])?)?;
-        let rows = blocks.indptr.len() - 1;
-        let mut pieces = memory::with_capacity("block_size", rows)?;
-        let mut rest = &mut bits[..];
-        for row in 0..rows {
-            let span = blocks.span(row);
-            let partial = blocks.full[span.clone()].iter().filter(|&&full| !full).count();
-            let (piece, tail) = rest.split_at_mut(partial * queries * width);
->>>>>>> 29b3a39
             pieces.push((span, piece));
             rest = tail;
         }
@@ -81,7 +63,6 @@ impl IndexSet {
             let (span, bits) = &mut piece[0];
             // Which block of the piece each column is; a full or empty one has none.
             let mut slots = memory::filled("block_size", None, self.n_keys.div_ceil(keys)).or_leave();
-<<<<<<< HEAD
             partial(span.clone()).enumerate().for_each(|(slot, at)| slots[blocks.columns[at] as usize] = Some(slot));
             for query in self.queries_of(row, queries) {
                 interrupt::check_each(query, 16);
@@ -118,43 +99,5 @@ impl IndexSet {
                 visit(block, within..within + 1);
             }
         }
-=======
-            let partial = span.clone().filter(|&at| !blocks.full[at]);
-            partial.enumerate().for_each(|(slot, at)| slots[blocks.columns[at] as usize] = Some(slot));
-            for query in row * queries..((row + 1) * queries).min(self.n_queries) {
-                interrupt::check_each(query, 16);
-                let mut set = |slot: usize, within: std::ops::Range<usize>| {
-                    let start = (slot * queries + query % queries) * width;
-                    within.for_each(|key| bits[start + key / 8] |= 1 << (key % 8));
-                };
-                if let Form::Runs { .. } = &self.form {
-                    for &run in self.runs(query) {
-                        let [first, end] = run.map(|key| key as usize);
-                        for block in first / keys..end.div_ceil(keys) {
-                            let start = block * keys;
-                            if let Some(slot) = slots[block] {
-                                set(slot, first.max(start) - start..end.min(start + keys) - start);
-                            }
-                        }
-                    }
-                } else {
-                    for key in self.row(query) {
-                        let key = key as usize;
-                        if let Some(slot) = slots[key / keys] {
-                            set(slot, key % keys..key % keys + 1);
-                        }
-                    }
-                }
-            }
-        });
-        Ok(bits)
-    }
-}
-
-impl Occupied {
-    /// Where the blocks of a row of blocks lie in `columns` and `full`.
-    fn span(&self, row: usize) -> std::ops::Range<usize> {
-        self.indptr[row] as usize..self.indptr[row + 1] as usize
->>>>>>> 29b3a39
     }
 }

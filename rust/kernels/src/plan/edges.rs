@@ -54,18 +54,13 @@ impl EdgeMap {
         Ok(Self { tile_starts: plan.tile_edge_starts()?, edges })
     }
 
-<<<<<<< HEAD
-    /// Number of edges.
-    pub fn nnz(&self) -> usize {
-=======
-    /// The edge of every pair, its place in row order: tile pairs (by tile, key, lane), then row pairs.
+    /// The number in row order of every edge as the plan has them: tile edges (by tile, key, lane), then row edges.
     pub fn edges(&self) -> &[u32] {
         &self.edges
     }
 
-    /// Number of pairs.
-    pub fn pairs(&self) -> usize {
->>>>>>> 29b3a39
+    /// Number of edges.
+    pub fn nnz(&self) -> usize {
         self.edges.len()
     }
 

@@ -23,14 +23,8 @@ use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, EdgeMap, Planned, TILE};
 use crate::simd::Run;
 use fearless_simd::dispatch;
-<<<<<<< HEAD
 use key_sweep::KeySweep;
 use query_sweep::QuerySweepArgs;
-pub(super) use saved::check;
-=======
-use key_sweep::sweep_keys;
-use query_sweep::sweep_queries;
->>>>>>> 29b3a39
 pub use saved::{Gradients, Saved};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};

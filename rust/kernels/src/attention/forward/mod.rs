@@ -11,12 +11,8 @@ use super::element::Storage;
 use super::head::HeadContext;
 use super::log_sums::LogSums;
 use super::problem::Problem;
-<<<<<<< HEAD
 use super::widths::at_widths;
-use crate::error::{KernelError, Result};
-=======
 use crate::error::Result;
->>>>>>> 29b3a39
 use crate::memory::{self, OrLeave};
 use crate::plan::Planned;
 use crate::simd::Run;
@@ -58,25 +54,8 @@ pub(super) fn forward_one<T: Storage>(
     Ok(())
 }
 
-<<<<<<< HEAD
-/// Refuses outputs of another size than the problem's.
-pub(super) fn check_outputs<T: Storage>(problem: &Problem<'_, T>, out: &[T], logs: &LogSums<'_, T::Acc>) -> Result<()> {
-    let rows = problem.q.shape[..3].iter().product::<usize>();
-    if out.len() != rows * problem.widths().1 || logs.lse.len() != rows {
-        return Err(KernelError::shape("out", format!("{} values", out.len()), rows * problem.widths().1));
-    }
-    if let Some(rest) = logs.rest.as_ref().filter(|rest| rest.len() != rows) {
-        return Err(KernelError::shape("lse_rest", format!("{} values", rest.len()), rows));
-    }
-    Ok(())
-}
-
 /// [`forward`] of some groups, whose outputs alone are given; the problem was checked.
 pub(super) fn run_groups<T: Storage>(
-=======
-/// [`forward`] of some (batch, key head) pairs, whose outputs alone are given; the problem was checked.
-pub(super) fn run_pairs<T: Storage>(
->>>>>>> 29b3a39
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
     groups: Range<usize>,
