@@ -8,10 +8,10 @@
 mod params;
 mod tolerance;
 
+pub mod attention;
 pub mod boxes;
 pub mod curves;
 pub mod distance;
-pub mod attention;
 pub mod elementwise;
 pub mod fields;
 pub mod linear;

@@ -1,7 +1,7 @@
 //! Arrays in the device's memory.
 
 use crate::context::Context;
-use crate::device::{Block, Stretch, Usage};
+use crate::device::{DeviceBlock, Stretch, Usage};
 use crate::error::{GpuError, Result};
 use bytemuck::NoUninit;
 use fractal_kernels::KernelError;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 struct Lease {
     context: Arc<Context>,
     requested: u64,
-    block: ManuallyDrop<Block>,
+    block: ManuallyDrop<DeviceBlock>,
 }
 
 impl Drop for Lease {
@@ -35,7 +35,7 @@ impl Drop for Lease {
 pub struct Buffer(Arc<Lease>);
 
 impl Buffer {
-    pub(crate) fn new(context: Arc<Context>, block: Block, bytes: u64) -> Self {
+    pub(crate) fn new(context: Arc<Context>, block: DeviceBlock, bytes: u64) -> Self {
         Self(Arc::new(Lease { context, requested: bytes, block: ManuallyDrop::new(block) }))
     }
 
@@ -49,7 +49,7 @@ impl Buffer {
         &self.0.context
     }
 
-    pub(crate) fn block(&self) -> &Block {
+    pub(crate) fn block(&self) -> &DeviceBlock {
         &self.0.block
     }
 
@@ -76,30 +76,30 @@ impl Buffer {
     }
 
     /// All of it.
-    pub fn whole(&self) -> View {
-        View { buffer: self.clone(), offset: 0, bytes: self.bytes() }
+    pub fn whole(&self) -> BufferSlice {
+        BufferSlice { buffer: self.clone(), offset: 0, bytes: self.bytes() }
     }
 
-    /// A part of it, as a kernel's array: bytes from a multiple of [`View::ALIGNMENT`].
-    pub fn part(&self, range: Range<u64>) -> Result<View> {
+    /// A part of it, as a kernel's array: bytes from a multiple of [`BufferSlice::ALIGNMENT`].
+    pub fn part(&self, range: Range<u64>) -> Result<BufferSlice> {
         let (start, end) = (range.start, range.end);
-        if start > end || end > self.bytes() || !start.is_multiple_of(View::ALIGNMENT) {
-            let allowed = format!("within {} bytes, from a multiple of {}", self.bytes(), View::ALIGNMENT);
+        if start > end || end > self.bytes() || !start.is_multiple_of(BufferSlice::ALIGNMENT) {
+            let allowed = format!("within {} bytes, from a multiple of {}", self.bytes(), BufferSlice::ALIGNMENT);
             return Err(KernelError::value("range", format!("{start}..{end}"), allowed).into());
         }
-        Ok(View { buffer: self.clone(), offset: start, bytes: end - start })
+        Ok(BufferSlice { buffer: self.clone(), offset: start, bytes: end - start })
     }
 }
 
 /// A stretch of an array.
 #[derive(Clone)]
-pub struct View {
+pub struct BufferSlice {
     pub(crate) buffer: Buffer,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
 }
 
-impl View {
+impl BufferSlice {
     /// What every adapter can begin a binding at.
     pub const ALIGNMENT: u64 = 256;
 
@@ -111,7 +111,7 @@ impl View {
     }
 }
 
-impl From<&Buffer> for View {
+impl From<&Buffer> for BufferSlice {
     fn from(buffer: &Buffer) -> Self {
         buffer.whole()
     }

@@ -7,7 +7,7 @@ use fractal_shaders::{Disagreement, Entry, Shader};
 use std::sync::{Arc, PoisonError};
 
 /// Kernels that are checked together.
-pub struct Family {
+pub struct KernelFamily {
     /// Its name.
     pub name: &'static str,
     /// Runs a small problem of each and compares with [`Context::compare`]. It must not ask for its own family's check.
@@ -16,7 +16,7 @@ pub struct Family {
 
 impl Context {
     /// Fails if this device computes a family wrong. Checked once; a second thread waits for the first one's answer.
-    pub fn trust(self: &Arc<Self>, family: &Family) -> Result<()> {
+    pub fn trust(self: &Arc<Self>, family: &KernelFamily) -> Result<()> {
         let verdict = self.verdicts().of(family.name);
         let mut verdict = verdict.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*verdict {

@@ -1,7 +1,7 @@
 //! A device with everything that is kept for it.
 
 use crate::counters::{Counters, Counts};
-use crate::device::{Abilities, AdapterInfo, Block, Device, Limits, Pipelines, Usage, adapters};
+use crate::device::{Abilities, AdapterInfo, Device, DeviceBlock, Limits, Pipelines, Usage, adapters};
 use crate::error::{GpuError, Result};
 use crate::faults::{Fault, Faults};
 use crate::options::{Choice, Options};
@@ -23,7 +23,7 @@ pub struct Context {
 struct Inner {
     verdicts: Verdicts,
     pipelines: Pipelines,
-    pool: Mutex<Pool<Usage, Block>>,
+    pool: Mutex<Pool<Usage, DeviceBlock>>,
     device: Device,
 }
 
@@ -35,7 +35,7 @@ const POOL: u64 = 512 << 20;
 impl Context {
     /// A context of its own. [`crate::process`] has the one that calls share.
     pub fn open(options: &Options) -> Result<Arc<Self>> {
-        Self::with(Device::open(options)?, options)
+        Ok(Self::with(Device::open(options)?, options))
     }
 
     /// A context of its own whose kernels see at most so many bytes of an array, for tests: larger arrays take several
@@ -43,17 +43,17 @@ impl Context {
     pub fn open_narrow(options: &Options, binding_bytes: u64) -> Result<Arc<Self>> {
         let mut device = Device::open(options)?;
         device.limits.binding_bytes = device.limits.binding_bytes.min(binding_bytes);
-        Self::with(device, options)
+        Ok(Self::with(device, options))
     }
 
-    fn with(device: Device, options: &Options) -> Result<Arc<Self>> {
+    fn with(device: Device, options: &Options) -> Arc<Self> {
         let pool = Mutex::new(Pool::new(0, device.limits.buffer_bytes));
         let inner = Inner { device, pool, pipelines: Pipelines::default(), verdicts: Verdicts::default() };
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let (pid, choice, inner) = (std::process::id(), options.choice.clone(), ManuallyDrop::new(inner));
         let context = Arc::new(Self { pid, generation, choice, inner });
         context.apply(options);
-        Ok(context)
+        context
     }
 
     /// Every adapter of this machine, best first, and why it is not used.
@@ -127,7 +127,7 @@ impl Context {
         &self.inner.device.counters
     }
 
-    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool<Usage, Block>> {
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool<Usage, DeviceBlock>> {
         self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,6 +1,6 @@
 //! Lists of work: recorded, checked, and submitted at once.
 
-use crate::buffer::{Buffer, View};
+use crate::buffer::{Buffer, BufferSlice};
 use crate::context::Context;
 use crate::device::{Job, Pipeline, Stretch, SubmissionIndex, Usage, Work};
 use crate::error::Result;
@@ -13,13 +13,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 enum Step {
-    Dispatch { pipeline: Arc<Pipeline>, params: Option<Range<u64>>, arrays: Vec<View>, groups: Groups },
-    Copy([View; 2]),
-    Clear([View; 1]),
+    Dispatch { pipeline: Arc<Pipeline>, params: Option<Range<u64>>, arrays: Vec<BufferSlice>, groups: Groups },
+    Copy([BufferSlice; 2]),
+    Clear([BufferSlice; 1]),
 }
 
 impl Step {
-    fn views(&self) -> &[View] {
+    fn views(&self) -> &[BufferSlice] {
         match self {
             Self::Dispatch { arrays, .. } => arrays,
             Self::Copy(views) => views,
@@ -55,7 +55,13 @@ impl Recorder {
     }
 
     /// Runs a kernel over its arrays, in the order of its shader's table. An array that is written is bound once.
-    pub fn dispatch<P: Params>(&mut self, kernel: &Kernel, arrays: &[View], params: &P, groups: Groups) -> Result<()> {
+    pub fn dispatch<P: Params>(
+        &mut self,
+        kernel: &Kernel,
+        arrays: &[BufferSlice],
+        params: &P,
+        groups: Groups,
+    ) -> Result<()> {
         let device = self.context.device()?;
         let shader = kernel.shader;
         if shader.params().unwrap_or(<() as Params>::LAYOUT) != P::LAYOUT {
@@ -76,7 +82,7 @@ impl Recorder {
         Ok(())
     }
 
-    fn check_arrays(&self, kernel: &Kernel, arrays: &[View], most: u64) -> Result<()> {
+    fn check_arrays(&self, kernel: &Kernel, arrays: &[BufferSlice], most: u64) -> Result<()> {
         let shader = kernel.shader;
         if arrays.len() != shader.arrays().count() {
             let allowed = shader.arrays().map(|binding| binding.holds).collect::<Vec<_>>().join("; ");
@@ -99,7 +105,7 @@ impl Recorder {
 
     /// Appends parameters; returns where they are.
     fn keep(&mut self, params: &[u8]) -> Range<u64> {
-        let start = self.params.len().next_multiple_of(View::ALIGNMENT as usize);
+        let start = self.params.len().next_multiple_of(BufferSlice::ALIGNMENT as usize);
         // A uniform binding has whole vectors.
         let end = start + params.len().next_multiple_of(16);
         self.params.resize(end, 0);
@@ -108,7 +114,7 @@ impl Recorder {
     }
 
     /// Copies an array to another of the same size.
-    pub fn copy(&mut self, from: impl Into<View>, to: impl Into<View>) -> Result<()> {
+    pub fn copy(&mut self, from: impl Into<BufferSlice>, to: impl Into<BufferSlice>) -> Result<()> {
         let [from, to] = [from.into(), to.into()];
         from.buffer.check(&self.context)?;
         to.buffer.check(&self.context)?;
@@ -121,7 +127,7 @@ impl Recorder {
     }
 
     /// Fills an array with zeros.
-    pub fn clear(&mut self, array: impl Into<View>) -> Result<()> {
+    pub fn clear(&mut self, array: impl Into<BufferSlice>) -> Result<()> {
         let array = array.into();
         array.buffer.check(&self.context)?;
         self.steps.push(Step::Clear([array]));
@@ -184,7 +190,7 @@ impl Recorder {
                         offset: at.start,
                         bytes: at.end - at.start,
                     });
-                    let bindings = params.into_iter().chain(arrays.iter().map(View::stretch)).collect();
+                    let bindings = params.into_iter().chain(arrays.iter().map(BufferSlice::stretch)).collect();
                     Work::Dispatch { pipeline, bindings, groups: groups.0 }
                 }
                 Step::Copy([from, to]) => Work::Copy { from: from.stretch(), to: to.stretch() },

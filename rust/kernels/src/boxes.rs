@@ -13,7 +13,7 @@ const PIECE: usize = 1 << 16;
 
 /// The boxes of one size.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Level<T> {
+pub struct BoxLevel<T> {
     /// Rows and columns of boxes.
     pub shape: [usize; 2],
     /// One value a box, row by row.
@@ -37,12 +37,12 @@ pub fn count(cells: &[u32]) -> u64 {
 }
 
 /// Which boxes have a cell that is not 0: 1 or 0 each, for sides of 2, 4, … cells.
-pub fn occupied(cells: &[u32], shape: [usize; 2], executor: &dyn Executor) -> Result<Vec<Level<u32>>> {
+pub fn occupied(cells: &[u32], shape: [usize; 2], executor: &dyn Executor) -> Result<Vec<BoxLevel<u32>>> {
     pyramid("cells", cells, shape, executor, |[a, b], [c, d]| u32::from(a | b | c | d != 0))
 }
 
 /// The sums of the boxes' cells, for sides of 2, 4, … cells: of two halves, the upper first, and each of two cells.
-pub fn sums(cells: &[f32], shape: [usize; 2], executor: &dyn Executor) -> Result<Vec<Level<f32>>> {
+pub fn sums(cells: &[f32], shape: [usize; 2], executor: &dyn Executor) -> Result<Vec<BoxLevel<f32>>> {
     pyramid("cells", cells, shape, executor, |[a, b], [c, d]| (a + b) + (c + d))
 }
 
@@ -52,15 +52,15 @@ fn pyramid<T: Copy + Zeroable + Send + Sync>(
     shape: [usize; 2],
     executor: &dyn Executor,
     join: impl Fn([T; 2], [T; 2]) -> T + Sync,
-) -> Result<Vec<Level<T>>> {
+) -> Result<Vec<BoxLevel<T>>> {
     if memory::product::<T>(argument, &shape)? != cells.len() {
         return Err(KernelError::shape(argument, format!("{} cells", cells.len()), format!("{shape:?}")));
     }
-    let mut levels: Vec<Level<T>> = Vec::new();
+    let mut levels: Vec<BoxLevel<T>> = Vec::new();
     for next in shapes(shape) {
         let (below, shape) = levels.last().map_or((cells, shape), |level| (&level.boxes[..], level.shape));
         let boxes = halved(argument, below, shape, next, executor, &join)?;
-        levels.push(Level { shape: next, boxes });
+        levels.push(BoxLevel { shape: next, boxes });
     }
     Ok(levels)
 }

@@ -2,7 +2,7 @@
 
 use crate::{executors, simd};
 use fractal_kernels::error::Result;
-use fractal_kernels::executor::Executor;
+use fractal_kernels::executor::{Executor, Serial};
 use fractal_kernels::simd::{Level, Run};
 use std::fmt;
 
@@ -21,6 +21,11 @@ impl OwnedRun {
     /// The level in use, on the [executor of a name](executors::named).
     pub fn named(name: &str, threads: usize, work: usize) -> Result<Self> {
         Ok(Self { level: simd::level()?, executor: executors::named(name, threads, work)? })
+    }
+
+    /// The level in use, on the caller's thread alone.
+    pub fn serial() -> Result<Self> {
+        Ok(Self { level: simd::level()?, executor: Box::new(Serial) })
     }
 
     /// What kernels are handed.

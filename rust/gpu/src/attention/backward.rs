@@ -5,7 +5,7 @@ use super::operands::{Operands, Plans};
 use super::scalars::{Fill, Layout, bytes};
 use super::tables::NONE;
 use super::tensor::{Element, Tensor, VECTOR, padded_len};
-use crate::buffer::{Buffer, View};
+use crate::buffer::{Buffer, BufferSlice};
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What the backward pass takes beside the operands.
-pub struct Saved<'a> {
+pub struct ResidentSaved<'a> {
     /// Output `(B, H, Nq, Dv)`.
     pub out: Tensor,
     /// Its gradient.
@@ -30,13 +30,13 @@ pub struct Saved<'a> {
 #[derive(Clone)]
 pub enum SavedLogs<'a> {
     /// On the device, as two arrays `(B, H, Nq)`: log-sum-exp and what rounding took from it.
-    Device([View; 2]),
+    Device([BufferSlice; 2]),
     /// On the host, as two arrays.
     Host([&'a [f32]; 2]),
 }
 
 /// Gradients on the device.
-pub struct Gradients {
+pub struct ResidentGradients {
     /// Of queries.
     pub q: Tensor,
     pub(super) kv: Buffer,
@@ -48,14 +48,14 @@ pub struct Gradients {
     pub(super) edge_bias: Option<(u32, usize)>,
 }
 
-impl Gradients {
+impl ResidentGradients {
     /// Of keys, in the layout of [`Tensor`].
-    pub fn k(&self) -> Result<View> {
+    pub fn k(&self) -> Result<BufferSlice> {
         self.kv.part(0..self.keys)
     }
 
     /// Of values, in the layout of [`Tensor`].
-    pub fn v(&self) -> Result<View> {
+    pub fn v(&self) -> Result<BufferSlice> {
         self.kv.part(self.values_at..self.kv.bytes())
     }
 
@@ -82,8 +82,8 @@ pub(super) fn record<T: Element>(
     commands: &mut Recorder,
     operands: &Operands<'_>,
     plans: &BothPlans,
-    saved: &Saved<'_>,
-) -> Result<Gradients> {
+    saved: &ResidentSaved<'_>,
+) -> Result<ResidentGradients> {
     let queries = operands.queries();
     let bias = operands.padded_bias();
     let (bias_shape, n_edges) = (bias.as_ref().map(|bias| bias.1), operands.n_edges());
@@ -108,20 +108,20 @@ pub(super) fn record<T: Element>(
 
     let delta = Kernel::new(&T::SHADERS.delta, "delta")?;
     let all = AttentionParams { groups: queries as u32, ..params };
-    let arrays = [&scalars, &saved.out.buffer, &saved.dout.buffer].map(View::from);
+    let arrays = [&scalars, &saved.out.buffer, &saved.dout.buffer].map(BufferSlice::from);
     commands.dispatch(&delta, &arrays, &all, delta.covering(queries as u64))?;
 
     let q = Tensor::alloc::<T>(context, operands.q.shape)?;
     let vector = (VECTOR * size_of::<T>()) as u64;
     let [keys, values] = [&operands.k, &operands.v].map(|t| (padded_len(t.shape) * size_of::<T>()) as u64);
-    let values_at = keys.next_multiple_of(View::ALIGNMENT);
+    let values_at = keys.next_multiple_of(BufferSlice::ALIGNMENT);
     params.values_at = (values_at / vector) as u32;
     let kv = context.alloc(values_at + values)?;
 
     let [batch, heads, kv_heads] = operands.heads().map(|count| count as u32);
     let tensors = [&operands.q, &operands.k, &operands.v, &saved.dout].map(|tensor| &tensor.buffer);
-    let bound = |words: &Buffer, result: &Buffer| -> Vec<View> {
-        [words, &scalars].into_iter().chain(tensors).chain([result]).map(View::from).collect()
+    let bound = |words: &Buffer, result: &Buffer| -> Vec<BufferSlice> {
+        [words, &scalars].into_iter().chain(tensors).chain([result]).map(BufferSlice::from).collect()
     };
     let vectors = 2 * params.d4 + params.dv4;
     let kernel = Kernel::new(&T::SHADERS.queries, "queries")?;
@@ -153,7 +153,7 @@ pub(super) fn record<T: Element>(
         )?;
     }
     let part = |start: u32, len: Option<usize>| len.map(|len| (start, len));
-    Ok(Gradients {
+    Ok(ResidentGradients {
         q,
         kv,
         keys,

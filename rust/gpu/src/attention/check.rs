@@ -1,14 +1,15 @@
 //! A small problem that has something of everything, against the CPU.
 
-use super::host::{run_backward, run_forward};
+use super::host;
 use super::tensor::Element;
+use crate::checks::KernelFamily;
 use crate::context::Context;
 use crate::error::Result;
 use fractal_kernels::attention::{Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, View};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
-use fractal_kernels::simd::{Level, Run};
+use fractal_runtime::run::OwnedRun;
 use fractal_shaders::Shader;
 use fractal_shaders::attention::Storage;
 use std::sync::Arc;
@@ -79,8 +80,13 @@ fn results<'a, T: Element>(
     Ok(Results { out, lse, tensors, biases })
 }
 
+/// The kernels of a storage, as they are checked.
+pub const fn family<T: Element>() -> KernelFamily {
+    KernelFamily { name: T::NAME, check: check::<T> }
+}
+
 /// Holds the kernels of a storage against the CPU's.
-pub(super) fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
+fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
     let [n, m, d, dv] = SIZES;
     let set = PlannedSet::new(index_set()?);
     let edges = set.set().nnz();
@@ -102,20 +108,20 @@ pub(super) fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
         },
         keys: Keys::Set(&set),
     };
-    let run = Run::new(Level::new(), &Serial);
+    let run = OwnedRun::serial()?;
     let wanted = results(
         &call,
         &dout,
         &dlse,
-        |out, logs| Ok(call.forward(run, out, logs)?),
-        |saved, gradients| Ok(call.backward(run, saved, gradients)?),
+        |out, logs| Ok(call.forward(run.get(), out, logs)?),
+        |saved, gradients| Ok(call.backward(run.get(), saved, gradients)?),
     )?;
     let got = results(
         &call,
         &dout,
         &dlse,
-        |out, logs| run_forward(context, &call, &Serial, out, logs),
-        |saved, gradients| run_backward(context, &call, &Serial, saved, gradients),
+        |out, logs| host::forward(context, &call, &Serial, out, logs),
+        |saved, gradients| host::backward(context, &call, &Serial, saved, gradients),
     )?;
     let Storage { forward, queries, keys, .. } = T::SHADERS;
     let compared =

@@ -4,7 +4,7 @@ use super::launch::Launch;
 use super::operands::{Operands, Plans};
 use super::scalars::{Fill, Layout, bytes};
 use super::tensor::{Element, Tensor};
-use crate::buffer::{Buffer, View};
+use crate::buffer::{Buffer, BufferSlice};
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -30,12 +30,12 @@ pub struct Logs {
 
 impl Logs {
     /// Log-sum-exp `(B, H, Nq)`, f32.
-    pub fn lse(&self) -> Result<View> {
+    pub fn lse(&self) -> Result<BufferSlice> {
         self.scalars.part(bytes(self.lse, self.queries))
     }
 
     /// What rounding took from it, in the same shape.
-    pub fn rest(&self) -> Result<View> {
+    pub fn rest(&self) -> Result<BufferSlice> {
         self.scalars.part(bytes(self.rest, self.queries))
     }
 }
@@ -72,7 +72,7 @@ pub(super) fn record<T: Element>(
             widest: params.dv4,
             vectors: params.d4 + params.dv4,
         }
-        .record(context, commands, &arrays.map(View::from).collect::<Vec<_>>())?;
+        .record(context, commands, &arrays.map(BufferSlice::from).collect::<Vec<_>>())?;
     }
     let logs = Logs { scalars, lse: params.lse_at, rest: params.rest_at, queries };
     Ok(Forward { out, logs })

@@ -1,7 +1,8 @@
-//! The calls: arguments are checked, plans found, and one list of work is submitted.
+//! Both passes, on a device that need not be trusted: arguments are checked, plans found, and one list of work is
+//! submitted.
 
-use super::backward::{self, BothPlans, Gradients, Saved, SavedLogs};
-use super::forward::{self, Forward};
+use super::backward::{self as backward_pass, BothPlans, ResidentGradients, ResidentSaved, SavedLogs};
+use super::forward::{self as forward_pass, Forward};
 use super::operands::Operands;
 use super::tensor::{Element, Tensor, VECTOR};
 use crate::context::Context;
@@ -66,19 +67,7 @@ fn shapes<'a, T: Element>(operands: &Operands<'a>, row: &'a [T]) -> Problem<'a, 
 }
 
 /// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous, as the CPU's call does.
-pub fn forward<T: Element>(
-    context: &Arc<Context>,
-    call: &Call<'_, T>,
-    executor: &dyn Executor,
-    out: &mut [T],
-    logs: LogSums<'_, f32>,
-) -> Result<()> {
-    context.trust(&T::FAMILY)?;
-    run_forward(context, call, executor, out, logs)
-}
-
-/// [`forward`] on a device that need not be trusted.
-pub(super) fn run_forward<T: Element>(
+pub(super) fn forward<T: Element>(
     context: &Arc<Context>,
     call: &Call<'_, T>,
     executor: &dyn Executor,
@@ -91,7 +80,7 @@ pub(super) fn run_forward<T: Element>(
     let operands = upload(context, problem)?;
     let plans = operands.plans(context, keys, &lists, false, executor)?;
     let mut commands = context.record();
-    let result = forward::record::<T>(context, &mut commands, &operands, &plans)?;
+    let result = forward_pass::record::<T>(context, &mut commands, &operands, &plans)?;
     let (lse, rest) = (context.alloc(result.logs.lse()?.bytes)?, context.alloc(result.logs.lse()?.bytes)?);
     commands.copy(result.logs.lse()?, &lse)?;
     commands.copy(result.logs.rest()?, &rest)?;
@@ -105,19 +94,7 @@ pub(super) fn run_forward<T: Element>(
 }
 
 /// Fills the gradients, and adds to those of the biases, as the CPU's call does.
-pub fn backward<T: Element>(
-    context: &Arc<Context>,
-    call: &Call<'_, T>,
-    executor: &dyn Executor,
-    saved: cpu::Saved<'_, T>,
-    gradients: cpu::Gradients<'_, T>,
-) -> Result<()> {
-    context.trust(&T::FAMILY)?;
-    run_backward(context, call, executor, saved, gradients)
-}
-
-/// [`backward`] on a device that need not be trusted.
-pub(super) fn run_backward<T: Element>(
+pub(super) fn backward<T: Element>(
     context: &Arc<Context>,
     call: &Call<'_, T>,
     executor: &dyn Executor,
@@ -129,14 +106,14 @@ pub(super) fn run_backward<T: Element>(
     let lists = checked(problem, keys, executor)?;
     let operands = upload(context, problem)?;
     let plans = both_plans(context, &operands, keys, &lists, executor)?;
-    let saved = Saved {
+    let saved = ResidentSaved {
         out: Tensor::upload(context, &saved.out)?,
         dout: Tensor::upload(context, &saved.dout)?,
         logs: SavedLogs::Host([saved.lse, saved.rest]),
         dlse: saved.dlse,
     };
     let mut commands = context.record();
-    let result = backward::record::<T>(context, &mut commands, &operands, &plans, &saved)?;
+    let result = backward_pass::record::<T>(context, &mut commands, &operands, &plans, &saved)?;
     let key_bias = result.copied(result.key_bias, &mut commands)?;
     let edge_bias = result.copied(result.edge_bias, &mut commands)?;
     let (keys, values_at) = (result.keys as usize, result.values_at as usize);
@@ -157,31 +134,29 @@ pub(super) fn run_backward<T: Element>(
 }
 
 /// Output and log-sums of tensors that lie on the device, submitted and not waited for.
-pub fn forward_resident<T: Element>(
+pub(super) fn forward_resident<T: Element>(
     context: &Arc<Context>,
     operands: &Operands<'_>,
     keys: &Keys<'_>,
     executor: &dyn Executor,
 ) -> Result<Forward> {
-    context.trust(&T::FAMILY)?;
     let row = vec![T::default(); operands.q.shape[3].max(operands.k.shape[3]).max(operands.v.shape[3])];
     let lists = checked(&shapes(operands, &row), keys, executor)?;
     let plans = operands.plans(context, keys, &lists, false, executor)?;
     let mut commands = context.record();
-    let result = forward::record::<T>(context, &mut commands, operands, &plans)?;
+    let result = forward_pass::record::<T>(context, &mut commands, operands, &plans)?;
     commands.submit()?;
     Ok(result)
 }
 
 /// Gradients of tensors that lie on the device, submitted and not waited for.
-pub fn backward_resident<T: Element>(
+pub(super) fn backward_resident<T: Element>(
     context: &Arc<Context>,
     operands: &Operands<'_>,
     keys: &Keys<'_>,
     executor: &dyn Executor,
-    saved: &Saved<'_>,
-) -> Result<Gradients> {
-    context.trust(&T::FAMILY)?;
+    saved: &ResidentSaved<'_>,
+) -> Result<ResidentGradients> {
     let row = vec![T::default(); operands.q.shape[3].max(operands.k.shape[3]).max(operands.v.shape[3])];
     let lists = checked(&shapes(operands, &row), keys, executor)?;
     let shape = [operands.q.shape[0], operands.q.shape[1], operands.q.shape[2], operands.v.shape[3]];
@@ -193,7 +168,7 @@ pub fn backward_resident<T: Element>(
     }
     let plans = both_plans(context, operands, keys, &lists, executor)?;
     let mut commands = context.record();
-    let result = backward::record::<T>(context, &mut commands, operands, &plans, saved)?;
+    let result = backward_pass::record::<T>(context, &mut commands, operands, &plans, saved)?;
     commands.submit()?;
     Ok(result)
 }

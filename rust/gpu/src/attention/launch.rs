@@ -1,7 +1,7 @@
 //! Dispatches of a kernel over the tiles of some heads.
 
 use super::tables::Parts;
-use crate::buffer::View;
+use crate::buffer::BufferSlice;
 use crate::context::Context;
 use crate::device::Sort;
 use crate::error::Result;
@@ -56,7 +56,7 @@ pub(super) struct Launch<'a> {
 
 impl Launch<'_> {
     /// Records it, in dispatches that no adapter takes for a hang. Each sees what those before it wrote.
-    pub(super) fn record(&self, context: &Context, commands: &mut Recorder, arrays: &[View]) -> Result<()> {
+    pub(super) fn record(&self, context: &Context, commands: &mut Recorder, arrays: &[BufferSlice]) -> Result<()> {
         let slices = self.widest.div_ceil(SLICE);
         let params = AttentionParams { slices, ..with_plan(self.params, self.plan) };
         let work = self.plan.blocks_per_tile.max(1.0) * PAIRS * f64::from(self.vectors) * 8.0;

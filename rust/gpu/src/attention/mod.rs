@@ -6,6 +6,7 @@
 //! once: every sum has one order, and results are the same bits from run to run.
 
 mod backward;
+mod calls;
 mod check;
 mod forward;
 mod host;
@@ -16,8 +17,9 @@ mod scalars;
 mod tables;
 mod tensor;
 
-pub use backward::{Gradients, Saved, SavedLogs};
+pub use backward::{ResidentGradients, ResidentSaved, SavedLogs};
+pub use calls::{backward, backward_resident, forward, forward_resident};
+pub use check::family;
 pub use forward::{Forward, Logs};
-pub use host::{backward, backward_resident, forward, forward_resident};
 pub use operands::Operands;
 pub use tensor::{Element, Tensor};

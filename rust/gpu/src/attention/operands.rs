@@ -30,13 +30,13 @@ pub struct Operands<'a> {
     pub key_bias: Option<KeyBias<'a, f32>>,
     /// Keys that nobody sees, `(B, Nk)`.
     pub key_padding: Option<&'a [bool]>,
-    /// Bias of pairs.
+    /// Bias of edges.
     pub edge_bias: Option<EdgeBias<'a, f32>>,
     /// Dropout of weights.
     pub dropout: Option<Dropout>,
 }
 
-/// The plans of a call, each with the (batch, key head) pairs that run on it.
+/// The plans of a call, each with the groups that run on it.
 pub(super) type Plans = Vec<(Range<u32>, Arc<PlanOnDevice>)>;
 
 impl<'a> Operands<'a> {
@@ -87,7 +87,7 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// (query, key) pairs of a head, where they have biases.
+    /// Edges of a head, where they have biases.
     pub(super) fn n_edges(&self) -> usize {
         self.edge_bias.map_or(0, |bias| bias.values.len() / bias.heads)
     }
@@ -107,17 +107,17 @@ impl<'a> Operands<'a> {
             let plan = PlanOnDevice::of(context, set, which, executor)?;
             return Ok(vec![(0..(batch * kv_heads) as u32, plan)]);
         }
-        let of_lists = |(pairs, plan): &(Range<usize>, Plan)| {
+        let of_lists = |(groups, plan): &(Range<usize>, Plan)| {
             let words = if !transposed {
                 PlanWords::new(plan, None)?
-            } else if let TransposedArrays::Listed { key_ptr, pairs } = plan.transposed_arrays()? {
-                let queries: Vec<u32> = pairs.iter().map(|pair| pair[0]).collect();
+            } else if let TransposedArrays::Listed { key_ptr, edges } = plan.transposed_arrays()? {
+                let queries: Vec<u32> = edges.iter().map(|edge| edge[0]).collect();
                 PlanWords::of_rows(plan.n_queries(), key_ptr, &queries)?
             } else {
                 unreachable!("lists are rows")
             };
             let plan = PlanOnDevice::new(context, words)?;
-            Ok((pairs.start as u32..pairs.end as u32, Arc::new(plan)))
+            Ok((groups.start as u32..groups.end as u32, Arc::new(plan)))
         };
         lists.iter().map(of_lists).collect()
     }

@@ -1,7 +1,7 @@
 //! What attention has one number of for a query, a key or an edge, in one array: a kernel may write some parts of it.
 
 use super::tables::NONE;
-use crate::buffer::{Buffer, View};
+use crate::buffer::{Buffer, BufferSlice};
 use crate::context::Context;
 use crate::error::Result;
 use crate::recorder::Recorder;
@@ -23,7 +23,7 @@ pub(super) enum Fill<'a> {
     /// Values of the host.
     Values(Cow<'a, [f32]>),
     /// An array of the device.
-    Array(View),
+    Array(BufferSlice),
 }
 
 /// Parts, one after the other, before there is memory for them.
@@ -38,7 +38,7 @@ impl<'a> Layout<'a> {
     pub(super) fn part(&mut self, len: usize, fill: Fill<'a>) -> Result<u32> {
         let start = self.len;
         // Copied, and bound, from multiples of an alignment.
-        self.len = (start + len as u64).next_multiple_of(View::ALIGNMENT / BYTES);
+        self.len = (start + len as u64).next_multiple_of(BufferSlice::ALIGNMENT / BYTES);
         if self.len >= u64::from(NONE) {
             return Err(KernelError::value("bias", format!("{} numbers", self.len), "less than 2^32 on a GPU").into());
         }

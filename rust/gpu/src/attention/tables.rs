@@ -53,7 +53,7 @@ pub(super) struct PlanWords {
 
 /// The blocks of all tiles.
 #[derive(Default)]
-struct Blocks {
+struct KeyBlocks {
     /// Where each tile's begin.
     ptr: Vec<u32>,
     all: Vec<[u32; 3]>,
@@ -66,7 +66,7 @@ struct Blocks {
     open: Vec<(u32, u16)>,
 }
 
-impl Blocks {
+impl KeyBlocks {
     fn push(&mut self, column: u32, mask: u16, edges: &mut impl Iterator<Item = u32>) {
         self.open.push((column, mask));
         if let Some(of_lanes) = &mut self.edges {
@@ -129,7 +129,7 @@ impl PlanWords {
     /// Lays out a plan, with the edges of its pairs where those have biases: of tiles by tile, column and row, then of
     /// rows.
     pub(super) fn new(plan: &Tables, edges: Option<&[u32]>) -> Result<Self> {
-        let mut blocks = Blocks { ptr: vec![0], edges: edges.map(|_| Vec::new()), ..Blocks::default() };
+        let mut blocks = KeyBlocks { ptr: vec![0], edges: edges.map(|_| Vec::new()), ..KeyBlocks::default() };
         let mut pairs = edges.unwrap_or(&[]).iter().copied();
         let (row_ptr, row_keys, shifted) = match plan.arrays() {
             TableArrays::Listed { tile_ptr, tile_keys, tile_masks, row_ptr, row_keys } => {
@@ -159,7 +159,7 @@ impl PlanWords {
     /// Lays out rows alone, in which a column may be listed twice.
     pub(super) fn of_rows(columns: usize, row_ptr: &[usize], row_keys: &[u32]) -> Result<Self> {
         let rows = row_ptr.len() - 1;
-        let mut blocks = Blocks { ptr: vec![0], ..Blocks::default() };
+        let mut blocks = KeyBlocks { ptr: vec![0], ..KeyBlocks::default() };
         (0..rows.div_ceil(TILE)).for_each(|tile| blocks.end_tile(longest_row(row_ptr, tile)));
         Self::assembled([rows, columns], None, &blocks, row_ptr, row_keys, None, false)
     }
@@ -167,7 +167,7 @@ impl PlanWords {
     fn assembled(
         [rows, columns]: [usize; 2],
         order: Option<&[u32]>,
-        blocks: &Blocks,
+        blocks: &KeyBlocks,
         row_ptr: &[usize],
         row_keys: &[u32],
         row_edges: Option<&[u32]>,

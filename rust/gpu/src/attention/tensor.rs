@@ -1,8 +1,6 @@
 //! Tensors on the device: contiguous, their rows filled up to whole vectors of four.
 
-use super::check::check;
 use crate::buffer::Buffer;
-use crate::checks::Family;
 use crate::context::Context;
 use crate::error::Result;
 use bytemuck::Pod;
@@ -18,15 +16,15 @@ pub(super) const VECTOR: usize = 4;
 pub trait Element: cpu::Storage<Acc = f32> + Pod {
     /// Its shaders.
     const SHADERS: &'static Storage;
-    /// All of them, as they are checked.
-    const FAMILY: Family;
+    /// What they are called together.
+    const NAME: &'static str;
 }
 
 macro_rules! element {
     ($t:ty, $shaders:ident, $name:literal) => {
         impl Element for $t {
             const SHADERS: &'static Storage = &$shaders;
-            const FAMILY: Family = Family { name: $name, check: check::<$t> };
+            const NAME: &'static str = $name;
         }
     };
 }

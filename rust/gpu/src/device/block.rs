@@ -17,7 +17,7 @@ pub(crate) enum Usage {
 }
 
 /// A buffer of the device.
-pub(crate) struct Block {
+pub(crate) struct DeviceBlock {
     pub(super) raw: wgpu::Buffer,
     pub(crate) usage: Usage,
 }
@@ -27,7 +27,7 @@ const UNSUBMITTED: u64 = 32 << 20;
 
 impl Device {
     /// A new block.
-    pub(crate) fn block(&self, usage: Usage, bytes: u64) -> Result<Block> {
+    pub(crate) fn block(&self, usage: Usage, bytes: u64) -> Result<DeviceBlock> {
         use wgpu::BufferUsages as Flags;
         const DOING: &str = "allocating";
         if self.faults.out_of_memory(bytes) {
@@ -43,11 +43,11 @@ impl Device {
         };
         let descriptor = wgpu::BufferDescriptor { label: None, size: bytes, usage: flags, mapped_at_creation: false };
         let raw = self.checked(DOING, Some(bytes), |device| device.create_buffer(&descriptor))?;
-        Ok(Block { raw, usage })
+        Ok(DeviceBlock { raw, usage })
     }
 
     /// Writes from a block's start. What is submitted later sees it.
-    pub(crate) fn write(&self, block: &Block, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, block: &DeviceBlock, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -67,7 +67,7 @@ impl Device {
         Ok(())
     }
 
-    fn enqueue_write(&self, block: &Block, offset: u64, words: &[u8]) -> Result<()> {
+    fn enqueue_write(&self, block: &DeviceBlock, offset: u64, words: &[u8]) -> Result<()> {
         let waiting = self.unsubmitted.fetch_add(words.len() as u64, Ordering::Relaxed) + words.len() as u64;
         self.checked("uploading", Some(words.len() as u64), |_| {
             self.queue.write_buffer(&block.raw, offset, words);
@@ -79,7 +79,7 @@ impl Device {
     }
 
     /// Writes into the block itself, unless the device is still busy with what had it before.
-    fn write_in_place(&self, block: &Block, bytes: &[u8]) -> Result<bool> {
+    fn write_in_place(&self, block: &DeviceBlock, bytes: &[u8]) -> Result<bool> {
         let size = bytes.len() as u64;
         let range = 0..size.next_multiple_of(4);
         let ready = Arc::new(AtomicBool::new(false));

@@ -1,6 +1,6 @@
 //! Work for the queue: dispatches and copies, encoded and submitted at once.
 
-use super::block::Block;
+use super::block::DeviceBlock;
 use super::handle::{Device, SubmissionIndex};
 use super::pipeline::Pipeline;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 /// A stretch of a block.
 pub(crate) struct Stretch<'a> {
-    pub(crate) block: &'a Block,
+    pub(crate) block: &'a DeviceBlock,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
 }
@@ -25,7 +25,7 @@ pub(crate) enum Work<'a> {
 
 /// Work in order, and the parameters that it reads.
 pub(crate) struct Job<'a> {
-    pub(crate) params: Option<(&'a Block, &'a [u8])>,
+    pub(crate) params: Option<(&'a DeviceBlock, &'a [u8])>,
     pub(crate) work: &'a [Work<'a>],
 }
 

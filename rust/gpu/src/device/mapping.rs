@@ -1,6 +1,6 @@
 //! Blocks that the CPU reads in place.
 
-use super::block::Block;
+use super::block::DeviceBlock;
 use super::handle::{Device, SubmissionIndex};
 use crate::error::{GpuError, Result};
 use std::sync::{Arc, OnceLock};
@@ -19,7 +19,7 @@ pub(crate) struct Request(Arc<OnceLock<bool>>);
 
 impl Device {
     /// Asks for the first `bytes` of a block, a multiple of 4, to be readable when everything submitted is done.
-    pub(crate) fn request_map(&self, block: &Block, bytes: u64) -> Result<Request> {
+    pub(crate) fn request_map(&self, block: &DeviceBlock, bytes: u64) -> Result<Request> {
         let ready: Arc<OnceLock<bool>> = Arc::default();
         let set = ready.clone();
         self.checked("mapping", Some(bytes), |_| {
@@ -33,7 +33,7 @@ impl Device {
     /// Waits until it is, and gives the bytes.
     pub(crate) fn mapped(
         &self,
-        block: &Block,
+        block: &DeviceBlock,
         bytes: u64,
         request: &Request,
         after: &SubmissionIndex,
@@ -48,7 +48,7 @@ impl Device {
     }
 
     /// Ends a mapping, or the request for one.
-    pub(crate) fn unmap(&self, block: &Block) {
+    pub(crate) fn unmap(&self, block: &DeviceBlock) {
         // A device that is gone has unmapped everything.
         let _ = self.checked("unmapping", None, |_| block.raw.unmap());
     }

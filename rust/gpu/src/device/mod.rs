@@ -12,7 +12,7 @@ mod open;
 mod pipeline;
 
 pub use adapter::{AdapterInfo, Sort};
-pub(crate) use block::{Block, Usage};
+pub(crate) use block::{DeviceBlock, Usage};
 pub(crate) use commands::{Job, Stretch, Work};
 pub use handle::{Abilities, Limits};
 pub(crate) use handle::{Device, SubmissionIndex};

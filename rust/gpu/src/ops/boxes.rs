@@ -1,9 +1,9 @@
 //! Boxes of 2, 4, 8, … cells a side over a plane of cells: which are occupied, how many, and what each holds.
 
 use super::checking::{hold, values};
-use super::dispatches::{Rows, check_words, word, words};
+use super::dispatches::{RowWork, check_words, word, words};
 use crate::buffer::Buffer;
-use crate::checks::Family;
+use crate::checks::KernelFamily;
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
@@ -19,10 +19,10 @@ use std::sync::Arc;
 const CELL: u64 = 4;
 
 /// Boxes, as they are checked.
-pub const BOXES: Family = Family { name: "boxes", check };
+pub const BOXES: KernelFamily = KernelFamily { name: "boxes", check };
 
 /// The boxes of one size.
-pub struct Level {
+pub struct ResidentBoxLevel {
     /// Rows and columns of boxes.
     pub shape: [usize; 2],
     /// One value a box, row by row.
@@ -30,15 +30,15 @@ pub struct Level {
 }
 
 /// Which boxes are occupied, and how many.
-pub struct Occupied {
+pub struct OccupiedBoxes {
     /// 1 or 0 for each box, u32, for sides of 2, 4, … cells, until one box holds everything.
-    pub levels: Vec<Level>,
+    pub levels: Vec<ResidentBoxLevel>,
     /// How many are, u32: of the cells, then of the boxes of each level.
     pub counts: Buffer,
 }
 
 /// Which boxes have a cell that is not 0; `cells` (rows, columns) u32.
-pub fn occupied(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
+pub fn occupied(cells: &Buffer, shape: [usize; 2]) -> Result<OccupiedBoxes> {
     check_words("cells", cells, &shape)?;
     if cells.bytes() / CELL > u64::from(u32::MAX) {
         return Err(KernelError::shape("cells", format!("{shape:?}"), "less than 2**32 cells").into());
@@ -47,7 +47,7 @@ pub fn occupied(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
     occupied_boxes(cells, shape)
 }
 
-fn occupied_boxes(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
+fn occupied_boxes(cells: &Buffer, shape: [usize; 2]) -> Result<OccupiedBoxes> {
     let context = cells.context();
     let mut commands = context.record();
     let levels = pyramid(&mut commands, &OCCUPIED, cells, shape)?;
@@ -57,32 +57,37 @@ fn occupied_boxes(cells: &Buffer, shape: [usize; 2]) -> Result<Occupied> {
         count(&mut commands, boxes, level as u32, &counts)?;
     }
     commands.submit()?;
-    Ok(Occupied { levels, counts })
+    Ok(OccupiedBoxes { levels, counts })
 }
 
 /// The sums of the boxes' cells for sides of 2, 4, … cells; `cells` (rows, columns) f32.
-pub fn sums(cells: &Buffer, shape: [usize; 2]) -> Result<Vec<Level>> {
+pub fn sums(cells: &Buffer, shape: [usize; 2]) -> Result<Vec<ResidentBoxLevel>> {
     check_words("cells", cells, &shape)?;
     cells.context().trust(&BOXES)?;
     boxes_sums(cells, shape)
 }
 
-fn boxes_sums(cells: &Buffer, shape: [usize; 2]) -> Result<Vec<Level>> {
+fn boxes_sums(cells: &Buffer, shape: [usize; 2]) -> Result<Vec<ResidentBoxLevel>> {
     let mut commands = cells.context().record();
     let levels = pyramid(&mut commands, &SUMS, cells, shape)?;
     commands.submit()?;
     Ok(levels)
 }
 
-fn pyramid(commands: &mut Recorder, shader: &'static Shader, cells: &Buffer, shape: [usize; 2]) -> Result<Vec<Level>> {
+fn pyramid(
+    commands: &mut Recorder,
+    shader: &'static Shader,
+    cells: &Buffer,
+    shape: [usize; 2],
+) -> Result<Vec<ResidentBoxLevel>> {
     let kernel = Kernel::new(shader, "halve")?;
-    let mut levels: Vec<Level> = Vec::new();
+    let mut levels: Vec<ResidentBoxLevel> = Vec::new();
     let mut below = shape;
     for shape in cpu::shapes(shape) {
         let boxes = cells.context().alloc(words("cells", &shape)?)?;
         let source = levels.last().map_or(cells, |level| &level.boxes);
         halve(commands, &kernel, source, below, &boxes)?;
-        levels.push(Level { shape, boxes });
+        levels.push(ResidentBoxLevel { shape, boxes });
         below = shape;
     }
     Ok(levels)
@@ -94,7 +99,7 @@ fn halve(commands: &mut Recorder, kernel: &Kernel, cells: &Buffer, shape: [usize
     // A row of boxes has two rows of cells, but for the last one of an odd number.
     let (row_bytes, boxes_bytes) = (u64::from(columns) * CELL, u64::from(across) * CELL);
     let n = u64::from(rows.div_ceil(2));
-    let all = Rows::new("cells", n, &[2 * row_bytes, boxes_bytes], 4 * u64::from(across)).pieces(cells.context())?;
+    let all = RowWork::new("cells", n, &[2 * row_bytes, boxes_bytes], 4 * u64::from(across)).pieces(cells.context())?;
     for piece in all {
         let (start, end) = (2 * piece.bound.start, u64::from(rows).min(2 * piece.bound.end));
         let params =
@@ -111,7 +116,7 @@ fn count(commands: &mut Recorder, cells: &Buffer, level: u32, counts: &Buffer) -
     const GROUP: u64 = 256 * 16;
     let kernel = Kernel::new(&COUNT, "count")?;
     let n = cells.bytes() / CELL;
-    for piece in Rows::new("cells", n, &[CELL], 1).in_units(GROUP).pieces(cells.context())? {
+    for piece in RowWork::new("cells", n, &[CELL], 1).in_units(GROUP).pieces(cells.context())? {
         let params = CountParams { first: piece.first, end: piece.end, level };
         let arrays = [piece.of(cells, CELL)?, counts.whole()];
         commands.dispatch(&kernel, &arrays, &params, Groups::of(piece.rows().div_ceil(GROUP)))?;

@@ -3,7 +3,7 @@
 use super::checking::hold;
 use super::dispatches::{self, entries};
 use crate::buffer::Buffer;
-use crate::checks::Family;
+use crate::checks::KernelFamily;
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -11,8 +11,7 @@ use bytemuck::cast_slice;
 use fractal_kernels::KernelError;
 use fractal_kernels::curves::lattice::{Rows, check_size};
 use fractal_kernels::curves::{hilbert, morton};
-use fractal_kernels::executor::Serial;
-use fractal_kernels::simd::{Level, Run};
+use fractal_runtime::run::OwnedRun;
 use fractal_shaders::Shader;
 use fractal_shaders::curves::{CodecParams, HILBERT, MORTON};
 use std::sync::Arc;
@@ -22,22 +21,23 @@ const COORDINATE: u64 = 4;
 const CODE: u64 = 8;
 
 /// The Hilbert codec, as it is checked.
-pub const HILBERT_CODEC: Family =
-    Family { name: "Hilbert codec", check: |context| check_codec(context, Curve::Hilbert) };
+pub const HILBERT_CODEC: KernelFamily =
+    KernelFamily { name: "Hilbert codec", check: |context| check_codec(context, Codec::Hilbert) };
 
 /// The Morton codec, as it is checked.
-pub const MORTON_CODEC: Family = Family { name: "Morton codec", check: |context| check_codec(context, Curve::Morton) };
+pub const MORTON_CODEC: KernelFamily =
+    KernelFamily { name: "Morton codec", check: |context| check_codec(context, Codec::Morton) };
 
 /// A space-filling curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Curve {
+pub enum Codec {
     /// Neighbours on the curve are neighbours on the lattice.
     Hilbert,
     /// The bits of the coordinates interleaved.
     Morton,
 }
 
-impl Curve {
+impl Codec {
     fn shader(self) -> &'static Shader {
         match self {
             Self::Hilbert => &HILBERT,
@@ -45,7 +45,7 @@ impl Curve {
         }
     }
 
-    fn family(self) -> &'static Family {
+    fn family(self) -> &'static KernelFamily {
         match self {
             Self::Hilbert => &HILBERT_CODEC,
             Self::Morton => &MORTON_CODEC,
@@ -55,7 +55,7 @@ impl Curve {
 
 /// Codes of points: `points` (n, ndim) u32, each coordinate below `2**order`; (n,) u64. The code of a point outside of that
 /// box has all bits set.
-pub fn encode(curve: Curve, points: &Buffer, ndim: usize, order: u32) -> Result<Buffer> {
+pub fn encode(curve: Codec, points: &Buffer, ndim: usize, order: u32) -> Result<Buffer> {
     let point = check(ndim, order)?;
     let n = entries("points", points, point)?;
     points.context().trust(curve.family())?;
@@ -65,7 +65,7 @@ pub fn encode(curve: Curve, points: &Buffer, ndim: usize, order: u32) -> Result<
 
 /// Points of codes: `codes` (n,) u64, each below `2**(ndim * order)`; (n, ndim) u32. What is not the code of a point has all
 /// bits of its coordinates set.
-pub fn decode(curve: Curve, codes: &Buffer, ndim: usize, order: u32) -> Result<Buffer> {
+pub fn decode(curve: Codec, codes: &Buffer, ndim: usize, order: u32) -> Result<Buffer> {
     let point = check(ndim, order)?;
     let n = entries("codes", codes, CODE)?;
     codes.context().trust(curve.family())?;
@@ -83,7 +83,7 @@ fn check(ndim: usize, order: u32) -> Result<u64> {
 }
 
 fn convert(
-    curve: Curve,
+    curve: Codec,
     entry: &str,
     (argument, input, input_bytes): (&'static str, &Buffer, u64),
     n: u64,
@@ -96,7 +96,7 @@ fn convert(
     let mut commands = context.record();
     // Some bit operations for each level.
     let steps = 32 + 16 * u64::from(order);
-    let rows = dispatches::Rows::new(argument, n, &[input_bytes, output_bytes], steps).pieces(context)?;
+    let rows = dispatches::RowWork::new(argument, n, &[input_bytes, output_bytes], steps).pieces(context)?;
     for piece in rows {
         let params = CodecParams { order, first: piece.first, end: piece.end };
         let arrays = [piece.of(input, input_bytes)?, piece.of(&output, output_bytes)?];
@@ -106,16 +106,16 @@ fn convert(
     Ok(output)
 }
 
-fn check_codec(context: &Arc<Context>, curve: Curve) -> Result<()> {
+fn check_codec(context: &Arc<Context>, curve: Codec) -> Result<()> {
     const N: usize = 300;
-    let (run, shader) = (Run::new(Level::new(), &Serial), curve.shader());
+    let (run, shader) = (OwnedRun::serial()?, curve.shader());
     for (ndim, order, encode, decode) in [(2, 16, "encode2", "decode2"), (3, 10, "encode3", "decode3")] {
         let points: Vec<u32> =
             (0..(N * ndim) as u32).map(|i| i.wrapping_mul(2_654_435_761) >> (u32::BITS - order)).collect();
         let (rows, mut codes) = (Rows::packed("points", &points, ndim)?, [0_u64; N]);
         match curve {
-            Curve::Hilbert => hilbert::encode(run, rows, order, &mut codes)?,
-            Curve::Morton => morton::encode(run, rows, order, &mut codes)?,
+            Codec::Hilbert => hilbert::encode(run.get(), rows, order, &mut codes)?,
+            Codec::Morton => morton::encode(run.get(), rows, order, &mut codes)?,
         }
         let (point, given) = (ndim as u64 * COORDINATE, context.upload(&points)?);
         let got = convert(curve, encode, ("points", &given, point), N as u64, CODE, order)?;

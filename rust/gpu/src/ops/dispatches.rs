@@ -1,6 +1,6 @@
 //! How a call is cut into dispatches: by what one binding holds, and by how long a dispatch may run.
 
-use crate::buffer::{Buffer, View};
+use crate::buffer::{Buffer, BufferSlice};
 use crate::context::Context;
 use crate::device::Sort;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// What one dispatch works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct DispatchPiece {
     /// Rows of the arrays that are bound.
     pub(crate) bound: Range<u64>,
     /// Its first row, counted from the first that is bound.
@@ -18,9 +18,9 @@ pub(crate) struct Piece {
     pub(crate) end: u32,
 }
 
-impl Piece {
+impl DispatchPiece {
     /// The rows that are bound, of an array with so many bytes a row.
-    pub(crate) fn of(&self, array: &Buffer, row_bytes: u64) -> Result<View> {
+    pub(crate) fn of(&self, array: &Buffer, row_bytes: u64) -> Result<BufferSlice> {
         array.part(self.bound.start * row_bytes..self.bound.end * row_bytes)
     }
 
@@ -32,7 +32,7 @@ impl Piece {
 
 /// Rows of arrays that are worked on together.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rows<'a> {
+pub(crate) struct RowWork<'a> {
     argument: &'static str,
     n: u64,
     bytes: &'a [u64],
@@ -47,7 +47,7 @@ fn budget(sort: Sort) -> u64 {
     if sort == Sort::Software { 1 << 26 } else { 1 << 31 }
 }
 
-impl<'a> Rows<'a> {
+impl<'a> RowWork<'a> {
     /// `n` rows of so many `bytes` of each array; `argument` names them. A row takes so many `steps`, each about a
     /// multiply-add on a value from memory.
     pub(crate) fn new(argument: &'static str, n: u64, bytes: &'a [u64], steps: u64) -> Self {
@@ -65,11 +65,11 @@ impl<'a> Rows<'a> {
     }
 
     /// The dispatches that cover all rows, in order.
-    pub(crate) fn pieces(self, context: &Context) -> Result<Vec<Piece>> {
+    pub(crate) fn pieces(self, context: &Context) -> Result<Vec<DispatchPiece>> {
         self.cut(context.limits().binding_bytes, budget(context.adapter().sort))
     }
 
-    fn cut(self, binding_bytes: u64, budget: u64) -> Result<Vec<Piece>> {
+    fn cut(self, binding_bytes: u64, budget: u64) -> Result<Vec<DispatchPiece>> {
         // Shaders count values of four bytes in 32 bits.
         let binding_bytes = binding_bytes.min(1 << 32);
         let mut window = u64::from(u32::MAX);
@@ -77,7 +77,8 @@ impl<'a> Rows<'a> {
         for &bytes in self.bytes.iter().filter(|&&bytes| bytes > 0) {
             window = window.min(binding_bytes / bytes);
             // A binding begins at a multiple of the alignment.
-            aligned = aligned.max(View::ALIGNMENT >> bytes.trailing_zeros().min(View::ALIGNMENT.trailing_zeros()));
+            aligned = aligned
+                .max(BufferSlice::ALIGNMENT >> bytes.trailing_zeros().min(BufferSlice::ALIGNMENT.trailing_zeros()));
         }
         if self.n > window {
             window = window / aligned * aligned;
@@ -95,7 +96,8 @@ impl<'a> Rows<'a> {
             let mut first = start;
             while first < end {
                 let last = end.min(first + step);
-                let piece = Piece { bound: start..end, first: (first - start) as u32, end: (last - start) as u32 };
+                let piece =
+                    DispatchPiece { bound: start..end, first: (first - start) as u32, end: (last - start) as u32 };
                 pieces.push(piece);
                 first = last;
             }
@@ -150,21 +152,21 @@ mod tests {
             binding in 1_u64..1 << 18,
             budget in 1_u64..1 << 16,
         ) {
-            let rows = Rows { argument: "rows", n, bytes: &bytes, steps, unit: 1 << unit, aligned: 1 << aligned };
+            let rows = RowWork { argument: "rows", n, bytes: &bytes, steps, unit: 1 << unit, aligned: 1 << aligned };
             let Ok(pieces) = rows.cut(binding, budget) else {
                 let most = bytes.iter().max().unwrap();
-                prop_assert!(most * View::ALIGNMENT.max(rows.aligned) > binding);
+                prop_assert!(most * BufferSlice::ALIGNMENT.max(rows.aligned) > binding);
                 return Ok(());
             };
             let mut next = 0;
-            for Piece { bound, first, end } in pieces {
+            for DispatchPiece { bound, first, end } in pieces {
                 prop_assert_eq!(bound.start + u64::from(first), next);
                 next = bound.start + u64::from(end);
                 prop_assert!(first < end && next <= bound.end);
                 prop_assert_eq!((bound.start % rows.aligned, u64::from(first) % rows.unit), (0, 0));
                 prop_assert!(u64::from(end - first) * steps <= budget.max(steps * rows.unit) + steps * rows.unit);
                 for &bytes in &bytes {
-                    prop_assert_eq!(bound.start * bytes % View::ALIGNMENT, 0);
+                    prop_assert_eq!(bound.start * bytes % BufferSlice::ALIGNMENT, 0);
                     prop_assert!((bound.end - bound.start) * bytes <= binding);
                 }
             }

@@ -1,9 +1,9 @@
 //! Distances between the points of two lists, and densities of token sequences.
 
 use super::checking::{hold, values};
-use super::dispatches::{Rows, check_words, word, words};
+use super::dispatches::{RowWork, check_words, word, words};
 use crate::buffer::Buffer;
-use crate::checks::Family;
+use crate::checks::KernelFamily;
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -17,10 +17,10 @@ use std::sync::Arc;
 const VALUE: u64 = 4;
 
 /// Distances, as they are checked.
-pub const DISTANCES: Family = Family { name: "distances", check: check_distances };
+pub const DISTANCES: KernelFamily = KernelFamily { name: "distances", check: check_distances };
 
 /// Densities, as they are checked.
-pub const DENSITIES: Family = Family { name: "densities", check: check_densities };
+pub const DENSITIES: KernelFamily = KernelFamily { name: "densities", check: check_densities };
 
 /// `|x - y|` of every left and every right point; `left` (rows, dimension), `right` (columns, dimension), f32; (rows,
 /// columns) f32. The shape is rows, columns, dimension.
@@ -52,11 +52,11 @@ fn pairwise(
     let (point, row_bytes) = (u64::from(dimension) * VALUE, u64::from(width) * VALUE);
     let kernel = Kernel::new(&PAIRWISE, entry)?;
     let mut commands = context.record();
-    let stretches = Rows::new("right", columns as u64, &[point], 0).pieces(context)?;
+    let stretches = RowWork::new("right", columns as u64, &[point], 0).pieces(context)?;
     for stretch in stretches {
         // What one pair takes beside its coordinates: roots and a logarithm.
         let steps = stretch.rows() * (32 + 2 * u64::from(dimension));
-        let all = Rows::new("left", rows as u64, &[point, row_bytes], steps).pieces(context)?;
+        let all = RowWork::new("left", rows as u64, &[point, row_bytes], steps).pieces(context)?;
         for piece in all {
             let params = PairwiseParams {
                 dimension,
@@ -92,11 +92,11 @@ fn densities(tokens: &Buffer, [batch, length]: [usize; 2], radius: usize) -> Res
     let row_bytes = u64::from(length) * VALUE;
     let kernel = Kernel::new(&DENSITY, "density")?;
     let mut commands = context.record();
-    let all = Rows::new("tokens", batch as u64, &[row_bytes; 2], 0).pieces(context)?;
+    let all = RowWork::new("tokens", batch as u64, &[row_bytes; 2], 0).pieces(context)?;
     for sequences in all {
         // A long sequence alone may take several dispatches.
         let n = sequences.rows() * u64::from(length);
-        let places = Rows::new("tokens", n, &[], 2 + 2 * u64::from(radius)).pieces(context)?;
+        let places = RowWork::new("tokens", n, &[], 2 + 2 * u64::from(radius)).pieces(context)?;
         for piece in places {
             let params = DensityParams { length, radius, first: piece.first, end: piece.end };
             let arrays = [sequences.of(tokens, row_bytes)?, sequences.of(&densities, row_bytes)?];

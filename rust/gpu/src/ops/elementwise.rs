@@ -1,7 +1,7 @@
 //! One value in, or two, and one out.
 
-use crate::buffer::{Buffer, View};
-use crate::checks::Family;
+use crate::buffer::{Buffer, BufferSlice};
+use crate::checks::KernelFamily;
 use crate::context::Context;
 use crate::error::Result;
 use crate::hosted::{Hosted, by_rows};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 const VALUE: u64 = 4;
 
 /// All of them, as they are checked.
-pub const FAMILY: Family = Family { name: "elementwise", check };
+pub const FAMILY: KernelFamily = KernelFamily { name: "elementwise", check };
 
 /// Number of f32 values of an array.
 fn values(array: &Buffer, name: &'static str) -> Result<u64> {
@@ -33,7 +33,7 @@ fn run(shader: &'static Shader, entry: &str, inputs: &[&Buffer], n: u64) -> Resu
     let result = context.alloc(n * VALUE)?;
     let mut commands = context.record();
     // What one binding cannot hold is bound in parts.
-    let part = context.limits().binding_bytes / View::ALIGNMENT * View::ALIGNMENT / VALUE;
+    let part = context.limits().binding_bytes / BufferSlice::ALIGNMENT * BufferSlice::ALIGNMENT / VALUE;
     for start in (0..n).step_by(part as usize) {
         let count = part.min(n - start);
         let range = start * VALUE..(start + count) * VALUE;

@@ -1,18 +1,17 @@
 //! Escape fields, and the soft Julia field with its gradients.
 
 use super::checking::{hold, values};
-use super::dispatches::{Rows, check_words, entries};
+use super::dispatches::{RowWork, check_words, entries};
 use crate::buffer::Buffer;
-use crate::checks::Family;
+use crate::checks::KernelFamily;
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
 use bytemuck::cast_slice;
-use fractal_kernels::executor::Serial;
 use fractal_kernels::fields::julia::{self as cpu, Escape};
 use fractal_kernels::fields::lanes::check_parameter;
 use fractal_kernels::fields::soft_julia::{self as soft_cpu, Soft};
-use fractal_kernels::simd::{Level, Run};
+use fractal_runtime::run::OwnedRun;
 use fractal_shaders::fields::{ESCAPE, EscapeParams, FOLD, FoldParams, SOFT_JULIA, SOFT_JULIA_VJP, SoftParams};
 use num_complex::Complex;
 use std::sync::Arc;
@@ -22,13 +21,13 @@ const POINT: u64 = 8;
 const VALUE: u64 = 4;
 
 /// Escape counts, as they are checked.
-pub const ESCAPES: Family = Family { name: "escape counts", check: check_escapes };
+pub const ESCAPES: KernelFamily = KernelFamily { name: "escape counts", check: check_escapes };
 
 /// The soft Julia field and its gradients, as they are checked.
-pub const SOFT: Family = Family { name: "soft Julia field", check: check_soft };
+pub const SOFT: KernelFamily = KernelFamily { name: "soft Julia field", check: check_soft };
 
 /// Gradients of a weighted sum of the soft Julia field.
-pub struct SoftGradients {
+pub struct ResidentSoftGradients {
     /// By each point, (n, 2) f32.
     pub points: Buffer,
     /// By the real and imaginary part of c, the radius and the smoothness, (4,) f32: sums in single precision, always in
@@ -58,7 +57,7 @@ fn escape_field(entry: &str, points: &Buffer, c: Complex<f64>, escape: Escape) -
     let kernel = Kernel::new(&ESCAPE, entry)?;
     let mut commands = context.record();
     let steps = u64::from(escape.max_iter);
-    let rows = Rows::new("points", n, &[POINT, VALUE], steps).in_units(64).pieces(context)?;
+    let rows = RowWork::new("points", n, &[POINT, VALUE], steps).in_units(64).pieces(context)?;
     for piece in rows {
         let params = EscapeParams {
             c_re: c.re as f32,
@@ -103,7 +102,7 @@ fn soft_field(points: &Buffer, soft: Soft) -> Result<Buffer> {
     let mut commands = context.record();
     // A root, an exponential and a division.
     let steps = 8 * u64::from(soft.max_iter);
-    let rows = Rows::new("points", n, &[POINT, VALUE], steps).in_units(64).pieces(context)?;
+    let rows = RowWork::new("points", n, &[POINT, VALUE], steps).in_units(64).pieces(context)?;
     for piece in rows {
         let params = SoftParams { first: piece.first, end: piece.end, ..soft_params(soft) };
         let arrays = [piece.of(points, POINT)?, piece.of(&field, VALUE)?];
@@ -114,13 +113,13 @@ fn soft_field(points: &Buffer, soft: Soft) -> Result<Buffer> {
 }
 
 /// Gradients of `sum weights[i] * field[i]`; `weights` (n,) f32, `points` (n, 2) f32. Points whose weight is 0 add nothing.
-pub fn soft_julia_vjp(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<SoftGradients> {
+pub fn soft_julia_vjp(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<ResidentSoftGradients> {
     soft.check()?;
     points.context().trust(&SOFT)?;
     soft_gradients(weights, points, soft)
 }
 
-fn soft_gradients(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<SoftGradients> {
+fn soft_gradients(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<ResidentSoftGradients> {
     /// Points of a workgroup, and bytes of its gradients.
     const GROUP: u64 = 64;
     const PARTIAL: u64 = 16;
@@ -135,8 +134,8 @@ fn soft_gradients(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<SoftG
     let mut commands = context.record();
     let steps = 32 * u64::from(soft.max_iter);
     // The partial gradients of whole workgroups begin at multiples of what a binding begins at.
-    let aligned = GROUP * crate::View::ALIGNMENT / PARTIAL;
-    let rows = Rows::new("points", n, &[POINT, VALUE], steps).in_units(GROUP).bound_at(aligned).pieces(context)?;
+    let aligned = GROUP * crate::BufferSlice::ALIGNMENT / PARTIAL;
+    let rows = RowWork::new("points", n, &[POINT, VALUE], steps).in_units(GROUP).bound_at(aligned).pieces(context)?;
     for piece in rows {
         let params = SoftParams { first: piece.first, end: piece.end, ..soft_params(soft) };
         let (start, end) = (piece.bound.start / GROUP, piece.bound.end.div_ceil(GROUP));
@@ -150,12 +149,12 @@ fn soft_gradients(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<SoftG
     }
     let fold = Kernel::new(&FOLD, "fold")?;
     commands.clear(&shared)?;
-    for piece in Rows::new("points", groups, &[PARTIAL], 0).pieces(context)? {
+    for piece in RowWork::new("points", groups, &[PARTIAL], 0).pieces(context)? {
         let params = FoldParams { n: piece.end };
         commands.dispatch(&fold, &[piece.of(&partial, PARTIAL)?, shared.whole()], &params, Groups([1, 1, 1]))?;
     }
     commands.submit()?;
-    Ok(SoftGradients { points: by_point, shared })
+    Ok(ResidentSoftGradients { points: by_point, shared })
 }
 
 /// Points at which no rounding decides: whole steps of 1/4.
@@ -163,27 +162,23 @@ fn points() -> Vec<Complex<f32>> {
     (0..289).map(|i| Complex { re: (i % 17) as f32 / 4.0 - 2.0, im: (i / 17) as f32 / 4.0 - 2.0 }).collect()
 }
 
-fn run() -> Run<'static> {
-    Run::new(Level::new(), &Serial)
-}
-
 fn check_escapes(context: &Arc<Context>) -> Result<()> {
-    let (points, c) = (points(), Complex { re: -0.5, im: 0.25 });
+    let (run, points, c) = (OwnedRun::serial()?, points(), Complex { re: -0.5, im: 0.25 });
     let escape = Escape { max_iter: 32, radius: 4.0, smooth: true };
     let on_device = context.upload(&points)?;
-    let wanted = cpu::julia(&points, c, escape, run())?;
+    let wanted = cpu::julia(&points, c, escape, run.get())?;
     hold(&ESCAPE, "julia", escape_field("julia", &on_device, c, escape)?, &wanted)?;
-    let wanted = cpu::mandelbrot(&points, escape, run())?;
+    let wanted = cpu::mandelbrot(&points, escape, run.get())?;
     hold(&ESCAPE, "mandelbrot", escape_field("mandelbrot", &on_device, Complex::default(), escape)?, &wanted)
 }
 
 fn check_soft(context: &Arc<Context>) -> Result<()> {
-    let (points, weights) = (points(), values(289));
+    let (run, points, weights) = (OwnedRun::serial()?, points(), values(289));
     let soft = Soft { c: Complex { re: -0.5, im: 0.25 }, max_iter: 6, radius: 2.0, smoothness: 2.0 };
     let (on_device, weights_on_device) = (context.upload(&points)?, context.upload(&weights)?);
-    let wanted = soft_cpu::soft_julia(&points, soft, run())?;
+    let wanted = soft_cpu::soft_julia(&points, soft, run.get())?;
     hold(&SOFT_JULIA, "value", soft_field(&on_device, soft)?, &wanted)?;
-    let wanted = soft_cpu::soft_julia_vjp(&weights, &points, soft, run())?;
+    let wanted = soft_cpu::soft_julia_vjp(&weights, &points, soft, run.get())?;
     let got = soft_gradients(&weights_on_device, &on_device, soft)?;
     hold(&SOFT_JULIA_VJP, "gradients", got.points, cast_slice::<_, f32>(&wanted.points))?;
     let shared = [wanted.c.re, wanted.c.im, wanted.radius, wanted.smoothness];

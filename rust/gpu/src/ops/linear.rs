@@ -1,9 +1,9 @@
 //! Softmax of rows and products of matrices.
 
 use super::checking::{hold, values};
-use super::dispatches::{Rows, check_words, word, words};
+use super::dispatches::{RowWork, check_words, word, words};
 use crate::buffer::Buffer;
-use crate::checks::Family;
+use crate::checks::KernelFamily;
 use crate::context::Context;
 use crate::device::Sort;
 use crate::error::Result;
@@ -17,10 +17,10 @@ use std::sync::Arc;
 const VALUE: u64 = 4;
 
 /// Softmax of rows, as it is checked.
-pub const ROWS: Family = Family { name: "softmax", check: check_softmax };
+pub const ROWS: KernelFamily = KernelFamily { name: "softmax", check: check_softmax };
 
 /// Products of matrices, as they are checked.
-pub const PRODUCTS: Family = Family { name: "matmul", check: check_matmul };
+pub const PRODUCTS: KernelFamily = KernelFamily { name: "matmul", check: check_matmul };
 
 /// How the invocations of a workgroup work together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn softmax_by(sharing: Sharing, values: &Buffer, [rows, columns]: [usize; 2]
     let kernel = Kernel::new(&SOFTMAX, sharing.softmax())?;
     let mut commands = context.record();
     let steps = 8 * u64::from(columns);
-    let pieces = Rows::new("values", rows as u64, &[row_bytes; 2], steps).pieces(context)?;
+    let pieces = RowWork::new("values", rows as u64, &[row_bytes; 2], steps).pieces(context)?;
     for piece in pieces {
         let params = SoftmaxParams { columns, first: piece.first, end: piece.end };
         let arrays = [piece.of(values, row_bytes)?, piece.of(&weights, row_bytes)?];
@@ -122,11 +122,11 @@ pub fn matmul_by(
     let side = sharing.tile();
     let kernel = Kernel::new(&MATMUL, sharing.matmul())?;
     // A right matrix that one binding cannot hold comes a stretch of rows at a time, whose products are added up.
-    let stretches = Rows::new("right", inner as u64, &[right_bytes], 0).pieces(context)?;
+    let stretches = RowWork::new("right", inner as u64, &[right_bytes], 0).pieces(context)?;
     for stretch in stretches {
         let steps = stretch.rows() * u64::from(columns);
         let bytes = &[left_bytes, right_bytes];
-        let all = Rows::new("left", rows as u64, bytes, steps).in_units(side).pieces(context)?;
+        let all = RowWork::new("left", rows as u64, bytes, steps).in_units(side).pieces(context)?;
         for piece in all {
             let params = MatmulParams {
                 columns,

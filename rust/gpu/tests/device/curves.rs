@@ -3,21 +3,21 @@
 use crate::common::{ALONE, cases, context, narrow, refused};
 use bytemuck::cast_slice;
 use fractal_gpu::Context;
-use fractal_gpu::ops::curves::{Curve, decode, encode};
+use fractal_gpu::ops::curves::{Codec, decode, encode};
 use fractal_kernels::curves::lattice::Rows;
 use fractal_kernels::curves::{hilbert, morton};
 use fractal_kernels::simd::{Level, Run};
 use std::sync::Arc;
 
 /// Codes of points, and the points of these codes again, on both sides.
-fn agree(context: &Arc<Context>, curve: Curve, points: &[u32], ndim: usize, order: u32) {
+fn agree(context: &Arc<Context>, curve: Codec, points: &[u32], ndim: usize, order: u32) {
     let about = format!("{curve:?} of {} coordinates, ndim {ndim}, order {order}", points.len());
     let run = Run::new(Level::new(), ALONE);
     let rows = Rows::packed("points", points, ndim).unwrap();
     let mut codes = vec![0_u64; points.len() / ndim];
     match curve {
-        Curve::Hilbert => hilbert::encode(run, rows, order, &mut codes),
-        Curve::Morton => morton::encode(run, rows, order, &mut codes),
+        Codec::Hilbert => hilbert::encode(run, rows, order, &mut codes),
+        Codec::Morton => morton::encode(run, rows, order, &mut codes),
     }
     .unwrap();
     let got = encode(curve, &context.upload(points).unwrap(), ndim, order).unwrap();
@@ -41,7 +41,7 @@ fn points(n: usize, order: u32) -> Vec<u32> {
 #[test]
 fn codes_are_the_twins() {
     let Some(context) = context() else { return };
-    for curve in [Curve::Hilbert, Curve::Morton] {
+    for curve in [Codec::Hilbert, Codec::Morton] {
         // Every order, up to 64 bits of the code.
         for (ndim, most) in [(2, 32), (3, 21)] {
             for order in 1..=most {
@@ -56,18 +56,18 @@ fn codes_are_the_twins() {
         });
     }
     // More workgroups than one dimension has.
-    agree(&context, Curve::Morton, &points(2 * (65_535 * 256 + 1), 16), 2, 16);
+    agree(&context, Codec::Morton, &points(2 * (65_535 * 256 + 1), 16), 2, 16);
     // More than one binding.
     let narrow = narrow(4096);
     for ndim in [2, 3] {
-        agree(&narrow, Curve::Hilbert, &points(3001 * ndim, 17), ndim, 17);
+        agree(&narrow, Codec::Hilbert, &points(3001 * ndim, 17), ndim, 17);
     }
 }
 
 #[test]
 fn what_lies_outside_has_all_bits_set() {
     let Some(context) = context() else { return };
-    for curve in [Curve::Hilbert, Curve::Morton] {
+    for curve in [Codec::Hilbert, Codec::Morton] {
         let outside = context.upload(&[8_u32, 0, 0, 7, 3, 9, u32::MAX, 1]).unwrap();
         let codes = encode(curve, &outside, 2, 3).unwrap();
         let codes = context.download::<u64>(codes).unwrap();
@@ -90,9 +90,9 @@ fn what_lies_outside_has_all_bits_set() {
 fn sizes_that_no_code_has_are_refused() {
     let Some(context) = context() else { return };
     let four = context.upload::<u32>(cast_slice(&[[1_u32, 2], [3, 4]])).unwrap();
-    assert_eq!(refused(encode(Curve::Hilbert, &four, 4, 3)), "ndim");
-    assert_eq!(refused(encode(Curve::Hilbert, &four, 3, 3)), "points");
-    assert_eq!(refused(encode(Curve::Hilbert, &four, 2, 33)), "order");
-    assert_eq!(refused(decode(Curve::Morton, &context.upload(&[1_u32; 3]).unwrap(), 3, 21)), "codes");
-    assert_eq!(refused(decode(Curve::Morton, &four, 3, 22)), "order");
+    assert_eq!(refused(encode(Codec::Hilbert, &four, 4, 3)), "ndim");
+    assert_eq!(refused(encode(Codec::Hilbert, &four, 3, 3)), "points");
+    assert_eq!(refused(encode(Codec::Hilbert, &four, 2, 33)), "order");
+    assert_eq!(refused(decode(Codec::Morton, &context.upload(&[1_u32; 3]).unwrap(), 3, 21)), "codes");
+    assert_eq!(refused(decode(Codec::Morton, &four, 3, 22)), "order");
 }

@@ -1,7 +1,7 @@
 //! Tests that need a device, in one binary: linking the graphics API takes longer than they do.
 
-mod boxes;
 mod attention;
+mod boxes;
 mod common;
 mod curves;
 mod distance;

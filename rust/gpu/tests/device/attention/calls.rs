@@ -4,7 +4,9 @@ use super::{Setup, Who, run};
 use crate::common::{ALONE, context, options};
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{close, stored};
-use fractal_gpu::attention::{Operands, Saved, SavedLogs, Tensor, backward_resident, forward, forward_resident};
+use fractal_gpu::attention::{
+    Operands, ResidentSaved, SavedLogs, Tensor, backward_resident, forward, forward_resident,
+};
 use fractal_gpu::{Context, GpuError};
 use fractal_kernels::attention::{Call, Dropout, KeyLists, Keys, ListValues, LogSums, Problem, View};
 use fractal_kernels::index_set::IndexSet;
@@ -173,7 +175,7 @@ fn resident_tensors_give_the_same_bits() {
     let result = forward_resident::<f32>(&context, &operands, &keys, ALONE).unwrap();
     let logs = SavedLogs::Device([result.logs.lse().unwrap(), result.logs.rest().unwrap()]);
     let out = context.download::<f32>(result.out.buffer().clone()).unwrap().to_vec();
-    let saved = Saved { out: result.out, dout: tensor(&x.dout, 4), logs, dlse: Some(&dlse) };
+    let saved = ResidentSaved { out: result.out, dout: tensor(&x.dout, 4), logs, dlse: Some(&dlse) };
     let gradients = backward_resident::<f32>(&context, &operands, &keys, ALONE, &saved).unwrap();
     let dq = context.download::<f32>(gradients.q.buffer().clone()).unwrap().to_vec();
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
