@@ -43,6 +43,8 @@ class Attention(NamedTuple):
     """"rayon", "openmp" or "serial"."""
     threads: int = 1
     """Threads of "openmp"."""
+    device: str = "cpu"
+    """"cpu" or "gpu"."""
 
 
 class Saved(NamedTuple):

@@ -12,7 +12,8 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import INT64_MAX, UINT32_MAX, integer, last_axis
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
+from fractal_core.gpu import probes, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,36 +93,75 @@ def _flags(array: npt.NDArray[Any]) -> str:
 
 
 def _encode(
-    native: Callable[[Integers, int, Integers], None],
+    curve: str,
     coords: npt.ArrayLike,
     order: SupportsIndex,
     *,
     dtype: npt.DTypeLike | None,
     out: npt.NDArray[Any] | None,
+    device: str,
 ) -> Integers:
     points = _lattice("coords", coords)
     ndim = last_axis("coords", points.shape, "(..., ndim)")
     bits = integer("order", order, 0, UINT32_MAX)
     shape = points.shape[:-1]
     codes = _result(out, dtype, shape, ndim * bits, points)
-    native(points.reshape(math.prod(shape), ndim), bits, codes.reshape(-1))
+    rows, flat = points.reshape(math.prod(shape), ndim), codes.reshape(-1)
+
+    def gpu() -> None:
+        _inside("coords", rows, 2**bits, "2**order")
+        flat[...] = _native.gpu_encode(curve, np.ascontiguousarray(rows, dtype=np.uint32), ndim, bits)
+
+    native = _native.hilbert_encode if curve == "hilbert" else _native.morton_encode
+    _run(f"{curve}_encode", device, (len(rows), ndim, bits), lambda: native(rows, bits, flat), gpu)
     return codes
 
 
 def _decode(
-    native: Callable[[Integers, int, int, Integers], None],
+    curve: str,
     index: npt.ArrayLike,
     order: SupportsIndex,
     ndim: SupportsIndex,
     *,
     dtype: npt.DTypeLike | None,
     out: npt.NDArray[Any] | None,
+    device: str,
 ) -> Integers:
     codes = _lattice("index", index)
     axes, bits = integer("ndim", ndim, 1, 64), integer("order", order, 0, UINT32_MAX)
     points = _result(out, dtype, (*codes.shape, axes), bits, codes)
-    native(codes.reshape(-1), bits, axes, points.reshape(codes.size, axes))
+    flat, rows = codes.reshape(-1), points.reshape(codes.size, axes)
+
+    def gpu() -> None:
+        _inside("index", flat, 2 ** (axes * bits), "2**(ndim * order)")
+        rows[...] = _native.gpu_decode(curve, np.ascontiguousarray(flat, dtype=np.uint64), axes, bits)
+
+    native = _native.hilbert_decode if curve == "hilbert" else _native.morton_decode
+    _run(f"{curve}_decode", device, (codes.size, axes, bits), lambda: native(flat, bits, axes, rows), gpu)
     return points
+
+
+def _run(op: str, device: str, sizes: tuple[int, int, int], cpu: Callable[[], None], gpu: Callable[[], None]) -> None:
+    """A codec on the device that is asked for."""
+    if route.checked(device) == "cpu":
+        cpu()
+        return
+    _, ndim, order = sizes
+    refused = None
+    if not (ndim in {2, 3} and ndim * order <= 64 and order <= 32):
+        if device == "gpu":
+            raise InvalidArgumentError(
+                "coords" if op.endswith("encode") else "ndim", f"{ndim} axes", "2 or 3 on the GPU"
+            )
+        refused = "points of 2 and 3 axes alone are converted on the GPU"
+    route.run(op, device, lambda: probes.codec_features(*sizes), cpu=cpu, gpu=gpu, refused=refused)
+
+
+def _inside(argument: str, values: Integers, end: int, named: str) -> None:
+    """Refuses values outside 0 .. end - 1, as the CPU does."""
+    if values.size and (int(values.min()) < 0 or int(values.max()) >= end):
+        outside = values.min() if int(values.min()) < 0 else values.max()
+        raise KeyIndexError(argument, int(outside), f"0 <= value < {named} = {end}")
 
 
 def hilbert_encode(
@@ -130,6 +170,7 @@ def hilbert_encode(
     *,
     dtype: npt.DTypeLike | None = None,
     out: npt.NDArray[Any] | None = None,
+    device: str = "cpu",
 ) -> Integers:
     """Places of lattice points on the Hilbert curve.
 
@@ -144,6 +185,7 @@ def hilbert_encode(
         dtype: An integer dtype that holds 2**(ndim * order) - 1; int64 by default, uint64 if `ndim * order` is 64.
         out: Where to write, shape (...), such a dtype, C-contiguous, not overlapping `coords`. What it holds after an
             error is undefined.
+        device: "cpu", "gpu" (two or three axes) or "auto", what is expected to be faster.
 
     Returns:
         `out`, or a new array of shape (...), in 0 .. 2**(ndim * order) - 1.
@@ -156,7 +198,7 @@ def hilbert_encode(
 
     The mathematics: J. Skilling, "Programming the Hilbert curve", AIP Conference Proceedings 707 (2004).
     """
-    return _encode(_native.hilbert_encode, coords, order, dtype=dtype, out=out)
+    return _encode("hilbert", coords, order, dtype=dtype, out=out, device=device)
 
 
 def hilbert_decode(
@@ -166,6 +208,7 @@ def hilbert_decode(
     *,
     dtype: npt.DTypeLike | None = None,
     out: npt.NDArray[Any] | None = None,
+    device: str = "cpu",
 ) -> Integers:
     """Lattice points at places of the Hilbert curve; the inverse of `hilbert_encode`.
 
@@ -176,6 +219,7 @@ def hilbert_decode(
         dtype: An integer dtype that holds 2**order - 1; int64 by default, uint64 if `order` is 64.
         out: Where to write, shape (..., ndim), such a dtype, C-contiguous, not overlapping `index`. What it holds after
             an error is undefined.
+        device: "cpu", "gpu" (two or three axes) or "auto", what is expected to be faster.
 
     Returns:
         `out`, or a new array of shape (..., ndim), in 0 .. 2**order - 1.
@@ -186,7 +230,7 @@ def hilbert_decode(
         DTypeError: `index`, `order` or `ndim` are no integers; `dtype` or `out` do not hold the coordinates.
         ShapeError: `out` has another shape.
     """
-    return _decode(_native.hilbert_decode, index, order, ndim, dtype=dtype, out=out)
+    return _decode("hilbert", index, order, ndim, dtype=dtype, out=out, device=device)
 
 
 def _shape(shape: Iterable[SupportsIndex] | SupportsIndex) -> tuple[int, ...]:
@@ -225,6 +269,7 @@ def morton_encode(
     *,
     dtype: npt.DTypeLike | None = None,
     out: npt.NDArray[Any] | None = None,
+    device: str = "cpu",
 ) -> Integers:
     """Morton (Z-order) codes of lattice points: the bits of the coordinates interleaved, axis 0 most significant.
 
@@ -234,6 +279,7 @@ def morton_encode(
         dtype: An integer dtype that holds 2**(ndim * order) - 1; int64 by default, uint64 if `ndim * order` is 64.
         out: Where to write, shape (...), such a dtype, C-contiguous, not overlapping `coords`. What it holds after an
             error is undefined.
+        device: "cpu", "gpu" (two or three axes) or "auto", what is expected to be faster.
 
     Returns:
         `out`, or a new array of shape (...), in 0 .. 2**(ndim * order) - 1.
@@ -244,7 +290,7 @@ def morton_encode(
         DTypeError: `coords` or `order` are no integers; `dtype` or `out` do not hold the codes.
         ShapeError: `coords` has no axis; `out` has another shape.
     """
-    return _encode(_native.morton_encode, coords, order, dtype=dtype, out=out)
+    return _encode("morton", coords, order, dtype=dtype, out=out, device=device)
 
 
 def morton_decode(
@@ -254,6 +300,7 @@ def morton_decode(
     *,
     dtype: npt.DTypeLike | None = None,
     out: npt.NDArray[Any] | None = None,
+    device: str = "cpu",
 ) -> Integers:
     """Lattice points of Morton codes; the inverse of `morton_encode`.
 
@@ -264,6 +311,7 @@ def morton_decode(
         dtype: An integer dtype that holds 2**order - 1; int64 by default, uint64 if `order` is 64.
         out: Where to write, shape (..., ndim), such a dtype, C-contiguous, not overlapping `index`. What it holds after
             an error is undefined.
+        device: "cpu", "gpu" (two or three axes) or "auto", what is expected to be faster.
 
     Returns:
         `out`, or a new array of shape (..., ndim), in 0 .. 2**order - 1.
@@ -274,7 +322,7 @@ def morton_decode(
         DTypeError: `index`, `order` or `ndim` are no integers; `dtype` or `out` do not hold the coordinates.
         ShapeError: `out` has another shape.
     """
-    return _decode(_native.morton_decode, index, order, ndim, dtype=dtype, out=out)
+    return _decode("morton", index, order, ndim, dtype=dtype, out=out, device=device)
 
 
 def morton_order(shape: Iterable[SupportsIndex]) -> npt.NDArray[np.int64]:

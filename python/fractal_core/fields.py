@@ -13,21 +13,26 @@ potential inf. Points with a NaN part give NaN, and gradient NaN; then the gradi
 NaN too. Points whose `grad` is 0 have gradient 0 and add nothing to it, NaN or not. No point changes the result of
 another. Gradients of finite points and `grad` are finite: what would overflow the dtype is clamped to its largest
 number.
+
+`device="gpu"` computes fields of complex64 points on any GPU, and fails where there is none; there points that lie on
+the edge of an escape may round to the other side. `device="auto"` takes what is expected to be faster on this machine,
+and `fractal_core.gpu.last_route()` says what that was.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeVar
 
 import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import UINT32_MAX, complex_number, flag, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.gpu import probes, route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy.typing as npt
 
@@ -45,9 +50,10 @@ __all__ = [
     "mandelbrot_escape",
 ]
 
-DEVICES = ("cpu",)
-"""Where this version computes fields."""
+DEVICES = route.CHOICES
+"""Where fields are computed; "auto" takes what is expected to be faster."""
 
+R = TypeVar("R")
 
 _FLOATS = ("complex64", "float32", "complex128", "float64")
 
@@ -98,9 +104,28 @@ def _iterations(max_iter: SupportsIndex) -> int:
     return integer("max_iter", max_iter, 1, UINT32_MAX)
 
 
-def _on_cpu(device: str) -> None:
-    if device not in DEVICES:
-        raise InvalidArgumentError("device", repr(device), f"one of {', '.join(map(repr, DEVICES))} in this version")
+def _run(
+    op: str,
+    device: str,
+    points: npt.NDArray[np.complexfloating],
+    max_iter: int,
+    cpu: Callable[[], R],
+    gpu: Callable[[], R],
+) -> R:
+    """A field, or its gradients, on the device that is asked for."""
+    if route.checked(device) == "cpu":
+        return cpu()
+    if points.dtype == np.complex64:
+        refused = None
+    elif device == "gpu":
+        raise DTypeError("points", points.dtype, "complex64 or float32 on the GPU")
+    else:
+        refused = "complex128 points are computed on the CPU"
+
+    def features() -> dict[str, float]:
+        return probes.field_features(points.size, max_iter, gradients=op.endswith("vjp"))
+
+    return route.run(op, device, features, cpu=cpu, gpu=gpu, refused=refused)
 
 
 def grid(
@@ -154,7 +179,7 @@ def julia_escape(
         max_iter: Iterates to test, 1 to 2**24.
         radius: Of the disc to leave, 2 to 1e9.
         smooth: False gives `k` itself, as a floating number.
-        device: "cpu".
+        device: "cpu", "gpu" or "auto", as the module says.
 
     Returns:
         Shape (...), float32 or float64, at most `max_iter`; below 0 only for points outside of `radius**2`, and -inf
@@ -166,10 +191,16 @@ def julia_escape(
 
     The mathematics: continuous (renormalised) iteration counts, from A. Douady and J. H. Hubbard's potential (1984).
     """
-    _on_cpu(device)
     z = _points(points)
-    values = _native.julia_escape(
-        z.reshape(-1), complex_number("c", c), _iterations(max_iter), real("radius", radius), flag("smooth", smooth)
+    steps = _iterations(max_iter)
+    flat, given = z.reshape(-1), (complex_number("c", c), steps, real("radius", radius), flag("smooth", smooth))
+    values = _run(
+        "julia_escape",
+        device,
+        z,
+        steps,
+        lambda: _native.julia_escape(flat, *given),
+        lambda: _native.gpu_escape(np.ascontiguousarray(flat), *given),
     )
     return values.reshape(z.shape)
 
@@ -219,7 +250,7 @@ def mandelbrot_escape(
         max_iter: Iterates to test, 1 to 2**24.
         radius: Of the disc to leave, 2 to 1e9.
         smooth: False gives the whole number of the first iterate outside.
-        device: "cpu".
+        device: "cpu", "gpu" or "auto", as the module says.
 
     Returns:
         Shape (...), float32 or float64, at most `max_iter`; -inf at infinity. NaN points give NaN.
@@ -228,10 +259,16 @@ def mandelbrot_escape(
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
         DTypeError: An argument has no fitting type.
     """
-    _on_cpu(device)
     z = _points(points)
-    values = _native.mandelbrot_escape(
-        z.reshape(-1), _iterations(max_iter), real("radius", radius), flag("smooth", smooth)
+    steps = _iterations(max_iter)
+    flat, given = z.reshape(-1), (steps, real("radius", radius), flag("smooth", smooth))
+    values = _run(
+        "mandelbrot_escape",
+        device,
+        z,
+        steps,
+        lambda: _native.mandelbrot_escape(flat, *given),
+        lambda: _native.gpu_escape(np.ascontiguousarray(flat), None, *given),
     )
     return values.reshape(z.shape)
 
@@ -259,7 +296,7 @@ def julia_soft_escape(
         max_iter: Iterates to test, 1 to 2**24.
         radius: Of the disc to leave, 1e-6 to 1e6.
         smoothness: Steepness of the disc's edge, 1e-6 to 1e6.
-        device: "cpu".
+        device: "cpu", "gpu" or "auto", as the module says.
 
     Returns:
         Shape (...), float32 or float64, in 0 .. max_iter, 0 at infinity. NaN points give NaN.
@@ -268,14 +305,17 @@ def julia_soft_escape(
         InvalidArgumentError: A parameter is outside of its range or not finite, or the device does not exist.
         DTypeError: An argument has no fitting type.
     """
-    _on_cpu(device)
     z = _points(points)
-    values = _native.julia_soft_escape(
-        z.reshape(-1),
-        complex_number("c", c),
-        _iterations(max_iter),
-        real("radius", radius),
-        real("smoothness", smoothness),
+    steps = _iterations(max_iter)
+    flat = z.reshape(-1)
+    given = (complex_number("c", c), steps, real("radius", radius), real("smoothness", smoothness))
+    values = _run(
+        "julia_soft_escape",
+        device,
+        z,
+        steps,
+        lambda: _native.julia_soft_escape(flat, *given),
+        lambda: _native.gpu_soft_escape(np.ascontiguousarray(flat), *given),
     )
     return values.reshape(z.shape)
 
@@ -288,6 +328,7 @@ def julia_soft_escape_vjp(
     *,
     radius: float = 2.0,
     smoothness: float = 2.0,
+    device: str = "cpu",
 ) -> SoftEscapeGradients:
     """Gradients of `sum(grad * julia_soft_escape(points, c, max_iter, radius, smoothness))`.
 
@@ -304,10 +345,11 @@ def julia_soft_escape_vjp(
         max_iter: As in `julia_soft_escape`.
         radius: As in `julia_soft_escape`.
         smoothness: As in `julia_soft_escape`.
+        device: As in `julia_soft_escape`.
 
     Returns:
         Gradients by the points, shape (...), by `c`, by the radius and by the smoothness. The last three are sums in
-        float64, in an order that does not depend on the number of threads.
+        float64 (on the GPU in float32), in an order that does not depend on the number of threads.
 
     Raises:
         InvalidArgumentError: A parameter is outside of its range or not finite.
@@ -315,13 +357,16 @@ def julia_soft_escape_vjp(
         DTypeError: An argument has no fitting type.
     """
     z = _points(points)
-    by_points, by_c, by_radius, by_smoothness = _native.julia_soft_escape_vjp(
-        _cotangent(grad, z),
-        z.reshape(-1),
-        complex_number("c", c),
-        _iterations(max_iter),
-        real("radius", radius),
-        real("smoothness", smoothness),
+    steps = _iterations(max_iter)
+    weights, flat = _cotangent(grad, z), z.reshape(-1)
+    given = (complex_number("c", c), steps, real("radius", radius), real("smoothness", smoothness))
+    by_points, by_c, by_radius, by_smoothness = _run(
+        "julia_soft_escape_vjp",
+        device,
+        z,
+        steps,
+        lambda: _native.julia_soft_escape_vjp(weights, flat, *given),
+        lambda: _native.gpu_soft_escape_vjp(np.ascontiguousarray(weights), np.ascontiguousarray(flat), *given),
     )
     return SoftEscapeGradients(by_points.reshape(z.shape), by_c, by_radius, by_smoothness)
 
@@ -338,7 +383,7 @@ def julia_potential(
         points: Shape (...), complex, any strides.
         c: Parameter, `|c| <= 1e6`.
         max_iter: Iterates to test, 1 to 2**24; a point that is not far out by then counts as 0.
-        device: "cpu".
+        device: "cpu", "gpu" or "auto", as the module says.
 
     Returns:
         Shape (...), float32 or float64, 0 or more, inf at infinity. NaN points give NaN.
@@ -349,7 +394,8 @@ def julia_potential(
 
     The mathematics: A. Douady and J. H. Hubbard, "Étude dynamique des polynômes complexes" (1984).
     """
-    _on_cpu(device)
+    if route.checked(device) == "gpu":
+        raise InvalidArgumentError("device", repr(device), '"cpu" or "auto": no shader computes the potential')
     z = _points(points)
     return _native.julia_potential(z.reshape(-1), complex_number("c", c), _iterations(max_iter)).reshape(z.shape)
 

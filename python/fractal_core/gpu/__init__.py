@@ -27,28 +27,40 @@ from fractal_core.gpu.device import (
 )
 from fractal_core.gpu.elementwise import add, gelu, multiply, relu
 from fractal_core.gpu.extension import built
+from fractal_core.gpu.ops import BoxCounts, box_counts, box_sums, matmul, pairwise_distance, softmax, token_density
 from fractal_core.gpu.options import Options, options, set_options
+from fractal_core.gpu.route import Route, explain_route, last_route
 
 __all__ = [
     "Adapter",
+    "BoxCounts",
     "Counts",
     "Device",
     "GpuArray",
     "Memory",
     "Options",
+    "Route",
     "adapters",
     "add",
     "array",
+    "box_counts",
+    "box_sums",
     "built",
     "counts",
     "device",
+    "explain_route",
     "gelu",
+    "last_route",
+    "matmul",
     "memory",
     "multiply",
     "options",
+    "pairwise_distance",
     "relu",
     "reset",
     "set_options",
+    "softmax",
+    "token_density",
     "trim",
     "warmup",
 ]

@@ -38,7 +38,7 @@ def attend(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     if not is_active():
         return ops.attend(*args)
     ops.refuse_tangents([t for t in (*args[:3], *args[4:6]) if t is not None])
-    return _Attention.apply(*args)[:2]  # pyright: ignore[reportReturnType, reportOptionalSubscript]
+    return _Attention.apply(*ops.Call(*args))[:2]  # pyright: ignore[reportReturnType, reportOptionalSubscript]
 
 
 def each(call: Callable[..., tuple[Tensor, ...]], size: int, in_dims: InDims, args: Sequence[Any]) -> Any:  # noqa: ANN401
@@ -89,17 +89,17 @@ class _Attention(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
         ctx.mark_non_differentiable(output[2])
-        *tensors, ctx.scale, ctx.dropout_p = inputs
+        *tensors, ctx.scale, ctx.dropout_p, ctx.device = inputs
         ctx.save_for_backward(*output, *tensors)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # noqa: ANN401
         dout, dlse, _ = grad_outputs
         *results, q, k, v, index_set, key_bias, edge_bias, padding, seed = ctx.saved_tensors
-        call = ops.Call(q, k, v, index_set, key_bias, edge_bias, padding, seed, ctx.scale, ctx.dropout_p)
+        call = ops.Call(q, k, v, index_set, key_bias, edge_bias, padding, seed, ctx.scale, ctx.dropout_p, ctx.device)
         dq, dk, dv, dkey_bias, dedge_bias = _Backward.apply(dout, dlse, *results, *call)  # pyright: ignore[reportGeneralTypeIssues]
         biases = (None if key_bias is None else dkey_bias, None if edge_bias is None else dedge_bias)
-        return dq, dk, dv, None, *biases, None, None, None, None
+        return dq, dk, dv, None, *biases, None, None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:  # noqa: ANN401

@@ -13,6 +13,7 @@ from fractal_core._arguments import INT32_MAX, flag, integer, vector
 from fractal_core._torch import checks
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
+from fractal_core.gpu import route
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
 from fractal_core.patterns import check_span
@@ -188,6 +189,8 @@ class FractalAttention(nn.Module):
         causal: no token attends to a later one.
         bias: the projections have a bias.
         dropout: share of attention weights that is dropped in training, 0 <= dropout < 1.
+        device: where attention is computed, "cpu", "gpu" or "auto", as for `sparse_attention`; parameters and tokens
+            are the CPU's.
 
     The index sets of the lengths in use are kept, so that a pattern is built once for each length. Under
     `torch.compile(fullgraph=True)` call `prepare(length)` first, since building one is not traced. A step with a cache
@@ -209,6 +212,7 @@ class FractalAttention(nn.Module):
         causal: bool = False,
         bias: bool = True,
         dropout: float = 0.0,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         embed_dim = integer("embed_dim", embed_dim, 1, INT32_MAX)
@@ -222,6 +226,7 @@ class FractalAttention(nn.Module):
         self.head_dim = embed_dim // num_heads
         self.causal = flag("causal", causal)
         self.dropout = checks.fraction("dropout", dropout)
+        self.device = route.checked(device)
         self._has_bias = flag("bias", bias)
         self._pattern = resolve(pattern)
         self._sets: Recent[tuple[IndexSet, Tensor | None]] = Recent()
@@ -251,6 +256,7 @@ class FractalAttention(nn.Module):
         return (
             f"{self.embed_dim}, {self.num_heads}, {self.pattern!r}, num_kv_heads={self.num_kv_heads}, "
             f"causal={self.causal}, dropout={self.dropout}"
+            + ("" if self.device == "cpu" else f", device={self.device!r}")
         )
 
     def prepare(self, n_queries: int, n_keys: int | None = None) -> IndexSet:
@@ -322,7 +328,9 @@ class FractalAttention(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, index_set: IndexSet, bias: Tensor | None, padding: Tensor | None
     ) -> Tensor:
         dropout_p = self.dropout if self.training else 0.0
-        return sparse_attention(q, k, v, index_set, bias=bias, key_padding_mask=padding, dropout_p=dropout_p)
+        return sparse_attention(
+            q, k, v, index_set, bias=bias, key_padding_mask=padding, dropout_p=dropout_p, device=self.device
+        )
 
     def _check_streaming(self) -> None:
         if not self.causal:

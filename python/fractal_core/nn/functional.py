@@ -10,6 +10,7 @@ from torch import Tensor
 from fractal_core._arguments import flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.gpu import route
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import _travel
 from fractal_core.nn._functorch import attend
@@ -32,6 +33,7 @@ def sparse_attention(
     q_offset: int | None = None,
     dropout_p: float = 0.0,
     return_lse: Literal[False] = False,
+    device: str = "cpu",
 ) -> Tensor: ...
 
 
@@ -49,6 +51,7 @@ def sparse_attention(
     q_offset: int | None = None,
     dropout_p: float = 0.0,
     return_lse: Literal[True],
+    device: str = "cpu",
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -65,6 +68,7 @@ def sparse_attention(
     q_offset: int | None = None,
     dropout_p: float = 0.0,
     return_lse: bool = False,
+    device: str = "cpu",
 ) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(scale * q k^T + bias) v over the edges of an index set, with gradients for q, k, v and both biases.
 
@@ -89,6 +93,9 @@ def sparse_attention(
         dropout_p: probability that an attention weight is dropped, 0 <= dropout_p < 1; the others grow by
             1 / (1 - dropout_p). Drawn from torch's default generator, so `torch.manual_seed` repeats it.
         return_lse: also give the natural log-sum-exp of the scores, which takes part in the gradient.
+        device: where the kernels run, forward and backward; the tensors are the CPU's. "gpu" is any GPU through
+            Vulkan, Metal or Direct3D 12, with float32, float16 or bfloat16; "auto" the one that is expected to take
+            less time (`fractal_core.gpu.explain_route`), never a software adapter.
 
     Returns:
         (B, H, Nq, Dv) in the dtype of q, contiguous; with return_lse also (B, H, Nq), float32 (float64 for float64).
@@ -98,8 +105,9 @@ def sparse_attention(
         ShapeError: shapes do not fit together, or a size is 0.
         InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, or its last dimension is not
             contiguous.
+        GpuError: with device="gpu": there is none that may be used, or it failed; nothing is computed on the CPU instead.
     """
-    return_lse = flag("return_lse", return_lse)
+    return_lse, device = flag("return_lse", return_lse), route.checked(device)
     q, k, v = checks.tensor("q", q), checks.tensor("k", k), checks.tensor("v", v)
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu")
@@ -119,7 +127,7 @@ def sparse_attention(
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
-    out, lse = attend(q, k, v, keys, bias, edge_bias, key_padding_mask, seed, scale, dropout_p)
+    out, lse = attend(q, k, v, keys, bias, edge_bias, key_padding_mask, seed, scale, dropout_p, device)
     return (out, lse) if return_lse else out
 
 

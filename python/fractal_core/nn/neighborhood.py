@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, ShapeError
+from fractal_core.gpu import route
 from fractal_core.nn import _travel
 from fractal_core.nn._functorch import attend
 from fractal_core.patterns.neighborhood import Neighborhood
@@ -32,6 +33,8 @@ def na1d(
     dilation: int | tuple[int, ...] = 1,
     is_causal: bool | tuple[bool, ...] = False,
     scale: float | None = None,
+    *,
+    device: str = "cpu",
 ) -> Tensor:
     """Neighbourhood attention along a line; see `na2d`.
 
@@ -44,6 +47,7 @@ def na1d(
         dilation: see kernel_size.
         is_causal: see kernel_size.
         scale: see kernel_size.
+        device: see kernel_size.
 
     Returns:
         (B, N, H, Dv) in the dtype of query, contiguous.
@@ -51,7 +55,7 @@ def na1d(
     Raises:
         DTypeError, ShapeError, InvalidArgumentError: as `na2d`.
     """
-    return _attend(1, query, key, value, kernel_size, stride, dilation, is_causal, scale)
+    return _attend(1, query, key, value, kernel_size, stride, dilation, is_causal, scale, device)
 
 
 def na2d(
@@ -63,6 +67,8 @@ def na2d(
     dilation: int | tuple[int, ...] = 1,
     is_causal: bool | tuple[bool, ...] = False,
     scale: float | None = None,
+    *,
+    device: str = "cpu",
 ) -> Tensor:
     """Neighbourhood attention in an image: each query attends to the window around its cell.
 
@@ -81,6 +87,7 @@ def na2d(
             axis.
         is_causal: whether an axis is causal; a bool, or one for each axis.
         scale: factor of the scores, finite; 1 / sqrt(D) where None.
+        device: where the kernels run, "cpu", "gpu" or "auto", as for `sparse_attention`.
 
     Returns:
         (B, Y, X, H, Dv) in the dtype of query, contiguous.
@@ -91,7 +98,7 @@ def na2d(
         InvalidArgumentError: a window that does not fit, a stride above kernel_size, another value out of its range, or
             a tensor that is not on the CPU or whose last dimension is not contiguous.
     """
-    return _attend(2, query, key, value, kernel_size, stride, dilation, is_causal, scale)
+    return _attend(2, query, key, value, kernel_size, stride, dilation, is_causal, scale, device)
 
 
 def na3d(
@@ -103,6 +110,8 @@ def na3d(
     dilation: int | tuple[int, ...] = 1,
     is_causal: bool | tuple[bool, ...] = False,
     scale: float | None = None,
+    *,
+    device: str = "cpu",
 ) -> Tensor:
     """Neighbourhood attention in a volume or a video; see `na2d`.
 
@@ -115,6 +124,7 @@ def na3d(
         dilation: see kernel_size.
         is_causal: see kernel_size.
         scale: see kernel_size.
+        device: see kernel_size.
 
     Returns:
         (B, Z, Y, X, H, Dv) in the dtype of query, contiguous.
@@ -122,7 +132,7 @@ def na3d(
     Raises:
         DTypeError, ShapeError, InvalidArgumentError: as `na2d`.
     """
-    return _attend(3, query, key, value, kernel_size, stride, dilation, is_causal, scale)
+    return _attend(3, query, key, value, kernel_size, stride, dilation, is_causal, scale, device)
 
 
 @lru_cache(maxsize=32)
@@ -156,6 +166,7 @@ def _attend(
     dilation: int | tuple[int, ...],
     is_causal: bool | tuple[bool, ...],
     scale: float | None,
+    device: str,
 ) -> Tensor:
     _check_tensors(axes, query, key, value)
     shape = tuple(query.shape[1 : 1 + axes])
@@ -165,7 +176,7 @@ def _attend(
     scale = query.shape[-1] ** -0.5 if scale is None else checks.finite("scale", scale)
     handle = _handle(shape, kernel_size, stride, dilation, is_causal)
     q, k, v = (tensor.flatten(1, axes).transpose(1, 2) for tensor in (query, key, value))
-    out, _ = attend(q, k, v, handle, None, None, None, None, scale, 0.0)
+    out, _ = attend(q, k, v, handle, None, None, None, None, scale, 0.0, route.checked(device))
     return out.transpose(1, 2).contiguous().view(*query.shape[:-1], value.shape[-1])
 
 

@@ -19,6 +19,7 @@ from fractal_core import _native
 from fractal_core._calls import Attention, Gradients, Saved
 from fractal_core._torch import library, threads
 from fractal_core.errors import OutOfMemoryError
+from fractal_core.gpu import probes, route
 from fractal_core.nn import _travel
 
 if TYPE_CHECKING:
@@ -122,9 +123,11 @@ class Call(NamedTuple):
     """Factor of the scores."""
     dropout_p: float
     """Probability that an attention weight is dropped, 0 <= dropout_p < 1."""
+    device: str = "cpu"
+    """"cpu", "gpu" or "auto"."""
 
     def native(self) -> Attention:
-        """What the kernels take."""
+        """What the kernels take, on the CPU."""
         return Attention(
             _array(self.q),
             _array(self.k),
@@ -142,9 +145,38 @@ class Call(NamedTuple):
         )
 
 
+def _features(call: Call) -> dict[str, float]:
+    """What routing goes by."""
+    batch, heads, n, d = call.q.shape
+    kv_heads, n_keys = call.k.shape[1:3]
+    if call.index_set.ndim == 1:
+        plan = _native.plan_counts_of(_travel.key(call.index_set))
+    else:
+        plan = (0, n * call.index_set.shape[3])
+    width = d + call.v.shape[3]
+    return probes.attention_features(batch, heads, kv_heads, (n, n_keys), width, plan, call.q.itemsize)
+
+
+def _launch(op: str, call: Call, kernel: Callable[[Attention], None]) -> None:
+    """Runs a kernel on the device of a call."""
+    native = call.native()
+    if call.device == "cpu":
+        kernel(native)
+        return
+    refused = "float64 is computed on the CPU" if call.q.dtype == torch.float64 else None
+    route.run(
+        op,
+        call.device,
+        lambda: _features(call),
+        cpu=lambda: kernel(native),
+        gpu=lambda: kernel(native._replace(device="gpu")),
+        refused=refused,
+    )
+
+
 _SCHEMA = (
     "Tensor q, Tensor k, Tensor v, Tensor index_set, Tensor? key_bias, Tensor? edge_bias, Tensor? key_padding_mask, "
-    "Tensor? seed, float scale, float dropout_p"
+    'Tensor? seed, float scale, float dropout_p, str device="cpu"'
 )
 
 
@@ -173,14 +205,16 @@ def _attention(*args: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     call = Call(*args)
     out, lse = _with_room(_outputs, call.q, call.v)
     rest = _with_room(torch.empty_like, lse)
-    _native.attention_forward(call.native(), _bits(out), _bits(lse), _bits(rest))
+    results = (_bits(out), _bits(lse), _bits(rest))
+    _launch("attention", call, lambda native: _native.attention_forward(native, *results))
     return out, lse, rest
 
 
 def _attention_forward(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     call = Call(*args)
     out, lse = _with_room(_outputs, call.q, call.v)
-    _native.attention_forward(call.native(), _bits(out), _bits(lse))
+    results = (_bits(out), _bits(lse))
+    _launch("attention", call, lambda native: _native.attention_forward(native, *results))
     return out, lse
 
 
@@ -225,23 +259,21 @@ def _attention_backward(
     """
     call = Call(*args)
     dq, dk, dv, dkey_bias, dedge_bias = grads = _with_room(_gradients, call)
-    _native.attention_backward(
-        call.native(),
-        Saved(
-            _array(out),
-            _array(lse.contiguous()),
-            _array(lse_rest.contiguous()),
-            _array(dout.to(call.q.dtype)),
-            _maybe(dlse),
-        ),
-        Gradients(
-            _bits(dq),
-            _bits(dk),
-            _bits(dv),
-            None if call.key_bias is None else _bits(dkey_bias.zero_()),
-            None if call.edge_bias is None else _bits(dedge_bias.zero_()),
-        ),
+    saved = Saved(
+        _array(out),
+        _array(lse.contiguous()),
+        _array(lse_rest.contiguous()),
+        _array(dout.to(call.q.dtype)),
+        _maybe(dlse),
     )
+    into = Gradients(
+        _bits(dq),
+        _bits(dk),
+        _bits(dv),
+        None if call.key_bias is None else _bits(dkey_bias.zero_()),
+        None if call.edge_bias is None else _bits(dedge_bias.zero_()),
+    )
+    _launch("attention_backward", call, lambda native: _native.attention_backward(native, saved, into))
     return grads
 
 
@@ -259,7 +291,7 @@ attention_backward = library.define(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
-    *tensors, ctx.scale, ctx.dropout_p = inputs
+    *tensors, ctx.scale, ctx.dropout_p, ctx.device = inputs
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*output, *tensors)
@@ -267,14 +299,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _: None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     if dout is None and dlse is None:
-        return (None,) * 10
+        return (None,) * 11
     *results, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed = ctx.saved_tensors
-    call = Call(q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, ctx.scale, ctx.dropout_p)
+    call = Call(q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, ctx.scale, ctx.dropout_p, ctx.device)
     if dout is None:
         dout = torch.zeros_like(results[0])
     dq, dk, dv, dkey_bias, dedge_bias = attention_backward(dout, dlse, *results, *call)
     biases = (None if key_bias is None else dkey_bias, None if edge_bias is None else dedge_bias)
-    return (dq, dk, dv, None, *biases, *(None,) * 4)
+    return (dq, dk, dv, None, *biases, *(None,) * 5)
 
 
 library.register_autograd("attention", _backward, _setup_context)

@@ -32,6 +32,19 @@ pub(crate) struct AttentionCall<'py> {
     seed: u64,
     executor: PyBackedStr,
     threads: usize,
+    device: PyBackedStr,
+}
+
+/// Whether a call runs on the GPU.
+fn on_gpu(device: &str) -> Result<bool> {
+    match device {
+        "cpu" => Ok(false),
+        "gpu" if cfg!(feature = "gpu") => Ok(true),
+        other => {
+            let allowed = if cfg!(feature = "gpu") { "cpu, gpu" } else { "cpu, in a build without the feature `gpu`" };
+            Err(KernelError::value("device", format!("{other:?}"), allowed).into())
+        }
+    }
 }
 
 /// What the backward pass takes beside the call (`fractal_core._calls.Saved`).
@@ -186,6 +199,12 @@ pub(crate) fn attention_forward<'py>(
             lse: values(&mut lse, "lse")?,
             rest: rest.as_mut().map(|a| values(a, "lse_rest")).transpose()?,
         };
+        let gpu = on_gpu(&call.device)?;
+        #[cfg(feature = "gpu")]
+        if gpu {
+            return crate::gpu::attention::forward(py, &kernel, run.get().executor(), out, logs);
+        }
+        debug_assert!(!gpu, "refused above");
         detached(py, || kernel.forward(run.get(), out, logs))
     })
 }
@@ -227,6 +246,12 @@ pub(crate) fn attention_backward<'py>(
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
         };
+        let gpu = on_gpu(&call.device)?;
+        #[cfg(feature = "gpu")]
+        if gpu {
+            return crate::gpu::attention::backward(py, &kernel, run.get().executor(), saved, gradients);
+        }
+        debug_assert!(!gpu, "refused above");
         detached(py, || kernel.backward(run.get(), saved, gradients))
     })
 }

@@ -31,6 +31,14 @@ pub(crate) fn edges_of(key: i64) -> Result<usize> {
     Ok(living(key)?.set().nnz())
 }
 
+/// Computed lanes of the tiles and edges of the rows in the plan of a handle's set.
+#[pyfunction]
+pub(crate) fn plan_counts_of(py: Python<'_>, key: i64) -> Result<(usize, usize)> {
+    let (set, executor) = (living(key)?, executors::default()?);
+    let report = detached(py, || set.plan(&*executor).map(|plan| plan.report()))?;
+    Ok((report.tile_lanes, report.row_edges))
+}
+
 /// Which keys each query attends to.
 #[pyclass(frozen, name = "IndexSet", module = "fractal_core._native")]
 pub(crate) struct PyIndexSet {

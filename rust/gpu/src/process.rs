@@ -62,7 +62,7 @@ pub fn opened() -> Option<Arc<Context>> {
 }
 
 /// Does work that begins and ends on the CPU. If the device is lost meanwhile it is done once more, on a new one.
-pub fn with<R>(options: &Options, work: impl Fn(&Arc<Context>) -> Result<R>) -> Result<R> {
+pub fn with<R>(options: &Options, mut work: impl FnMut(&Arc<Context>) -> Result<R>) -> Result<R> {
     match work(&context(options)?) {
         Err(GpuError::DeviceLost(_)) => work(&context(options)?),
         other => other,

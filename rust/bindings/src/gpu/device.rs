@@ -4,7 +4,7 @@ use super::options::options;
 use crate::detached::released;
 use crate::error::Result;
 use fractal_gpu::pool::PoolStatistics;
-use fractal_gpu::{AdapterInfo, Context, Counts, Fault, GpuError, Sort, ops, process};
+use fractal_gpu::{AdapterInfo, Context, Counts, FAMILIES, Fault, GpuError, Sort, process};
 use fractal_kernels::KernelError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -108,11 +108,11 @@ pub(crate) fn gpu_destroy(py: Python<'_>) -> Result<()> {
 pub(crate) fn gpu_warmup(py: Python<'_>, families: Option<Vec<String>>) -> Result<Vec<&'static str>> {
     let options = options(py)?;
     released(py, move || {
-        let wanted = families.unwrap_or_else(|| ops::FAMILIES.iter().map(|family| family.name.into()).collect());
+        let wanted = families.unwrap_or_else(|| FAMILIES.iter().map(|family| family.name.into()).collect());
         let mut found = Vec::new();
         for name in &wanted {
-            let family = ops::FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
-                let names: Vec<_> = ops::FAMILIES.iter().map(|family| family.name).collect();
+            let family = FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
+                let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
                 KernelError::value("kernels", format!("{name:?}"), names.join(", "))
             })?;
             found.push(*family);

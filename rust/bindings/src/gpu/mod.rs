@@ -1,15 +1,22 @@
 //! The GPU, as Python asks for it.
 
+pub(crate) mod attention;
 mod buffer;
+mod curves;
 mod device;
 mod elementwise;
 mod error;
+mod fields;
 mod options;
+mod resident;
 mod result;
 
 pub(crate) use buffer::GpuBuffer;
+pub(crate) use curves::{gpu_decode, gpu_encode};
 pub(crate) use device::{
     gpu_adapters, gpu_counts, gpu_destroy, gpu_device, gpu_inject, gpu_memory, gpu_trim, gpu_warmup,
 };
 pub(crate) use elementwise::{gpu_elementwise, gpu_elementwise_resident};
+pub(crate) use fields::{gpu_escape, gpu_soft_escape, gpu_soft_escape_vjp};
 pub(crate) use options::{gpu_options, set_gpu_options};
+pub(crate) use resident::{gpu_box_sums, gpu_density, gpu_distances, gpu_matmul, gpu_occupied, gpu_softmax};

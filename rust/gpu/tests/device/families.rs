@@ -1,7 +1,7 @@
 //! The small problem of each family of shaders.
 
 use crate::common::{context, options};
-use fractal_gpu::ops::FAMILIES;
+use fractal_gpu::FAMILIES;
 use fractal_gpu::{Context, Fault, GpuError};
 use std::collections::BTreeSet;
 
