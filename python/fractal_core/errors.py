@@ -71,7 +71,7 @@ class GpuError(FractalError, RuntimeError):
 
 
 class GpuUnavailableError(GpuError):
-    """No adapter that may be used, or one that computes wrong; the message says what was found and why it is not used."""
+    """No adapter that may be used, or one that computes wrong; the message says what was found, and why not."""
 
 
 class GpuShaderError(GpuError):

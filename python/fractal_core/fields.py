@@ -104,7 +104,7 @@ def _iterations(max_iter: SupportsIndex) -> int:
     return integer("max_iter", max_iter, 1, UINT32_MAX)
 
 
-def _run(
+def _run(  # noqa: PLR0917
     op: str,
     device: str,
     points: npt.NDArray[np.complexfloating],

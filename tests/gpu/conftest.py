@@ -29,8 +29,8 @@ OFF = why_off()
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if OFF is not None:
         terminalreporter.write_line(
-            f"GPU tests are switched off: {OFF}. A Vulkan driver switches them on; Debian's mesa-vulkan-drivers needs no "
-            "GPU. FRACTAL_CORE_REQUIRE_GPU=1 makes this a failure.",
+            f"GPU tests are switched off: {OFF}. A Vulkan driver switches them on; Debian's mesa-vulkan-drivers needs "
+            "no GPU. FRACTAL_CORE_REQUIRE_GPU=1 makes this a failure.",
             yellow=True,
         )
 

@@ -24,8 +24,8 @@ DTYPES = ("float32", "int32", "uint32")
 class GpuArray:
     """An array in the GPU's memory, made by `array` or by a function of this module; nobody writes it.
 
-    NumPy, torch and others take it through `__array__` and `__dlpack__`; both hand over memory of the CPU that the GPU has
-    copied the values to.
+    NumPy, torch and others take it through `__array__` and `__dlpack__`; both hand over memory of the CPU that the GPU
+    has copied the values to.
     """
 
     __slots__ = ("_buffer", "_dtype", "_shape")

@@ -129,8 +129,8 @@ def gelu(values: object) -> object:
         values: Any shape, float32.
 
     Returns:
-        The same shape and dtype, to 5e-6 of each value and 1e-6: a `GpuArray` of such an array, and a read-only NumPy array
-        of another.
+        The same shape and dtype, to 5e-6 of each value and 1e-6: a `GpuArray` of such an array, and a read-only NumPy
+        array of another.
 
     Raises:
         DTypeError: Another element type.

@@ -157,7 +157,7 @@ def token_density(tokens: GpuArray, radius: SupportsIndex) -> GpuArray: ...
 @overload
 def token_density(tokens: npt.ArrayLike, radius: SupportsIndex) -> Array: ...
 def token_density(tokens: object, radius: SupportsIndex) -> object:
-    """Share of changes around each token: of the positions at most `radius` away, those whose token differs from the next.
+    """Share of changes near each token: of the positions at most `radius` away, those where the next token differs.
 
     Args:
         tokens: (batch, length) int32.
@@ -184,8 +184,8 @@ def box_counts(cells: GpuArray | npt.ArrayLike) -> BoxCounts:
     """How many boxes of 1, 2, 4, … cells a side are occupied, until one box holds everything.
 
     Args:
-        cells: (rows, columns) bool, or uint32 where they lie on the GPU; not 0 is occupied. Boxes at the lower and right
-            edge may be cut.
+        cells: (rows, columns) bool, or uint32 where they lie on the GPU; not 0 is occupied. Boxes at the lower and
+            right edge may be cut.
 
     Raises:
         DTypeError: Another element type.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from fractal_core import _native
 from fractal_core._arguments import integer
@@ -28,7 +27,6 @@ _log = logging.getLogger("fractal_core.gpu")
 _lock = ForkSafeLock()
 _routers: dict[str, Router] = {}
 _last: Route | None = None
-_measuring = threading.local()
 
 R = TypeVar("R")
 
@@ -163,12 +161,10 @@ def _record(route: Route) -> None:
 
 def _decide(op: str, features: Callable[[], Features], refused: str | None) -> Route:
     wish = os.environ.get("FRACTAL_CORE_BACKEND") or "auto"
-    if wish not in {"auto", "cpu", "gpu"}:
-        raise InvalidArgumentError("FRACTAL_CORE_BACKEND", repr(wish), "auto, cpu, gpu")
-    if wish == "cpu":
-        return Route(op, "cpu", "FRACTAL_CORE_BACKEND=cpu")
-    if refused is not None:
-        return Route(op, "cpu", refused)
+    if wish not in CHOICES:
+        raise InvalidArgumentError("FRACTAL_CORE_BACKEND", repr(wish), ", ".join(CHOICES))
+    if wish == "cpu" or refused is not None:
+        return Route(op, "cpu", refused or "FRACTAL_CORE_BACKEND=cpu")
     adapter, why_not = _adapter()
     if adapter is None:
         if wish == "gpu" or (built() and options().require):
@@ -178,27 +174,19 @@ def _decide(op: str, features: Callable[[], Features], refused: str | None) -> R
         return Route(op, "gpu", "FRACTAL_CORE_BACKEND=gpu")
     if adapter.kind == "software":
         return Route(op, "cpu", f"{adapter.name} computes on the CPU, slower than the package's own kernels")
-    if getattr(_measuring, "now", False):
-        return Route(op, "cpu", "costs are being measured")
-    found = _predicted(adapter, op, features())
-    if isinstance(found, str):
-        return Route(op, "cpu", found)
-    device, seconds = found
-    cpu, gpu = seconds["cpu"] * 1e3, seconds["gpu"] * 1e3
-    return Route(op, device, f"expected {cpu:.3g} ms on the CPU, {gpu:.3g} ms on {adapter.name}", dict(seconds))
+    return _expected(adapter, op, features())
 
 
-def _predicted(adapter: Adapter, op: str, features: Features) -> Any:  # noqa: ANN401
-    """Device and seconds, or why there are none."""
-    _measuring.now = True
+def _expected(adapter: Adapter, op: str, features: Features) -> Route:
+    """Where a call takes less time."""
     try:
-        return _router(adapter).predict(op, features)
+        device, seconds = _router(adapter).predict(op, features)
     except GpuError as error:
         if options().require:
             raise
-        return f"the GPU failed while it was measured: {error}"
-    finally:
-        _measuring.now = False
+        return Route(op, "cpu", f"the GPU failed while it was measured: {error}")
+    cpu, gpu = seconds["cpu"] * 1e3, seconds["gpu"] * 1e3
+    return Route(op, device, f"expected {cpu:.3g} ms on the CPU, {gpu:.3g} ms on {adapter.name}", dict(seconds))
 
 
 def _adapter() -> tuple[Adapter | None, str]:

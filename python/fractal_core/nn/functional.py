@@ -105,7 +105,7 @@ def sparse_attention(
         ShapeError: shapes do not fit together, or a size is 0.
         InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, or its last dimension is not
             contiguous.
-        GpuError: with device="gpu": there is none that may be used, or it failed; nothing is computed on the CPU instead.
+        GpuError: with device="gpu": there is none that may be used, or it failed. The CPU does not take over then.
     """
     return_lse, device = flag("return_lse", return_lse), route.checked(device)
     q, k, v = checks.tensor("q", q), checks.tensor("k", k), checks.tensor("v", v)
