@@ -47,6 +47,7 @@ lint: lint-rust lint-python ## All static checks; warnings are errors
 lint-rust: $(STAMPS)/setup ## rustfmt, clippy, links in the documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --release --locked -- -D warnings
+	cargo clippy --package fractal-bindings --no-default-features --release --locked -- -D warnings
 	cargo fmt --manifest-path rust/benches/Cargo.toml --check
 	cargo clippy $(BENCHES) --all-targets --profile bench -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders -p fractal-gpu
@@ -60,7 +61,7 @@ lint-python: build ## ruff, basedpyright, stubtest, import-linter, typos
 .PHONY: test-rust
 test-rust: $(STAMPS)/setup ## Unit tests, property tests and doctests of the crates
 	cargo $(NEXTEST) --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders -p fractal-gpu
-	cargo test --doc --release --locked -p fractal-kernels -p fractal-runtime
+	cargo test --doc --release --locked -p fractal-kernels -p fractal-runtime -p fractal-gpu
 
 .PHONY: test-python
 test-python: build ## pytest without the slow and the packaging tests (ARGS=...)

@@ -69,9 +69,10 @@ def test_source_distribution_holds_everything_that_a_build_needs():
     with tarfile.open(only("*.tar.gz")) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     assert {"Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "CHANGELOG.md", *LICENSES} <= names
-    crates = ("kernels", "runtime", "bindings")
-    sources = {p.relative_to(ROOT).as_posix() for name in crates for p in (ROOT / "rust" / name / "src").rglob("*.rs")}
-    assert sources <= names
+    crates = ("kernels", "runtime", "gpu", "bindings")
+    sources = {p for name in crates for p in (ROOT / "rust" / name / "src").rglob("*.rs")}
+    shaders = {p for kind in ("*.rs", "*.wgsl") for p in (ROOT / "shaders").rglob(kind)}
+    assert {p.relative_to(ROOT).as_posix() for p in sources | shaders} <= names
 
 
 @pytest.mark.parametrize("source", ["wheel", "sdist", "clone"])

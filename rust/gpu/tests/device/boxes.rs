@@ -7,7 +7,7 @@ use fractal_kernels::boxes as cpu;
 use fractal_shaders::boxes::{COUNT, OCCUPIED, SUMS};
 use std::sync::Arc;
 
-/// OccupiedBoxes boxes of all sizes and their counts, on both sides.
+/// Occupied boxes of all sizes and their counts, on both sides.
 fn occupied_agree(context: &Arc<Context>, shape: [usize; 2], one_in: u32) {
     let about = format!("{shape:?}, one in {one_in}");
     let n = shape[0] * shape[1];

@@ -5,6 +5,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use fractal_gpu::ops::fields as gpu;
 use fractal_gpu::{Buffer, Context};
 use fractal_kernels::fields::julia::{self as cpu, Escape};
+use fractal_kernels::fields::lanes::Real;
 use fractal_kernels::fields::soft_julia::{Soft, soft_julia, soft_julia_vjp};
 use fractal_kernels::simd::{Level, Run};
 use fractal_shaders::fields::{ESCAPE, FOLD, SOFT_JULIA, SOFT_JULIA_VJP};
@@ -120,4 +121,40 @@ fn gradients_have_the_same_bits_every_time() {
     assert_eq!(soft_agrees(&context, &points, &weights, SOFT), first);
     cast_slice_mut::<_, f32>(&mut points)[0] += 0.5;
     assert_ne!(soft_agrees(&context, &points, &weights, SOFT), first);
+}
+
+/// By the real and imaginary part of c, radius and smoothness.
+fn shared<T: Real>(weights: &[T], points: &[Complex<T>], soft: Soft) -> [f64; 4] {
+    let gradients = soft_julia_vjp(weights, points, soft, run()).unwrap();
+    [gradients.c.re, gradients.c.im, gradients.radius, gradients.smoothness]
+}
+
+/// Along an orbit near the set each step doubles what was rounded, and terms of both signs cancel: twins in single
+/// precision differ by per cents of a sum, and each is held to double precision by the size of the sum's terms.
+#[test]
+fn sums_over_long_orbits_are_those_of_double_precision() {
+    let Some(context) = context() else { return };
+    let soft = Soft { max_iter: 24, ..SOFT };
+    for (seed, c) in [(1, C), (3, Complex { re: -0.12, im: 0.75 }), (5, Complex { re: 0.3, im: 0.5 })] {
+        let soft = Soft { c, ..soft };
+        let (points, weights) = (points(3000, seed, 1.6), spread(3000, seed + 1, -1.0, 1.0));
+        let wide = |z: &Complex<f32>| Complex { re: f64::from(z.re), im: f64::from(z.im) };
+        let exact_points: Vec<_> = points.iter().map(wide).collect();
+        let exact_weights: Vec<_> = weights.iter().copied().map(f64::from).collect();
+        let exact = shared(&exact_weights, &exact_points, soft);
+        let mut sizes = [0.0; 4];
+        for (weight, point) in exact_weights.iter().zip(&exact_points) {
+            let term = shared(&[*weight], &[*point], soft);
+            sizes.iter_mut().zip(term).for_each(|(size, term)| *size += term.abs());
+        }
+        let got = gpu::soft_julia_vjp(&context.upload(&weights).unwrap(), &context.upload(&points).unwrap(), soft);
+        let got = context.download::<f32>(got.unwrap().shared).unwrap();
+        let twin = shared(&weights, &points, soft);
+        for (i, (exact, size)) in exact.into_iter().zip(sizes).enumerate() {
+            for (who, sum) in [("the device", f64::from(got[i])), ("its twin", twin[i])] {
+                let error = (sum - exact).abs() / size;
+                assert!(error <= 2e-4, "{who}, c = {c}, sum {i}: {sum}, not {exact}: {error:.1e} of its terms' {size}");
+            }
+        }
+    }
 }
