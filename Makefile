@@ -60,12 +60,12 @@ lint-python: build ## ruff, basedpyright, stubtest, import-linter, typos
 
 .PHONY: test-rust
 test-rust: $(STAMPS)/setup ## Unit tests, property tests and doctests of the crates
-	cargo $(NEXTEST) --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders -p fractal-gpu
+	source tests/vulkan.sh && cargo $(NEXTEST) --release --locked -p fractal-kernels -p fractal-runtime -p fractal-shaders -p fractal-gpu
 	cargo test --doc --release --locked -p fractal-kernels -p fractal-runtime -p fractal-gpu
 
 .PHONY: test-python
 test-python: build ## pytest without the slow and the packaging tests (ARGS=...)
-	$(BIN)/pytest -m "not slow and not packaging" $(ARGS)
+	source tests/vulkan.sh && $(BIN)/pytest -m "not slow and not packaging" $(ARGS)
 
 .PHONY: test-packaging
 test-packaging: wheel ## Install the wheel and the source distribution into throw-away environments

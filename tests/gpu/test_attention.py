@@ -172,6 +172,7 @@ def test_neighbourhoods():
     torch.testing.assert_close(got, fc.nn.na2d(q, k, v, 5), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_the_op_and_a_compiled_graph():
     index_set = SETS["union"]()
     q, k, v = tensors(N)

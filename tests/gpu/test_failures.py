@@ -59,7 +59,7 @@ def test_a_wait_that_takes_too_long():
 
     def far_too_much():
         long = array
-        for _ in range(1000):
+        for _ in range(60):
             long = fc.gpu.gelu(long)
         long.numpy()
 
@@ -124,7 +124,7 @@ def test_options_are_set_and_put_back():
     fc.gpu.set_options(**before._asdict())
     assert fc.gpu.options() == before
     fc.gpu.set_options(adapter="no such GPU")
-    with pytest.raises(errors.GpuUnavailableError, match="another was asked for: 'no such GPU'"):
+    with pytest.raises(errors.GpuUnavailableError, match='another was asked for: "no such GPU"'):
         fc.gpu.relu(X)
 
 

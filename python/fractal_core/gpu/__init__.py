@@ -25,6 +25,7 @@ from fractal_core.gpu.device import (
     device,
     memory,
     reset,
+    synchronize,
     trim,
     warmup,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "reset",
     "set_options",
     "softmax",
+    "synchronize",
     "token_density",
     "trim",
     "warmup",

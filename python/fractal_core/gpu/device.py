@@ -22,6 +22,7 @@ __all__ = [
     "devices",
     "memory",
     "reset",
+    "synchronize",
     "trim",
     "warmup",
 ]
@@ -146,6 +147,17 @@ def trim(keep: SupportsIndex = 0) -> None:
     """
     need()
     _native.gpu_trim(integer("keep", keep, 0, 2**63))
+
+
+def synchronize() -> None:
+    """Waits until the GPU has done everything that was asked of it; calls on arrays that stay there do not wait.
+
+    Raises:
+        GpuTimeoutError: It does not finish in time.
+        GpuDeviceLostError: The device is gone.
+    """
+    need()
+    _native.gpu_wait()
 
 
 def reset() -> None:

@@ -139,25 +139,36 @@ def _codec(curve: str, *, encode: bool) -> Callable[[str, tuple[int, ...]], Call
     return make
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A call over a set, which it keeps alive: the call itself has only its key."""
+
+    index_set: _native.IndexSet
+    call: Callable[[], object]
+
+    def __call__(self) -> object:
+        return self.call()
+
+
 def _attention(*, gradients: bool) -> Callable[[str, tuple[int, ...]], Callable[[], object]]:
     def make(device: str, size: tuple[int, ...]) -> Callable[[], object]:
         n, keys, rows = size
         index_set = _probe_set(n, keys, rows=bool(rows))
         q, k, v = np.random.default_rng(0).standard_normal((3, 1, 1, n, _HEAD_DIM), dtype=np.float32)
-        call = Attention(q, k, v, index_set.handle[0], "f32", _HEAD_DIM**-0.5, device=device)
+        call = Attention(q, k, v, int(index_set.handle[0]), "f32", _HEAD_DIM**-0.5, device=device)
         out, (lse, rest) = np.empty_like(q), np.empty((2, 1, 1, n), np.float32)
         if not gradients:
-            return lambda: _native.attention_forward(call, out, lse, rest)
+            return _Held(index_set, lambda: _native.attention_forward(call, out, lse, rest))
         _native.attention_forward(call, out, lse, rest)
         saved, into = Saved(out, lse, rest, q), Gradients(np.empty_like(q), np.empty_like(q), np.empty_like(q))
-        return lambda: _native.attention_backward(call, saved, into)
+        return _Held(index_set, lambda: _native.attention_backward(call, saved, into))
 
     return make
 
 
 def _probe_set(n: int, keys: int, *, rows: bool) -> _native.IndexSet:
     """A causal window, which runs in tiles, or random lists, which run as rows."""
-    return _native.random_set(n, n, 0, keys, 1, False) if rows else _native.window_set(n, n, 0, True, keys)
+    return _native.random_set(n, n, False, keys, 1) if rows else _native.window_set(n, n, True, keys)
 
 
 def _attention_probe(n: int, keys: int, rows: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fractal_core.gpu.costs import Cost
+from fractal_core.gpu.router import DEVICES
 
 __all__ = ["folder", "load", "save"]
 
@@ -34,17 +35,21 @@ def folder() -> Path:
 
 def load(machine: str) -> dict[str, dict[str, Cost]]:
     """The costs of a machine by op and device; none where the file is missing or holds something else."""
-    try:
-        ops: dict[str, Any] = _read().get(machine, {})
-        return {op: {name: Cost(c["fixed"], c["rates"]) for name, c in costs.items()} for op, costs in ops.items()}
-    except (AttributeError, KeyError, TypeError):
-        return {}
+    ops: Any = _read().get(machine)
+    found: dict[str, dict[str, Cost]] = {}
+    for op, costs in ops.items() if isinstance(ops, dict) else ():
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+            found[op] = {
+                device: Cost(float(costs[device]["fixed"]), {k: float(v) for k, v in costs[device]["rates"].items()})
+                for device in DEVICES
+            }
+    return found
 
 
 def save(machine: str, op: str, costs: Mapping[str, Cost]) -> None:
     """Adds the costs of an op. A folder that cannot be written is left alone: the costs hold for this process then."""
     everything = _read()
-    machines = everything if isinstance(everything.get(machine, {}), dict) else {}
+    machines = {name: ops for name, ops in everything.items() if isinstance(ops, dict)}
     machines.setdefault(machine, {})[op] = {
         device: {"fixed": cost.fixed, "rates": dict(cost.rates)} for device, cost in costs.items()
     }

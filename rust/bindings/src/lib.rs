@@ -44,8 +44,8 @@ mod _native {
     use crate::gpu::{
         GpuBuffer, gpu_adapters, gpu_box_sums, gpu_counts, gpu_decode, gpu_density, gpu_destroy, gpu_device,
         gpu_distances, gpu_elementwise, gpu_elementwise_resident, gpu_encode, gpu_escape, gpu_inject, gpu_matmul,
-        gpu_memory, gpu_occupied, gpu_options, gpu_soft_escape, gpu_soft_escape_vjp, gpu_softmax, gpu_trim, gpu_warmup,
-        set_gpu_options,
+        gpu_memory, gpu_occupied, gpu_options, gpu_soft_escape, gpu_soft_escape_vjp, gpu_softmax, gpu_time, gpu_timed,
+        gpu_trim, gpu_wait, gpu_warmup, set_gpu_options,
     };
     #[pymodule_export]
     use crate::index_sets::{PyIndexSet, edges_of, plan_counts_of};

@@ -10,6 +10,7 @@ use crate::verdicts::Verdicts;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A device with everything that is kept for it.
 pub struct Context {
@@ -149,10 +150,25 @@ impl Context {
         Ok(())
     }
 
+    /// Waits until everything that was submitted is done.
+    pub fn wait_idle(&self) -> Result<()> {
+        self.device()?.wait_idle()
+    }
+
     /// Gives the device up. Its memory is freed, and whatever still lies there says that the device is lost.
     pub fn destroy(&self) -> Result<()> {
         self.device()?.destroy();
         Ok(())
+    }
+
+    /// Times what is submitted from now on by the device's own clock, or no more; false where it has none.
+    pub fn time(&self, on: bool) -> Result<bool> {
+        Ok(self.device()?.time(on))
+    }
+
+    /// How long the device worked on what was timed since this was asked before.
+    pub fn timed(&self) -> Result<Duration> {
+        self.device()?.timed()
     }
 
     /// Makes something go wrong, for tests.

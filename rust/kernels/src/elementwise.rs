@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn the_others_are_theirs() {
-        let x = [-2.5, -0.0, 0.0, 1.5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-        let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a == b || a.is_nan() && b.is_nan());
-        assert!(same(&relu(&x, &Serial).unwrap(), &[0.0, 0.0, 0.0, 1.5, f32::INFINITY, 0.0, f32::NAN]));
+        let x = [-2.5, -0.0, 0.0, 1.5, f32::INFINITY, f32::NEG_INFINITY];
+        assert_eq!(relu(&x, &Serial).unwrap(), [0.0, 0.0, 0.0, 1.5, f32::INFINITY, 0.0]);
+        assert!(relu(&[f32::NAN], &Serial).unwrap()[0].is_nan());
         assert_eq!(add(&[1.0, 2.0], &[3.0, -2.0], &Serial).unwrap(), [4.0, 0.0]);
         assert_eq!(multiply(&[1.0, 2.0], &[3.0, -2.0], &Serial).unwrap(), [3.0, -4.0]);
         assert_eq!(gelu(&[f32::INFINITY, 0.0], &Serial).unwrap(), [f32::INFINITY, 0.0]);

@@ -123,6 +123,27 @@ pub(crate) fn gpu_warmup(py: Python<'_>, families: Option<Vec<String>>) -> Resul
     })
 }
 
+/// Times what is submitted from now on by the device's own clock, or no more; False where it has none.
+#[pyfunction]
+#[pyo3(signature = (on, /))]
+pub(crate) fn gpu_time(py: Python<'_>, on: bool) -> Result<bool> {
+    let options = options(py)?;
+    released(py, move || process::context(&options)?.time(on))
+}
+
+/// Seconds that the device worked on what was timed since this was asked before.
+#[pyfunction]
+pub(crate) fn gpu_timed(py: Python<'_>) -> Result<f64> {
+    let options = options(py)?;
+    released(py, move || process::context(&options)?.timed()).map(|time| time.as_secs_f64())
+}
+
+/// Waits until the open device has done everything that was submitted.
+#[pyfunction]
+pub(crate) fn gpu_wait(py: Python<'_>) -> Result<()> {
+    released(py, || process::opened().map_or(Ok(()), |context| context.wait_idle()))
+}
+
 /// Makes the open device fail on purpose, for tests: "memory" for so many allocations of so many bytes, or "result".
 #[pyfunction]
 #[pyo3(signature = (fault, times=1, from_bytes=0, /))]

@@ -32,12 +32,13 @@ pub(crate) struct Job<'a> {
 impl Device {
     /// Submits a job: what comes first is done, and seen, first.
     pub(crate) fn submit(&self, job: &Job<'_>) -> Result<SubmissionIndex> {
+        let stamps = self.stamps(passes(job.work))?;
         let index = self.checked("submitting", None, |device| {
             if let Some((block, bytes)) = job.params {
                 self.queue.write_buffer(&block.raw, 0, bytes);
             }
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            let mut rest = job.work;
+            let (mut rest, mut pass) = (job.work, 0);
             while let Some(first) = rest.first() {
                 match first {
                     Work::Copy { from, to } => {
@@ -49,11 +50,21 @@ impl Device {
                         encoder.clear_buffer(&stretch.block.raw, stretch.offset, Some(stretch.bytes));
                         rest = &rest[1..];
                     }
-                    Work::Dispatch { .. } => rest = dispatches(device, &mut encoder, rest),
+                    Work::Dispatch { .. } => {
+                        let times = stamps.as_ref().map(|stamps| stamps.of_pass(pass));
+                        rest = dispatches(device, &mut encoder, rest, times);
+                        pass += 1;
+                    }
                 }
+            }
+            if let Some(stamps) = &stamps {
+                stamps.resolve(&mut encoder);
             }
             SubmissionIndex(self.queue.submit([encoder.finish()]))
         });
+        if let (Some(stamps), Ok(index)) = (stamps, &index) {
+            self.keep(stamps, index.clone());
+        }
         self.unsubmitted.store(0, Ordering::Relaxed);
         self.counters.submissions.add(1);
         self.counters
@@ -63,13 +74,20 @@ impl Device {
     }
 }
 
+/// How many passes work takes: the dispatches between two copies share one.
+fn passes(work: &[Work<'_>]) -> u32 {
+    let dispatches = |work: &Work<'_>| matches!(work, Work::Dispatch { .. });
+    work.chunk_by(|a, b| dispatches(a) == dispatches(b)).filter(|run| dispatches(&run[0])).count() as u32
+}
+
 /// One pass of all dispatches up to the next copy; returns what follows.
 fn dispatches<'a, 'b>(
     device: &wgpu::Device,
     encoder: &mut wgpu::CommandEncoder,
     work: &'a [Work<'b>],
+    times: Option<wgpu::ComputePassTimestampWrites<'_>>,
 ) -> &'a [Work<'b>] {
-    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: times });
     for (done, item) in work.iter().enumerate() {
         let Work::Dispatch { pipeline, bindings, groups: [x, y, z] } = item else { return &work[done..] };
         let entries: Vec<_> = (0..)

@@ -1,6 +1,7 @@
 //! An open device: its errors, its limits, and waiting for it.
 
 use super::adapter::AdapterInfo;
+use super::timing::Timing;
 use crate::counters::Counters;
 use crate::error::{GpuError, Result};
 use crate::faults::Faults;
@@ -46,6 +47,7 @@ pub(crate) struct Device {
     pub(crate) abilities: Abilities,
     pub(crate) counters: Counters,
     pub(crate) faults: Faults,
+    pub(crate) timing: Timing,
     /// Milliseconds that a wait may take.
     pub(super) timeout: AtomicU64,
     /// Bytes that wait in the API's own memory for the next submission.

@@ -10,6 +10,7 @@ mod handle;
 mod mapping;
 mod open;
 mod pipeline;
+mod timing;
 
 pub use adapter::{AdapterInfo, Sort};
 pub(crate) use block::{DeviceBlock, Usage};

@@ -2,6 +2,7 @@
 
 use super::adapter::{AdapterInfo, Candidate, Sort, backends, best, candidates};
 use super::handle::{Abilities, Device, Limits, caught};
+use super::timing::Timing;
 use crate::counters::Counters;
 use crate::error::{GpuError, Result};
 use crate::faults::Faults;
@@ -81,6 +82,7 @@ impl Device {
             info,
             counters: Counters::default(),
             faults: Faults::default(),
+            timing: Timing::default(),
             timeout: AtomicU64::new(0),
             unsubmitted: AtomicU64::new(0),
             lost,
