@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fractal_core.cli.console import json_alone
-from fractal_core.cli.failures import guarded, need
+from fractal_core.cli.failures import FAILURE, guarded, need
 from fractal_core.demo.settings import Settings
 
 __all__ = ["app"]
@@ -50,6 +50,17 @@ def info(as_json: _Json = False) -> None:
 
     with json_alone(as_json):
         command.run(as_json=as_json)
+
+
+@app.command()
+@guarded
+def doctor(as_json: _Json = False) -> None:
+    """Look for a GPU, compare its kernels with the CPU, and say what is missing; exit code 1 when something is."""
+    from fractal_core.cli import doctor as command
+
+    with json_alone(as_json):
+        if not command.run(as_json=as_json):
+            raise typer.Exit(FAILURE)
 
 
 @app.command()
@@ -132,10 +143,23 @@ def bench(  # noqa: PLR0917
         typer.Option(help="dense, masked or flex; may be given again. All when not given.", metavar="NAME"),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Pairs of calls that count.", metavar="N")] = 9,
+    on_gpu: Annotated[
+        bool, typer.Option("--gpu", help="Time the kernels on the GPU instead, each beside the CPU; --rounds counts.")
+    ] = False,
+    kernel: Annotated[
+        list[str] | None,
+        typer.Option(help="With --gpu: this kernel only; may be given again.", metavar="NAME"),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Compare sparse attention with torch's dense, masked and compiled attention at a size of your own."""
     need("torch", "torch")
+    if on_gpu:
+        from fractal_core.cli import bench_gpu
+
+        with json_alone(as_json):
+            bench_gpu.run(kernel or [], rounds, as_json=as_json)
+        return
     from fractal_core.bench.compare import Problem
     from fractal_core.cli.bench import run
 

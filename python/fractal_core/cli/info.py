@@ -6,9 +6,11 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import Any
 
 from fractal_core import _native, patterns
 from fractal_core.cli.console import console, facts, print_json
+from fractal_core.errors import GpuError
 
 __all__ = ["collect", "run"]
 
@@ -39,6 +41,31 @@ def _native_facts() -> dict[str, object]:
     return dict(_native.thread_info())
 
 
+def _gpu() -> dict[str, object]:
+    """What adapters there are; opens none."""
+    from fractal_core import gpu
+
+    if not gpu.built():
+        return {"built": False, "adapters": []}
+    try:
+        return {"built": True, "adapters": [adapter._asdict() for adapter in gpu.adapters()]}
+    except GpuError as error:
+        return {"built": True, "adapters": [], "error": str(error)}
+
+
+def _adapters() -> str:
+    """The adapters in a line each."""
+    found: Any = _gpu()
+    if not found["built"]:
+        return "not in this build (cargo feature `gpu`)"
+    if not found["adapters"]:
+        return found.get("error") or "no adapter found; `fractal-core doctor` says what to install"
+    return "\n".join(
+        f"{a['name']} ({a['kind']}, {a['api']})" + (f": not used: {a['rejected']}" if a["rejected"] else "")
+        for a in found["adapters"]
+    )
+
+
 def collect() -> dict[str, object]:
     """All facts as plain values: the form of `--json`. Imports torch and every plug-in."""
     known = [patterns.info(name) for name in patterns.names()]
@@ -50,6 +77,7 @@ def collect() -> dict[str, object]:
         "cpu_count": os.cpu_count(),
         "native": _native_facts(),
         "torch": _torch(),
+        "gpu": _gpu(),
         "packages": {name: _version_of(name) for name in ("numpy", "matplotlib", "typer", "rich")},
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("FRACTAL_CORE_")},
         "patterns": {p.name: {"origin": p.origin, "target": p.target, "error": p.error} for p in known},
@@ -78,6 +106,7 @@ def run(*, as_json: bool) -> None:
     else:
         rows["torch"] = f"{torch['version']}, {torch['threads']} threads"
         rows["calls from torch"] = torch["executor"]
+    rows["GPU"] = _adapters()
     rows["patterns"] = ", ".join(p.name for p in known if p.origin == "built-in")
     out = console()
     out.print(facts("fractal_core", rows))

@@ -20,6 +20,7 @@ __all__ = [
     "device",
     "device_info",
     "devices",
+    "kernels",
     "memory",
     "reset",
     "synchronize",
@@ -31,8 +32,8 @@ __all__ = [
 class Adapter(NamedTuple):
     """A GPU, or what passes for one, as its driver describes it."""
 
-    index: int
-    """Its number in the list, the best first."""
+    number: int
+    """Its place in the list, the best first."""
     name: str
     kind: str
     """"discrete", "integrated", "virtual", "other" or "software"."""
@@ -46,7 +47,7 @@ class Adapter(NamedTuple):
 class Device(NamedTuple):
     """The device that is used."""
 
-    index: int
+    number: int
     name: str
     kind: str
     api: str
@@ -186,6 +187,12 @@ def warmup(kernels: Iterable[str] | None = None) -> tuple[str, ...]:
     if isinstance(kernels, str):
         raise DTypeError("kernels", repr(kernels), "an iterable of names")
     return tuple(_native.gpu_warmup(None if kernels is None else list(kernels)))
+
+
+def kernels() -> tuple[str, ...]:
+    """Names of the families of kernels, as `warmup` takes them."""
+    need()
+    return tuple(_native.gpu_families())
 
 
 def devices() -> tuple[str, ...]:

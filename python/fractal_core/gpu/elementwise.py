@@ -55,7 +55,7 @@ def _unary(kernel: str, values: object) -> Any:  # noqa: ANN401
 
 
 @overload
-def add(left: GpuArray, right: GpuArray) -> GpuArray: ...
+def add(left: GpuArray, right: GpuArray) -> GpuArray: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def add(left: npt.ArrayLike, right: npt.ArrayLike) -> Array: ...
 def add(left: object, right: object) -> object:
@@ -77,7 +77,7 @@ def add(left: object, right: object) -> object:
 
 
 @overload
-def multiply(left: GpuArray, right: GpuArray) -> GpuArray: ...
+def multiply(left: GpuArray, right: GpuArray) -> GpuArray: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def multiply(left: npt.ArrayLike, right: npt.ArrayLike) -> Array: ...
 def multiply(left: object, right: object) -> object:
@@ -99,7 +99,7 @@ def multiply(left: object, right: object) -> object:
 
 
 @overload
-def relu(values: GpuArray) -> GpuArray: ...
+def relu(values: GpuArray) -> GpuArray: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def relu(values: npt.ArrayLike) -> Array: ...
 def relu(values: object) -> object:
@@ -119,7 +119,7 @@ def relu(values: object) -> object:
 
 
 @overload
-def gelu(values: GpuArray) -> GpuArray: ...
+def gelu(values: GpuArray) -> GpuArray: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def gelu(values: npt.ArrayLike) -> Array: ...
 def gelu(values: object) -> object:

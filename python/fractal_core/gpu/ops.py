@@ -61,7 +61,7 @@ def _rows(one: GpuArray) -> tuple[int, int]:
 
 
 @overload
-def softmax(values: GpuArray) -> GpuArray: ...
+def softmax(values: GpuArray) -> GpuArray: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def softmax(values: npt.ArrayLike) -> Array: ...
 def softmax(values: object) -> object:
@@ -84,7 +84,7 @@ def softmax(values: object) -> object:
 
 
 @overload
-def matmul(left: GpuArray, right: GpuArray) -> GpuArray: ...
+def matmul(left: GpuArray, right: GpuArray) -> GpuArray: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def matmul(left: npt.ArrayLike, right: npt.ArrayLike) -> Array: ...
 def matmul(left: object, right: object) -> object:
@@ -113,7 +113,7 @@ def matmul(left: object, right: object) -> object:
 
 
 @overload
-def pairwise_distance(
+def pairwise_distance(  # pyright: ignore[reportOverlappingOverload]
     left: GpuArray, right: GpuArray, geometry: str = "euclidean", *, curvature: float = 1.0
 ) -> GpuArray: ...
 @overload
@@ -153,7 +153,7 @@ def pairwise_distance(left: object, right: object, geometry: str = "euclidean", 
 
 
 @overload
-def token_density(tokens: GpuArray, radius: SupportsIndex) -> GpuArray: ...
+def token_density(tokens: GpuArray, radius: SupportsIndex) -> GpuArray: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def token_density(tokens: npt.ArrayLike, radius: SupportsIndex) -> Array: ...
 def token_density(tokens: object, radius: SupportsIndex) -> object:
@@ -204,7 +204,7 @@ def box_counts(cells: GpuArray | npt.ArrayLike) -> BoxCounts:
 
 
 @overload
-def box_sums(cells: GpuArray) -> list[GpuArray]: ...
+def box_sums(cells: GpuArray) -> list[GpuArray]: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def box_sums(cells: npt.ArrayLike) -> list[Array]: ...
 def box_sums(cells: object) -> object:

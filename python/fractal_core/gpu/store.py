@@ -7,9 +7,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fractal_core.gpu.costs import Cost
 from fractal_core.gpu.router import DEVICES
@@ -35,21 +35,21 @@ def folder() -> Path:
 
 def load(machine: str) -> dict[str, dict[str, Cost]]:
     """The costs of a machine by op and device; none where the file is missing or holds something else."""
-    ops: Any = _read().get(machine)
     found: dict[str, dict[str, Cost]] = {}
-    for op, costs in ops.items() if isinstance(ops, dict) else ():
+    for op, costs in _machines().get(machine, {}).items():
         with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-            found[op] = {
-                device: Cost(float(costs[device]["fixed"]), {k: float(v) for k, v in costs[device]["rates"].items()})
-                for device in DEVICES
-            }
+            found[op] = {device: _cost(costs[device]) for device in DEVICES}
     return found
+
+
+def _cost(kept: Any) -> Cost:  # noqa: ANN401
+    rates: Iterable[tuple[str, Any]] = kept["rates"].items()
+    return Cost(float(kept["fixed"]), {name: float(rate) for name, rate in rates})
 
 
 def save(machine: str, op: str, costs: Mapping[str, Cost]) -> None:
     """Adds the costs of an op. A folder that cannot be written is left alone: the costs hold for this process then."""
-    everything = _read()
-    machines = {name: ops for name, ops in everything.items() if isinstance(ops, dict)}
+    machines = _machines()
     machines.setdefault(machine, {})[op] = {
         device: {"fixed": cost.fixed, "rates": dict(cost.rates)} for device, cost in costs.items()
     }
@@ -65,9 +65,13 @@ def save(machine: str, op: str, costs: Mapping[str, Cost]) -> None:
             raise
 
 
-def _read() -> dict[str, Any]:
+def _machines() -> dict[str, dict[str, Any]]:
+    """What the file holds, by machine and op; what is of another form is left out."""
     try:
-        found = json.loads((folder() / _NAME).read_text(encoding="utf-8"))
+        found: Any = json.loads((folder() / _NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    machines = cast("dict[str, Any]", found)
+    return {name: cast("dict[str, Any]", ops) for name, ops in machines.items() if isinstance(ops, dict)}

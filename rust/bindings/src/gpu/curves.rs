@@ -11,7 +11,7 @@ use fractal_gpu::process;
 use fractal_kernels::KernelError;
 use pyo3::prelude::*;
 
-fn codec(name: &str) -> Result<Codec> {
+pub(super) fn codec(name: &str) -> Result<Codec> {
     match name {
         "hilbert" => Ok(Codec::Hilbert),
         "morton" => Ok(Codec::Morton),

@@ -21,7 +21,7 @@ fn sort_name(sort: Sort) -> &'static str {
 
 fn adapter_dict<'py>(py: Python<'py>, info: &AdapterInfo) -> PyResult<Bound<'py, PyDict>> {
     let found = PyDict::new(py);
-    found.set_item("index", info.index)?;
+    found.set_item("number", info.index)?;
     found.set_item("name", &info.name)?;
     found.set_item("kind", sort_name(info.sort))?;
     found.set_item("api", &info.api)?;
@@ -121,6 +121,12 @@ pub(crate) fn gpu_warmup(py: Python<'_>, families: Option<Vec<String>>) -> Resul
         found.iter().try_for_each(|family| context.trust(family))?;
         Ok::<_, GpuError>(found.iter().map(|family| family.name).collect())
     })
+}
+
+/// Names of the families of kernels.
+#[pyfunction]
+pub(crate) fn gpu_families() -> Vec<&'static str> {
+    FAMILIES.iter().map(|family| family.name).collect()
 }
 
 /// Times what is submitted from now on by the device's own clock, or no more; False where it has none.

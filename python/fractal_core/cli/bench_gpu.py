@@ -1,0 +1,56 @@
+"""`fractal-core bench --gpu`: every kernel on the GPU, beside the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from fractal_core import gpu
+from fractal_core.bench.gpu import Timed, copied, measure
+from fractal_core.cli.console import ACCENT, console, digits, print_json
+
+__all__ = ["run"]
+
+SOFTWARE = "a software adapter: it computes on the CPU, so that these figures prove values and no speed"
+
+
+def run(names: Sequence[str], rounds: int, *, as_json: bool) -> None:
+    """Measures and prints a table, or one JSON document.
+
+    Args:
+        names: Kernels; all when empty.
+        rounds: Timings that count.
+        as_json: Print JSON.
+
+    Raises:
+        InvalidArgumentError: An unknown kernel.
+        GpuError: No GPU that may be used, or one that failed.
+    """
+    device, show = gpu.device(), console(quiet=as_json)
+    show.print(f"{device.name}, {device.api}, {device.driver}", markup=False, soft_wrap=True)
+    if device.kind == "software":
+        show.print(SOFTWARE, style="yellow", markup=False, soft_wrap=True)
+    bandwidth = copied()
+    show.print(f"it copies {digits(bandwidth)} GB/s, reads and writes together; times are medians of {rounds}, ms")
+    found: list[Timed] = []
+    with show.status("measuring"):
+        found.extend(measure(names, rounds))
+    show.print(_table(found))
+    if as_json:
+        about = {**device._asdict(), "software": device.kind == "software"}
+        print_json({"device": about, "copy_gbytes": bandwidth, "rows": [row.to_dict() for row in found]})
+
+
+def _table(rows: Sequence[Timed]) -> Table:
+    table = Table(box=None, header_style=ACCENT, padding=(0, 2, 0, 0))
+    for name in ("kernel", "size"):
+        table.add_column(name, overflow="fold")
+    for name in ("device", "resident", "end to end", "CPU", "GB/s", "GFLOP/s"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        times = (row.device_ms, row.resident_ms, row.end_ms)
+        cells = ["–" if x is None else digits(x) for x in times]
+        rates = ["–" if x is None else digits(x) for x in (row.gbytes, row.gflops)]
+        table.add_row(row.kernel, row.size, *cells, f"{digits(row.cpu_ms)} {row.cpu}", *rates)
+    return table
