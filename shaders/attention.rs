@@ -82,6 +82,10 @@ params! {
         pub key_bias_head: u32,
         /// From a head's bias of edges to the next.
         pub edge_bias_head: u32,
+        /// The batch that the draws of the first one are those of.
+        pub draw_batch: u32,
+        /// The head that the draws of the first one are those of.
+        pub draw_head: u32,
     }
 }
 

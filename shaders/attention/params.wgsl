@@ -51,6 +51,9 @@ struct Params {
     key_bias_batch: u32,
     key_bias_head: u32,
     edge_bias_head: u32,
+    // Which batch and head the first ones are, for dropout: a large call comes in parts.
+    draw_batch: u32,
+    draw_head: u32,
 }
 
 const NONE: u32 = 0xffffffffu;

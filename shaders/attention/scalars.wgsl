@@ -16,7 +16,8 @@ struct Head {
 fn head_at(number: u32) -> Head {
     let batch = number / params.heads;
     let head = number % params.heads;
-    return Head(batch, head, number, number / params.group, draw_of(batch, head));
+    let draw = draw_of(batch + params.draw_batch, head + params.draw_head);
+    return Head(batch, head, number, number / params.group, draw);
 }
 
 // Where the bias of a head's keys begins, in its values and in its gradient.

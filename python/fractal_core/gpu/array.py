@@ -97,9 +97,9 @@ class GpuArray:
         if stream is not None or dl_device not in {None, self.__dlpack_device__()} or copy is False:
             raise BufferError("an array on the GPU is handed over as a copy in the CPU's memory, without a stream")
         # Whoever knows no version knows no read-only memory either, and would write.
-        values: npt.NDArray[Any] = (
-            self.numpy() if (max_version or (0, 0)) >= (1, 0) and copy is None else self.numpy().copy()
-        )
+        values: Any = self.numpy()
+        if copy is not None or (max_version or (0, 0)) < (1, 0):
+            values = values.copy()
         given: dict[str, Any] = {} if max_version is None else {"max_version": max_version}
         return values.__dlpack__(**given)
 

@@ -120,8 +120,8 @@ fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
         &call,
         &dout,
         &dlse,
-        |out, logs| host::forward(context, &call, &Serial, out, logs),
-        |saved, gradients| host::backward(context, &call, &Serial, saved, gradients),
+        |out, logs| host::forward(context, &call, [0; 2], &Serial, out, logs),
+        |saved, gradients| host::backward(context, &call, [0; 2], &Serial, saved, gradients),
     )?;
     let Storage { forward, queries, keys, .. } = T::SHADERS;
     let compared =

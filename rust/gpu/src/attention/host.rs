@@ -38,7 +38,7 @@ fn checked<T: Element>(
     }
 }
 
-fn upload<'a, T: Element>(context: &Arc<Context>, problem: &Problem<'a, T>) -> Result<Operands<'a>> {
+fn upload<'a, T: Element>(context: &Arc<Context>, problem: &Problem<'a, T>, first: [u32; 2]) -> Result<Operands<'a>> {
     Ok(Operands {
         q: Tensor::upload(context, &problem.q)?,
         k: Tensor::upload(context, &problem.k)?,
@@ -48,6 +48,7 @@ fn upload<'a, T: Element>(context: &Arc<Context>, problem: &Problem<'a, T>) -> R
         key_padding: problem.key_padding,
         edge_bias: problem.edge_bias,
         dropout: problem.dropout,
+        first,
     })
 }
 
@@ -66,10 +67,12 @@ fn shapes<'a, T: Element>(operands: &Operands<'a>, row: &'a [T]) -> Problem<'a, 
     }
 }
 
-/// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous, as the CPU's call does.
+/// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous, as the CPU's call does. `first` are the batch and the head
+/// that the call begins with, as dropout counts them.
 pub(super) fn forward<T: Element>(
     context: &Arc<Context>,
     call: &Call<'_, T>,
+    first: [u32; 2],
     executor: &dyn Executor,
     out: &mut [T],
     logs: LogSums<'_, f32>,
@@ -77,7 +80,7 @@ pub(super) fn forward<T: Element>(
     let Call { problem, keys } = call;
     problem.check_outputs(out, &logs)?;
     let lists = checked(problem, keys, executor)?;
-    let operands = upload(context, problem)?;
+    let operands = upload(context, problem, first)?;
     let plans = operands.plans(context, keys, &lists, false, executor)?;
     let mut commands = context.record();
     let result = forward_pass::record::<T>(context, &mut commands, &operands, &plans)?;
@@ -97,6 +100,7 @@ pub(super) fn forward<T: Element>(
 pub(super) fn backward<T: Element>(
     context: &Arc<Context>,
     call: &Call<'_, T>,
+    first: [u32; 2],
     executor: &dyn Executor,
     saved: cpu::Saved<'_, T>,
     gradients: cpu::Gradients<'_, T>,
@@ -104,7 +108,7 @@ pub(super) fn backward<T: Element>(
     let Call { problem, keys } = call;
     problem.check_gradients(&saved, &gradients)?;
     let lists = checked(problem, keys, executor)?;
-    let operands = upload(context, problem)?;
+    let operands = upload(context, problem, first)?;
     let plans = both_plans(context, &operands, keys, &lists, executor)?;
     let saved = ResidentSaved {
         out: Tensor::upload(context, &saved.out)?,

@@ -12,6 +12,7 @@ mod forward;
 mod host;
 mod launch;
 mod operands;
+mod parts;
 mod plan;
 mod scalars;
 mod tables;

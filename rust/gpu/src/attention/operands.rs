@@ -34,6 +34,8 @@ pub struct Operands<'a> {
     pub edge_bias: Option<EdgeBias<'a, f32>>,
     /// Dropout of weights.
     pub dropout: Option<Dropout>,
+    /// The batch and the query head that these begin with, as dropout counts them; 0 where they are all.
+    pub first: [u32; 2],
 }
 
 /// The plans of a call, each with the groups that run on it.
@@ -75,6 +77,8 @@ impl<'a> Operands<'a> {
             threshold: words(threshold),
             kept: dropout.map_or(0.0, |d| (1.0 / (1.0 - d.p)) as f32),
             scale: self.scale as f32,
+            draw_batch: self.first[0],
+            draw_head: self.first[1],
             minus_infinity: f32::NEG_INFINITY,
             heads: self.q.shape[1] as u32,
             group: self.group(),

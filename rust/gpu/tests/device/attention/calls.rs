@@ -1,13 +1,13 @@
 //! What a call may have beside tensors: dropout, lists, strides, biases that are shared; and what is refused.
 
 use super::{Setup, Who, run};
-use crate::common::{ALONE, context, options};
+use crate::common::{ALONE, context, narrow, options};
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{close, stored};
 use fractal_gpu::attention::{
     Operands, ResidentSaved, SavedLogs, Tensor, backward_resident, forward, forward_resident,
 };
-use fractal_gpu::{Context, GpuError};
+use fractal_gpu::{Context, Fault, GpuError};
 use fractal_kernels::attention::{Call, Dropout, KeyLists, Keys, ListValues, LogSums, Problem, View};
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
@@ -40,6 +40,42 @@ fn dropout_drops_the_edges_that_the_cpu_drops() {
             close(&got, &wanted, 1e-5, 1e-4, &format!("{name} {p}"));
         }
     }
+}
+
+#[test]
+fn calls_that_one_binding_cannot_hold_come_in_parts() {
+    let Some(_) = context() else { return };
+    let narrow = narrow(1 << 16);
+    let mut random = Random(12);
+    let n = 48;
+    for (batch, heads, kv_heads) in [(3, 4, 2), (1, 6, 3), (5, 2, 2)] {
+        let case =
+            Case { batch, heads, kv_heads, d: 20, dv: 64, key_bias: true, edge_bias: true, padding: true, ..PLAIN };
+        for (name, set) in sets(n, n, &mut random) {
+            let x = Inputs::new(case, &set, &mut random);
+            let planned = PlannedSet::new(set);
+            let setup = Setup { dropout: Some(Dropout { p: 0.3, seed: 7 }), ..Setup::new(case, &planned) };
+            let before = narrow.counts().submissions;
+            agree(&narrow, setup, &x, &format!("{name}, {batch} batches, {heads} heads"));
+            assert!(narrow.counts().submissions - before > 2, "it takes several submissions");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_memory_has_no_room_for_is_halved() {
+    let Some(_) = context() else { return };
+    let context = Context::open(&options()).unwrap();
+    let case = Case { batch: 4, key_bias: true, ..PLAIN };
+    let mut random = Random(13);
+    let (_, set) = sets(40, 40, &mut random).swap_remove(0);
+    let x = Inputs::new(case, &set, &mut random);
+    let planned = PlannedSet::new(set);
+    agree(&context, Setup::new(case, &planned), &x, "before");
+    context.trim(0).unwrap();
+    // Asked once more after a trim, and then halved.
+    context.inject(Fault::OutOfMemory { times: 2, from_bytes: 4096 });
+    agree(&context, Setup::new(case, &planned), &x, "halved");
 }
 
 #[test]
@@ -170,6 +206,7 @@ fn resident_tensors_give_the_same_bits() {
         key_padding: None,
         edge_bias: None,
         dropout: None,
+        first: [0; 2],
     };
     let keys = Keys::Set(&set);
     let result = forward_resident::<f32>(&context, &operands, &keys, ALONE).unwrap();
