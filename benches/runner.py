@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractal_core.errors import InvalidArgumentError
 
 from benches.machine import facts, load
-from benches.measurements import alone, attention, curves, julia, originals, predicted, scaling, soft_julia
+from benches.measurements import alone, attention, curves, gpu, julia, originals, predicted, scaling, soft_julia
 from benches.report.results import Crossover, Results, Row
 from benches.settings import Settings
 
@@ -44,6 +44,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "soft-julia": Measurement("the soft Julia field with gradients", soft_julia.soft_julia),
     "tutorial": Measurement("the tutorial's own modules by their formulas", originals.originals),
     "predicted": Measurement("predicted against measured time", predicted.predicted),
+    "gpu-dispatch": Measurement("one dispatch on the GPU", gpu.dispatch),
     "import": Measurement("the import", alone.import_time),
     "lengths": Measurement("when not to use it: crossovers by pattern, dtype and direction", scaling.lengths),
 }

@@ -1,7 +1,7 @@
 //! Sparse attention, forward and backward, on the tiles and rows of a plan.
 
 use crate::params::params;
-use crate::{Binding, Entry, Kind, Params, Part, Shader, Tolerance, part, twin};
+use crate::{Binding, Entry, Kind, Need, Params, Part, Shader, Tolerance, part, twin};
 
 params! {
     /// Parameters of every shader here; `attention/params.wgsl` says what each is.
@@ -94,6 +94,8 @@ params! {
 pub struct Storage {
     /// Output and log-sum-exp.
     pub forward: Shader,
+    /// The same where eight invocations in a row run in lockstep.
+    pub forward_in_subgroups: Shader,
     /// What the two passes of the backward share.
     pub delta: Shader,
     /// Gradients of queries and of the bias of edges.
@@ -117,6 +119,16 @@ const DROPOUT: Part = part!("attention/dropout.wgsl");
 const PRODUCT: Part = part!("attention/product.wgsl");
 const SCORES: Part = part!("attention/scores.wgsl");
 const BY_QUERY: Part = part!("attention/by_query.wgsl");
+const FORWARD: Part = part!("attention/forward.wgsl");
+const FORWARD_BINDINGS: &[Binding] = &[
+    PARAMETERS,
+    TABLES,
+    SCALARS,
+    Q,
+    K,
+    V,
+    Binding { index: 6, kind: Kind::ReadWrite, holds: "output (B, H, Nq, Dv)" },
+];
 
 const fn entry(name: &'static str, twin: &'static str, tolerance: f64) -> Entry {
     let tolerance = Tolerance::Close { relative: tolerance, absolute: tolerance };
@@ -132,33 +144,30 @@ const fn shader(
     Shader { name, parts, needs: &[], constants: &[], bindings, entries }
 }
 
+macro_rules! forward_parts {
+    ($storage:literal, $rows:literal) => {
+        &[part!($storage), PARAMS, PLAN, DROPOUT, SCALARS_PART, PRODUCT, SCORES, BY_QUERY, part!($rows), FORWARD]
+    };
+}
+
 macro_rules! storage {
     ($name:literal, $file:literal, $forward:literal, $gradient:literal) => {
         Storage {
             forward: shader(
                 concat!("attention/forward/", $name),
-                &[
-                    part!($file),
-                    PARAMS,
-                    PLAN,
-                    DROPOUT,
-                    SCALARS_PART,
-                    PRODUCT,
-                    SCORES,
-                    BY_QUERY,
-                    part!("attention/forward.wgsl"),
-                ],
-                &[
-                    PARAMETERS,
-                    TABLES,
-                    SCALARS,
-                    Q,
-                    K,
-                    V,
-                    Binding { index: 6, kind: Kind::ReadWrite, holds: "output (B, H, Nq, Dv)" },
-                ],
+                forward_parts!($file, "attention/rows/memory.wgsl"),
+                FORWARD_BINDINGS,
                 &[entry("forward", twin!(fractal_kernels::attention::forward), $forward)],
             ),
+            forward_in_subgroups: Shader {
+                needs: &[Need::Subgroups],
+                ..shader(
+                    concat!("attention/forward-in-subgroups/", $name),
+                    forward_parts!($file, "attention/rows/subgroups.wgsl"),
+                    FORWARD_BINDINGS,
+                    &[entry("forward", twin!(fractal_kernels::attention::forward), $forward)],
+                )
+            },
             delta: shader(
                 concat!("attention/delta/", $name),
                 &[part!($file), PARAMS, part!("attention/delta.wgsl")],

@@ -6,32 +6,8 @@
 @group(0) @binding(5) var<storage, read> v: array<Packed>;
 @group(0) @binding(6) var<storage, read_write> out: array<Packed>;
 
-// What each invocation knows of a row, 8 of a row beside each other.
-var<workgroup> shares: array<f32, 128>;
-
-// Comparisons and not `max`: a NaN stays out, and reaches the row through its weight.
-fn higher(a: f32, b: f32) -> f32 {
-    return select(a, b, b > a);
-}
-
-fn raised(lane: u32, top: f32) -> f32 {
-    var highest = top;
-    for (var i = 0u; i < 8u; i += 1u) {
-        highest = higher(highest, shares[lane * 8u + i]);
-    }
-    return highest;
-}
-
 fn top_of(values: vec4<f32>) -> f32 {
     return higher(higher(higher(higher(LOWEST, values.x), values.y), values.z), values.w);
-}
-
-fn summed(lane: u32) -> f32 {
-    var sum = 0.0;
-    for (var i = 0u; i < 8u; i += 1u) {
-        sum += shares[lane * 8u + i];
-    }
-    return sum;
 }
 
 // Adds the weighted values of the keys that each row has for itself.
@@ -109,11 +85,9 @@ fn forward(
         let products = queries_times_keys(local, x, y, head, block);
         let low = scores(head, tile, block, y, x, products.low);
         let high = scores(head, tile, block, y + 8u, x, products.high);
-        shares[y * 8u + x] = top_of(low.values);
-        shares[(y + 8u) * 8u + x] = top_of(high.values);
-        workgroupBarrier();
-        let new_low = raised(y, top_low);
-        let new_high = raised(y + 8u, top_high);
+        let tops = highest_of_rows(x, y, vec2<f32>(top_of(low.values), top_of(high.values)));
+        let new_low = higher(top_low, tops.x);
+        let new_high = higher(top_high, tops.y);
         let less_low = exp(top_low - new_low);
         let less_high = exp(top_high - new_high);
         top_low = new_low;
@@ -142,12 +116,9 @@ fn forward(
         }
     }
 
-    workgroupBarrier();
-    shares[y * 8u + x] = sum_low;
-    shares[(y + 8u) * 8u + x] = sum_high;
-    workgroupBarrier();
-    sum_low = summed(y);
-    sum_high = summed(y + 8u);
+    let row_sums = sums_of_rows(x, y, vec2<f32>(sum_low, sum_high));
+    sum_low = row_sums.x;
+    sum_high = row_sums.y;
     let d = slice * SLICE + x;
     write(head, y, d, sums[0], sum_low);
     write(head, y, d + 8u, sums[1], sum_low);

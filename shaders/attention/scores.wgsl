@@ -3,6 +3,11 @@
 // Below every score; not -infinity, which a compiler may take not to be there.
 const LOWEST: f32 = -3.40282347e+38;
 
+// A comparison and not `max`: a NaN stays out, and reaches the row through its weight.
+fn higher(a: f32, b: f32) -> f32 {
+    return select(a, b, b > a);
+}
+
 // The scores of a row and four columns, and which of them count.
 struct Scores {
     values: vec4<f32>,

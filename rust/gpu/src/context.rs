@@ -47,6 +47,13 @@ impl Context {
         Ok(Self::with(device, options))
     }
 
+    /// A context of its own that does not know what runs in lockstep, for tests: the other form of every kernel.
+    pub fn open_plain(options: &Options) -> Result<Arc<Self>> {
+        let mut device = Device::open(options)?;
+        device.abilities.subgroups = None;
+        Ok(Self::with(device, options))
+    }
+
     fn with(device: Device, options: &Options) -> Arc<Self> {
         let pool = Mutex::new(Pool::new(0, device.limits.buffer_bytes));
         let inner = Inner { device, pool, pipelines: Pipelines::default(), verdicts: Verdicts::default() };

@@ -122,7 +122,9 @@ impl Recorder {
             let allowed = format!("another array of {} bytes", from.bytes);
             return Err(KernelError::value("to", format!("{} bytes", to.bytes), allowed).into());
         }
-        self.steps.push(Step::Copy([from, to]));
+        if from.bytes > 0 {
+            self.steps.push(Step::Copy([from, to]));
+        }
         Ok(())
     }
 
@@ -130,7 +132,9 @@ impl Recorder {
     pub fn clear(&mut self, array: impl Into<BufferSlice>) -> Result<()> {
         let array = array.into();
         array.buffer.check(&self.context)?;
-        self.steps.push(Step::Clear([array]));
+        if array.bytes > 0 {
+            self.steps.push(Step::Clear([array]));
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub fn forward<T: Element>(
     mut logs: LogSums<'_, f32>,
 ) -> Result<()> {
     call.problem.check_outputs(out, &logs)?;
+    call.check(executor)?;
     context.trust(&family::<T>())?;
     let groups = CallPart::whole(&call.problem).groups().len();
     in_parts(context, call, |part, call| {
@@ -42,6 +43,7 @@ pub fn backward<T: Element>(
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
     call.problem.check_gradients(&saved, &gradients)?;
+    call.check(executor)?;
     context.trust(&family::<T>())?;
     let groups = CallPart::whole(&call.problem).groups().len();
     let Gradients { q, k, v, key_bias, edge_bias } = gradients;

@@ -1,5 +1,6 @@
 //! A small problem that has something of everything, against the CPU.
 
+use super::forward::shader;
 use super::host;
 use super::tensor::Element;
 use crate::checks::KernelFamily;
@@ -123,7 +124,8 @@ fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
         |out, logs| host::forward(context, &call, [0; 2], &Serial, out, logs),
         |saved, gradients| host::backward(context, &call, [0; 2], &Serial, saved, gradients),
     )?;
-    let Storage { forward, queries, keys, .. } = T::SHADERS;
+    let Storage { queries, keys, .. } = T::SHADERS;
+    let forward = shader::<T>(context);
     let compared =
         |shader: &'static Shader, got: &[f32], wanted: &[f32]| context.compare(shader, &shader.entries[0], got, wanted);
     compared(forward, &wide(&got.out), &wide(&wanted.out))?;

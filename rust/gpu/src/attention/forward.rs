@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::recorder::Recorder;
+use fractal_shaders::Shader;
 use std::sync::Arc;
 
 /// What the forward pass leaves on the device.
@@ -40,6 +41,12 @@ impl Logs {
     }
 }
 
+/// The form that a device runs: without barriers where the eight invocations of a row run in lockstep.
+pub(super) fn shader<T: Element>(context: &Context) -> &'static Shader {
+    let lockstep = context.abilities().subgroups.is_some_and(|(fewest, _)| fewest >= 8);
+    if lockstep { &T::SHADERS.forward_in_subgroups } else { &T::SHADERS.forward }
+}
+
 /// Records the forward pass.
 pub(super) fn record<T: Element>(
     context: &Arc<Context>,
@@ -58,7 +65,7 @@ pub(super) fn record<T: Element>(
     params.edge_bias_at = layout.values(operands.edge_bias.map(|bias| bias.values))?;
     let scalars = layout.fill(context, commands)?;
     let out = Tensor::alloc::<T>(context, [batch, heads, n, operands.v.shape[3]])?;
-    let kernel = Kernel::new(&T::SHADERS.forward, "forward")?;
+    let kernel = Kernel::new(shader::<T>(context), "forward")?;
     let tensors = [&operands.q, &operands.k, &operands.v, &out];
     for (pairs, plan) in plans {
         let arrays = [&plan.words, &scalars].into_iter().chain(tensors.map(|tensor| &tensor.buffer));

@@ -47,7 +47,7 @@ pub(crate) struct Device {
     pub(crate) abilities: Abilities,
     pub(crate) counters: Counters,
     pub(crate) faults: Faults,
-    pub(crate) timing: Timing,
+    pub(super) timing: Timing,
     /// Milliseconds that a wait may take.
     pub(super) timeout: AtomicU64,
     /// Bytes that wait in the API's own memory for the next submission.

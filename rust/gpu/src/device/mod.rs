@@ -10,6 +10,7 @@ mod handle;
 mod mapping;
 mod open;
 mod pipeline;
+mod stamps;
 mod timing;
 
 pub use adapter::{AdapterInfo, Sort};

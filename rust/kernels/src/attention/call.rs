@@ -8,6 +8,7 @@ use super::log_sums::LogSums;
 use super::problem::Problem;
 use super::widened::{backward_widened, forward_widened};
 use crate::error::{KernelError, Result};
+use crate::executor::Executor;
 use crate::memory;
 use crate::plan::{Planned, PlannedSet};
 use crate::simd::Run;
@@ -70,6 +71,18 @@ impl<'a, T: Storage> Call<'a, T> {
                 backward_widened(problem, plan, problem.groups(), run, saved, gradients)
             }
             Keys::Lists(lists) => backward_lists(self.without_edge_bias()?, lists, run, saved, gradients),
+        }
+    }
+
+    /// Refuses shapes that do not fit together, for whoever runs the call elsewhere: both passes check by themselves.
+    pub fn check(&self, executor: &dyn Executor) -> Result<()> {
+        match self.keys {
+            Keys::Set(set) => self.problem.check(set.planned(self.problem.edge_bias.is_some(), executor)?),
+            Keys::Lists(lists) => {
+                let problem = self.without_edge_bias()?;
+                lists.check(problem)?;
+                problem.check_sizes(problem.q.shape[2], problem.k.shape[2])
+            }
         }
     }
 

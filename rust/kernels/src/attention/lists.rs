@@ -50,7 +50,7 @@ impl ListValues<'_> {
 }
 
 impl KeyLists<'_> {
-    fn check<T: Storage>(&self, problem: &Problem<'_, T>) -> Result<()> {
+    pub(super) fn check<T: Storage>(&self, problem: &Problem<'_, T>) -> Result<()> {
         let [batch, kv_heads, ..] = problem.k.shape;
         let [b, h, n, width] = self.shape;
         if ![1, batch].contains(&b) || ![1, kv_heads].contains(&h) || n != problem.q.shape[2] || width == 0 {

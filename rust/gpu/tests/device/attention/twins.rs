@@ -1,9 +1,10 @@
 //! Every form of index set, grouping, width and bias against the twin.
 
 use super::{Setup, Who, run};
-use crate::common::context;
+use crate::common::{context, options};
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{close, every_case, expected};
+use fractal_gpu::Context;
 use fractal_kernels::plan::PlannedSet;
 use half::{bf16, f16};
 
@@ -37,6 +38,19 @@ fn every_width() {
             close(&run::<f32>(Who::Gpu(&context), Setup::new(case, &planned), x), want, 1e-5, 1e-4, what);
         });
     }
+}
+
+/// The form of the forward pass for adapters that promise no lockstep, which others leave alone.
+#[test]
+fn the_form_with_barriers_equals_the_twin() {
+    let Some(_) = context() else { return };
+    let context = Context::open_plain(&options()).unwrap();
+    assert_eq!(context.abilities().subgroups, None);
+    let case = Case { d: 36, dv: 40, batch: 2, heads: 4, kv_heads: 2, key_bias: true, edge_bias: true, padding: true };
+    every_case(33, 70, &[case], |case, what, set, x, want| {
+        let planned = PlannedSet::new(set.clone());
+        close(&run::<f32>(Who::Gpu(&context), Setup::new(case, &planned), x), want, 1e-5, 1e-4, what);
+    });
 }
 
 #[test]
