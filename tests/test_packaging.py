@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -63,6 +64,20 @@ def test_wheel_holds_no_bench_against_peers():
     assert {"fractal_core/bench/clock.py", "fractal_core/cli/bench.py"} <= modules.keys()
     peers = r"\b(numba|local_attention|hilbertsfc|benches)\b"
     assert [name for name, text in modules.items() if re.search(rf"import .*{peers}|from {peers}", text)] == []
+
+
+def test_the_extension_is_small_and_links_no_graphics_library(tmp_path: Path):
+    with zipfile.ZipFile(only("*.whl")) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.startswith("fractal_core/_native.") and ".pyi" not in name)
+        path = Path(wheel.extract(name, tmp_path))
+    assert path.stat().st_size <= 14_000_000
+    if sys.platform == "linux" and shutil.which("readelf") is not None:
+        needed = run("readelf", "--dynamic", path, cwd=tmp_path)
+        libraries = re.findall(r"\(NEEDED\).*\[(.*?)\]", needed)
+        assert libraries
+        assert [
+            library for library in libraries if not re.match(r"(lib(c|m|dl|pthread|gcc_s|rt)|ld-linux.*)\.", library)
+        ] == []
 
 
 def test_source_distribution_holds_everything_that_a_build_needs():
