@@ -15,6 +15,7 @@ fn large(layout: Layout) -> bool {
 }
 
 /// A block whose mapping lies right before it.
+#[allow(clippy::cast_ptr_alignment, reason = "a block is aligned to a huge page")]
 fn mapped(size: usize) -> *mut u8 {
     fresh(size).map_or(null_mut(), |mapping| {
         let block = mapping.start();
@@ -26,6 +27,7 @@ fn mapped(size: usize) -> *mut u8 {
 
 /// # Safety
 /// `block` came from [`mapped`] and is not used again.
+#[allow(clippy::cast_ptr_alignment, reason = "a block is aligned to a huge page")]
 unsafe fn unmap(block: *mut u8) {
     // SAFETY: [`mapped`] wrote it there, and it is read once.
     drop(unsafe { block.cast::<Mapping>().sub(1).read() });
