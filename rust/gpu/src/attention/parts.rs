@@ -72,13 +72,14 @@ impl CallPart {
         start * each..(start + (batches.len() - 1) * heads + chosen.len()) * each
     }
 
-    fn view<'a, T>(&self, view: View<'a, T>, of_group: usize) -> View<'a, T> {
+    fn view<'a, T>(&self, view: &View<'a, T>, of_group: usize) -> View<'a, T> {
         let [_, _, n, width] = view.shape;
         let (batch, head) = (self.batches.start as isize, (self.kv_heads.start * of_group) as isize);
         View {
             offset: view.offset + batch * view.strides[0] + head * view.strides[1],
             shape: [self.batches.len(), self.kv_heads.len() * of_group, n, width],
-            ..view
+            data: view.data,
+            strides: view.strides,
         }
     }
 
@@ -120,9 +121,9 @@ impl CallPart {
         };
         Call {
             problem: Problem {
-                q: self.view(problem.q, self.of_group),
-                k: self.view(problem.k, 1),
-                v: self.view(problem.v, 1),
+                q: self.view(&problem.q, self.of_group),
+                k: self.view(&problem.k, 1),
+                v: self.view(&problem.v, 1),
                 key_bias,
                 key_padding: problem
                     .key_padding
@@ -150,8 +151,8 @@ impl CallPart {
     /// Its share of what the forward pass left.
     pub(super) fn saved<'a, T: Element>(&self, saved: &Saved<'a, T>, groups: usize) -> Saved<'a, T> {
         Saved {
-            out: self.view(saved.out, self.of_group),
-            dout: self.view(saved.dout, self.of_group),
+            out: self.view(&saved.out, self.of_group),
+            dout: self.view(&saved.dout, self.of_group),
             lse: self.of(saved.lse, groups),
             rest: self.of(saved.rest, groups),
             dlse: saved.dlse.map(|dlse| self.of(dlse, groups)),

@@ -49,8 +49,7 @@ fn calls_that_one_binding_cannot_hold_come_in_parts() {
     let mut random = Random(12);
     let n = 48;
     for (batch, heads, kv_heads) in [(3, 4, 2), (1, 6, 3), (5, 2, 2)] {
-        let case =
-            Case { batch, heads, kv_heads, d: 20, dv: 64, key_bias: true, edge_bias: true, padding: true, ..PLAIN };
+        let case = Case { batch, heads, kv_heads, d: 20, dv: 64, key_bias: true, edge_bias: true, padding: true };
         for (name, set) in sets(n, n, &mut random) {
             let x = Inputs::new(case, &set, &mut random);
             let planned = PlannedSet::new(set);
