@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import fractal_core as fc
 import numpy as np
 import pytest
@@ -54,6 +57,16 @@ def test_an_array_says_what_it_is(dtype):
     writable = np.array(array)
     writable[0, 0] = 9
     np.testing.assert_array_equal(array.numpy(), x)
+
+
+def test_copies_and_pickles():
+    x = np.arange(6, dtype=np.int32).reshape(2, 3)
+    on_gpu = fc.gpu.array(x)
+    assert copy.copy(on_gpu) is on_gpu
+    assert copy.deepcopy([on_gpu])[0] is on_gpu
+    back = pickle.loads(pickle.dumps(on_gpu))
+    assert (back.shape, back.dtype) == (on_gpu.shape, on_gpu.dtype)
+    np.testing.assert_array_equal(back.numpy(), x)
 
 
 def test_dlpack_hands_over_the_cpus_memory():

@@ -103,6 +103,16 @@ class GpuArray:
         given: dict[str, Any] = {} if max_version is None else {"max_version": max_version}
         return values.__dlpack__(**given)
 
+    def __copy__(self) -> GpuArray:
+        return self  # nobody writes it
+
+    def __deepcopy__(self, memo: object) -> GpuArray:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its values: they are put on the GPU of the process that reads them."""
+        return array, (self.numpy(),)
+
     def __len__(self) -> int:
         if not self._shape:
             raise TypeError("an array of no dimensions has no length")
