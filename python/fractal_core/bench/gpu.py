@@ -112,7 +112,7 @@ def _julia() -> Iterator[_Case]:
     def run(device: str) -> object:
         return fields.julia_escape(points, _C, _STEPS, device=device)
 
-    size = f"{_POINTS}² points, {_STEPS} iterations"
+    size = f"{_POINTS}², {_STEPS} steps"
     yield _Case("Julia", size, resident, lambda: run("gpu"), lambda: run("cpu"), "ours", 12.0 * points.size)
 
 
@@ -153,7 +153,7 @@ def _attention() -> Iterator[_Case]:
         key = int(index_set.handle[0])
         return _native.gpu_attention_resident([x.buffer for x in there], shapes, key, _WIDTH**-0.5)
 
-    size = f"window ±{_RADIUS}, n = {_LENGTH}, {_HEADS} heads of {_WIDTH}"
+    size = f"±{_RADIUS}, n = {_LENGTH}, {_HEADS} × {_WIDTH}"
     ends = [case.forward(attend(device)) for device in ("gpu", "cpu")]
     yield _Case("attention", size, resident, ends[0], ends[1], "ours", moved, float(case.flops))
     ends = [case.backward(attend(device)) for device in ("gpu", "cpu")]

@@ -43,14 +43,15 @@ def run(names: Sequence[str], rounds: int, *, as_json: bool) -> None:
 
 
 def _table(rows: Sequence[Timed]) -> Table:
-    table = Table(box=None, header_style=ACCENT, padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style=ACCENT, padding=(0, 1, 0, 0))
     for name in ("kernel", "size"):
         table.add_column(name, overflow="fold")
     for name in ("device", "resident", "end to end", "CPU", "GB/s", "GFLOP/s"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("CPU by", no_wrap=True)
     for row in rows:
         times = (row.device_ms, row.resident_ms, row.end_ms)
         cells = ["–" if x is None else digits(x) for x in times]
         rates = ["–" if x is None else digits(x) for x in (row.gbytes, row.gflops)]
-        table.add_row(row.kernel, row.size, *cells, f"{digits(row.cpu_ms)} {row.cpu}", *rates)
+        table.add_row(row.kernel, row.size, *cells, digits(row.cpu_ms), *rates, row.cpu)
     return table
