@@ -75,3 +75,22 @@ fn arrays_of_no_bytes_and_of_odd_ones() {
     let large = context.upload(&vec![7_u32; 20 << 20]).unwrap();
     assert!(context.download::<u32>(large).unwrap().iter().all(|&x| x == 7));
 }
+
+/// Not asserted, as it is a time: `cargo test -p fractal-gpu --test device -- --ignored --nocapture mapping`.
+#[test]
+#[ignore = "prints a time"]
+fn how_long_mapping_takes() {
+    let Some(context) = context() else { return };
+    for mib in [1, 64] {
+        let best = (0..20).map(|_| {
+            let array = context.zeros(mib << 20).unwrap();
+            context.wait_idle().unwrap();
+            let start = std::time::Instant::now();
+            let values = context.download::<f32>(array).unwrap();
+            let took = start.elapsed();
+            assert_eq!(values.len() as u64, mib << 18);
+            took
+        });
+        println!("{mib} MiB are readable after {:?}", best.min().unwrap());
+    }
+}
