@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from fractal_core._locks import ForkSafeLock
 from fractal_core.gpu.costs import Cost, Features, fit
 
 __all__ = ["DEVICES", "Measure", "Prediction", "Router"]
@@ -13,6 +14,8 @@ DEVICES = ("cpu", "gpu")
 
 Measure = Callable[[str, str, tuple[int, ...]], float]
 """Seconds of a call of an op on a device, by its size."""
+
+_measuring = ForkSafeLock()
 
 _MARGIN = 1.05
 """How many times as fast the GPU must be expected to be: where both are equal the CPU keeps the GPU free."""
@@ -52,14 +55,19 @@ class Router:
 
     def costs(self, op: str) -> Mapping[str, Cost]:
         """The costs of an op by device; measured at the first question."""
-        found = self._costs.get(op)
-        if found is None:
-            sizes = self._sizes(op)
-            calls = [self._features(op, size) for size in sizes]
-            found = {device: fit(calls, [self._measure(op, device, size) for size in sizes]) for device in DEVICES}
-            self._costs[op] = found
-            if self._learnt is not None:
-                self._learnt(op, found)
+        if op not in self._costs:
+            # Threads that come at once wait for the one that measures, so that no two disturb each other.
+            with _measuring:
+                if op not in self._costs:
+                    self._costs[op] = self._learn(op)
+        return self._costs[op]
+
+    def _learn(self, op: str) -> Mapping[str, Cost]:
+        sizes = self._sizes(op)
+        calls = [self._features(op, size) for size in sizes]
+        found = {device: fit(calls, [self._measure(op, device, size) for size in sizes]) for device in DEVICES}
+        if self._learnt is not None:
+            self._learnt(op, found)
         return found
 
     def predict(self, op: str, features: Features) -> Prediction:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
@@ -145,12 +146,18 @@ class Call(NamedTuple):
         )
 
 
+@lru_cache(maxsize=256)
+def _plan_counts(key: int) -> tuple[int, int]:
+    """Of a set's plan, which does not change; no two sets have one key."""
+    return _native.plan_counts_of(key)
+
+
 def _features(call: Call) -> dict[str, float]:
     """What routing goes by."""
     batch, heads, n, d = call.q.shape
     kv_heads, n_keys = call.k.shape[1:3]
     if call.index_set.ndim == 1:
-        plan = _native.plan_counts_of(_travel.key(call.index_set))
+        plan = _plan_counts(int(_travel.key(call.index_set)))
     else:
         plan = (0, n * call.index_set.shape[3])
     width = d + call.v.shape[3]
