@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -55,16 +56,15 @@ def _row(settings: Settings) -> Row:
 
 def _theirs(values: np.ndarray[Any, Any]) -> Callable[[], None]:
     """The same dispatch by wgpu-py."""
-    import wgpu  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
-
-    adapters: list[Any] = wgpu.gpu.enumerate_adapters_sync()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    wgpu: Any = import_module("wgpu")
+    adapters: list[Any] = wgpu.gpu.enumerate_adapters_sync()
     name = gpu.device().name
     device = next(a for a in adapters if a.info["backend_type"] == "Vulkan" and a.info["device"] == name)
     device = device.request_device_sync()
-    usage: Any = wgpu.BufferUsage  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    usage = wgpu.BufferUsage
     buffers = [device.create_buffer_with_data(data=values, usage=usage.STORAGE) for _ in range(3)]
     kinds = ("read-only-storage", "read-only-storage", "storage")
-    visible: Any = wgpu.ShaderStage.COMPUTE  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    visible = wgpu.ShaderStage.COMPUTE
     entries = [{"binding": i, "visibility": visible, "buffer": {"type": kind}} for i, kind in enumerate(kinds)]
     layout = device.create_bind_group_layout(entries=entries)
     module = device.create_shader_module(code=_WGSL)
