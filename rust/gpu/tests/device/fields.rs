@@ -40,10 +40,11 @@ fn escape_counts_are_the_twins() {
             counts_agree(&context, &points(n, 1, 1.6), C, escape);
         }
         counts_agree(&context, &points(200_000, 2, 1.6), C, escape);
-        // A share of the counts may differ: of many points.
+        // A share of the counts may differ: of many points, and of orbits that are not too long, as each step of one near
+        // the set doubles what was rounded.
         cases(
             6,
-            &(20_000..25_000_usize, -1.0..1.0_f64, -1.0..1.0_f64, 1_u32..100, 2.0..1e6_f64),
+            &(20_000..25_000_usize, -1.0..1.0_f64, -1.0..1.0_f64, 1_u32..40, 2.0..1e6_f64),
             |(n, re, im, max, r)| {
                 let escape = Escape { max_iter: max, radius: r, smooth };
                 counts_agree(&context, &points(n, 3, 2.0), Complex { re, im }, escape);
