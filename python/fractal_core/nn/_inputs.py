@@ -40,6 +40,7 @@ def inputs(
     k: Tensor,
     v: Tensor | None,
     index_set: IndexSet | Tensor,
+    *,
     bias: Tensor | None,
     edge_bias: Tensor | None,
     key_padding_mask: Tensor | None,

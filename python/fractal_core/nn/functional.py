@@ -155,7 +155,17 @@ def sparse_attention(
     if return_stats and device != "cpu":
         raise InvalidArgumentError("device", device, '"cpu" with return_stats')
     dropout_p = checks.fraction("dropout_p", dropout_p)
-    given = inputs(q, k, v, index_set, bias, edge_bias, key_padding_mask, scale, q_offset)
+    given = inputs(
+        q,
+        k,
+        v,
+        index_set,
+        bias=bias,
+        edge_bias=edge_bias,
+        key_padding_mask=key_padding_mask,
+        scale=scale,
+        q_offset=q_offset,
+    )
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
     biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
     out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, given.scale, dropout_p, device)

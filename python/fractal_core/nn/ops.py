@@ -32,6 +32,7 @@ __all__ = [
     "refuse_tangents",
 ]
 
+
 def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tensor] = fresh) -> tuple[Tensor, Tensor]:
     """Where `attention` writes: memory that starts at a cache line."""
     batch, heads, length, _ = q.shape

@@ -99,7 +99,17 @@ def attention_stats(
         KeyIndexError: one of rows is no query.
         NotImplementedError: under a transform of `torch.func`, or forward-mode differentiation.
     """
-    given = inputs(q, k, None, index_set, bias, edge_bias, key_padding_mask, scale, q_offset)
+    given = inputs(
+        q,
+        k,
+        None,
+        index_set,
+        bias=bias,
+        edge_bias=edge_bias,
+        key_padding_mask=key_padding_mask,
+        scale=scale,
+        q_offset=q_offset,
+    )
     return statistics_of(given, rows)
 
 
@@ -137,7 +147,7 @@ def _chosen(
         if not 0 <= query <= last:
             raise KeyIndexError("rows", query, f"0 to {last}")
     queries = queries.astype(np.int64)
-    lists = [given.rows.rows(query, query + 1).indices for query in queries.tolist()]
+    lists = [given.rows.rows(query, query + 1).indices.astype(np.int64) for query in queries.tolist()]
     indptr = np.zeros(len(lists) + 1, np.int64)
     np.cumsum([len(keys) for keys in lists], out=indptr[1:])
     return queries, indptr, np.concatenate([np.zeros(0, np.int64), *lists])

@@ -10,7 +10,6 @@ use fractal_kernels::attention::{
 };
 use fractal_kernels::plan::PlannedSet;
 use fractal_runtime::run::OwnedRun;
-use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
@@ -162,11 +161,11 @@ macro_rules! with_storage {
                 $body
             }
             "bf16" => {
-                type $t = bf16;
+                type $t = half::bf16;
                 $body
             }
             "f16" => {
-                type $t = f16;
+                type $t = half::f16;
                 $body
             }
             other => {

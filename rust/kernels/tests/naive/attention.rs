@@ -98,7 +98,9 @@ impl Head<'_> {
             entropy.push(weights.iter().filter(|w| w.1 != 0.0).map(|w| -w.1 * w.1.ln()).sum());
             maximum.push(weights.iter().map(|w| w.1).fold(0.0, f64::max));
             distance.push(weights.iter().map(|w| w.1 * (query as f64 + first as f64 - w.0 as f64).abs()).sum());
-            weights.iter().for_each(|w| columns[w.0] += w.1);
+            for (key, p) in weights {
+                columns[key] += p;
+            }
         }
         [entropy, maximum, distance, columns]
     }

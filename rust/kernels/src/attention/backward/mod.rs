@@ -9,6 +9,7 @@ mod key_sweep;
 mod query_sweep;
 mod row_part;
 mod saved;
+mod statistics_products;
 mod statistics_sweep;
 mod task;
 mod tile_part;

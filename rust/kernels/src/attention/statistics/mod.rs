@@ -1,7 +1,8 @@
 //! Statistics of attention weights, row by row and key by key, without the weights.
 //!
-//! With weights p_ij of query i over its keys: entropy −Σ_j p_ij log p_ij, maximum, mean distance Σ_j p_ij |i − j|, and
-//! the column mass Σ_i p_ij of each key. All scores of a tile are held at once, so that one pass over the plan does.
+//! With weights p of a query over its keys: entropy `−Σ p log p`, maximum, mean distance `Σ p |i − j|`, and the mass of
+//! each key, the sum of its weights over all queries. All scores of a tile are held at once, so that one pass over the
+//! plan does.
 //!
 //! A task is a chunk of queries of one head. It adds to masses of its own; these are summed in the order of the chunks,
 //! which are cut by problem size, so sums have one order whatever the executor.
