@@ -1,6 +1,6 @@
 //! Statistics of sparse attention, and the weights of chosen rows.
 
-use crate::arrays::{flat, typed, values, writable};
+use crate::arrays::{Boundary, flat, typed, values, writable};
 use crate::attention::{AttentionCall, Inputs, like, on_gpu, with_storage};
 use crate::detached::detached;
 use crate::error::Result;
@@ -38,14 +38,14 @@ pub(crate) struct IntoArrays<'py> {
 
 /// Refuses the GPU.
 fn on_cpu(call: &AttentionCall<'_>) -> Result<()> {
-    match on_gpu(&call.device)? {
-        false => Ok(()),
-        true => Err(KernelError::value("device", "\"gpu\"", "\"cpu\"").into()),
+    if on_gpu(&call.device)? {
+        return Err(KernelError::value("device", "\"gpu\"", "\"cpu\"").into());
     }
+    Ok(())
 }
 
 /// Fills statistics of the weights in the accumulation dtype: entropy, maximum and mean distance (B, H, Nq), query i
-/// standing at key first_position + i, and the mass of keys (B, H, Nk). The call's v is its k.
+/// standing at key `first_position + i`, and the mass of keys (B, H, Nk). The call's v is its k.
 #[pyfunction]
 pub(crate) fn attention_statistics<'py>(
     py: Python<'py>,
