@@ -55,10 +55,10 @@ def index_sets(n=150):
         "window": window.index_set(n),
         "causal window": window.index_set(n, causal=True),
         "cantor": cantor.index_set(n, causal=True),
-        "hilbert": fc.pattern("hilbert", radius=6).index_set(n),
+        "hilbert": fc.pattern("hilbert", window=3, shape=(n // 5, 5)).index_set(n),
         "random": fc.pattern("random", k=8, seed=1).index_set(n),
         "union": window.index_set(n, causal=True) | cantor.index_set(n, causal=True),
-        "lists": fc.IndexSet.from_padded(rng.integers(-1, n, (n, 12)), n),
+        "lists": fc.IndexSet.from_padded([rng.choice(n, 12, replace=False) for _ in range(n)], n),
         "mask with empty rows": fc.IndexSet.from_mask(some),
         "all": fc.IndexSet.from_mask(np.ones((n, n), bool)),
     }

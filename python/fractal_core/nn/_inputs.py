@@ -55,7 +55,7 @@ def inputs(
         q, k = (t if t.dtype == torch.float64 else t.to(half) for t in (q, k))
         v = v if v is None or v.dtype == torch.float64 else v.to(half)
     batch, heads, n_queries, head_dim, kv_heads, n_keys = _sizes(q, k, v)
-    scale = head_dim**-0.5 if scale is None else checks.finite("scale", scale)
+    factor: float = head_dim**-0.5 if scale is None else checks.finite("scale", scale)
     if bias is not None:
         bias = _key_bias(bias, batch, heads, n_keys).to(accumulation_dtype(q.dtype))
     if key_padding_mask is not None:
@@ -70,7 +70,7 @@ def inputs(
             first_position = int(q_offset) + n_keys - index_set.n_queries
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
-    return Inputs(q, k, v, rows, keys, bias, edge_bias, key_padding_mask, scale, first_position)
+    return Inputs(q, k, v, rows, keys, bias, edge_bias, key_padding_mask, factor, first_position)
 
 
 def _sizes(q: Tensor, k: Tensor, v: Tensor | None) -> tuple[int, int, int, int, int, int]:

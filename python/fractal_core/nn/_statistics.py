@@ -152,7 +152,7 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     if dentropy is None and dmean_distance is None and dcolumn_mass is None:
         return (None,) * 8
-    call = StatisticsCall(*ctx.saved_tensors, ctx.scale, ctx.first_position)
+    call = StatisticsCall._make((*ctx.saved_tensors, ctx.scale, ctx.first_position))
     dq, dk, dkey_bias, dedge_bias = attention_statistics_backward(dentropy, dmean_distance, dcolumn_mass, *call)
     biases = (None if call.key_bias is None else dkey_bias, None if call.edge_bias is None else dedge_bias)
     return (dq, dk, None, *biases, None, None, None)
@@ -172,7 +172,7 @@ def _attention_weights(*args: Any) -> Tensor:  # noqa: ANN401
         (B, H, edges) in the accumulation dtype, row after row.
     """
     *of_call, rows, edges = args
-    call = StatisticsCall(*of_call, 0)
+    call = StatisticsCall._make((*of_call, 0))
     weights = with_room(_weights, call.q, edges)
     _native.attention_weights(call.native(), array(rows.contiguous()), bits(weights))
     return weights
