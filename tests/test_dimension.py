@@ -20,15 +20,6 @@ SIERPINSKI = {
 }
 
 
-def digits(n, base, keep):
-    i, j = np.mgrid[:n, :n]
-    inside = np.ones((n, n), bool)
-    while i.any() or j.any():
-        inside &= keep(i % base, j % base)
-        i, j = i // base, j // base
-    return inside
-
-
 def triadic(keep, n=243):
     i, j = np.mgrid[:n, :n]
     inside = np.ones((n, n), bool)

@@ -67,9 +67,11 @@ def test_a_binomial_series_has_its_exponents(a):
     ones = np.array([bin(k).count("1") for k in range(2**n)])
     series = a**ones * (1 - a) ** (n - ones)
     orders = [-5, -2, 1, 2, 5]
-    found = dimension.mfdfa(series, q=orders, scales=[2**k for k in range(4, 13)])
+    found = dimension.mfdfa(series, q=orders, scales=[2**k for k in range(7, 14)])
     true = [1 / q - math.log(a**q + (1 - a) ** q) / (q * math.log(2)) for q in orders]
-    np.testing.assert_allclose(found.value, true, atol=0.06)
+    np.testing.assert_allclose(found.value, true, atol=0.02)
+    # What short windows cost is the same for all orders: the series is made of copies of itself.
+    np.testing.assert_allclose(found.value - found.value[2], np.subtract(true, true[2]), atol=1e-6)
     assert (found.r2 > 0.99).all()
     # The order 0 lies between its neighbours.
     near = dimension.mfdfa(series, q=[-0.01, 0, 0.01], scales=[2**k for k in range(4, 13)]).value

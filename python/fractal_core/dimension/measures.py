@@ -39,7 +39,7 @@ class Spectrum:
     q: npt.NDArray[np.float64]
     """Orders, (Q,)."""
     alpha: Slope
-    """Singularity strength of each order, (..., Q); its baseline is that of the uniform measure on the support."""
+    """Singularity strength of each order, (..., Q); its baseline is that of uniform attention on the support."""
     f: Slope
     """Dimension of the set of that strength, (..., Q)."""
     tau: npt.NDArray[np.float64]
@@ -52,7 +52,7 @@ class Spectrum:
 
     @property
     def baseline_width(self) -> npt.NDArray[np.float64]:
-        """The width that the uniform measure shows on the same support and scales, (...)."""
+        """The width that uniform attention shows on the same support and scales, (...)."""
         baseline = self.alpha.value if self.alpha.baseline is None else self.alpha.baseline
         return np.asarray(baseline.max(axis=-1) - baseline.min(axis=-1))
 
@@ -74,7 +74,7 @@ class _Moments:
     numbers: npt.NDArray[np.float64]
     """(matrices, Q, K, 4)."""
     uniform: npt.NDArray[np.float64]
-    """The same of the uniform measure on the support, (1 or matrices, Q, K, 4)."""
+    """The same of uniform attention on the support, (1 or matrices, Q, K, 4)."""
     small: bool
 
     def slope(self, name: str, log_y: npt.NDArray[np.float64], base_y: npt.NDArray[np.float64]) -> Slope:
@@ -112,9 +112,10 @@ def _moments(
     numbers = _per_order(_native.measure_moments(given.values, given.support, chosen, order))
     shape = (len(given.values), *given.shape)
     cells = _native.support_cells(given.support, shape).astype(np.float32)
-    # The cells of each support that differs, on themselves.
+    # Of each support that differs, attention that is even over the keys of every row.
+    even = (cells / np.maximum(cells.sum(axis=-1, keepdims=True), 1)).astype(np.float64)
     on_itself = ("full", 0, None) if given.support[0] == "full" else ("listed", 0, cells > 0)
-    uniform = _per_order(_native.measure_moments(cells, on_itself, chosen, order))
+    uniform = _per_order(_native.measure_moments(even, on_itself, chosen, order))
     small = given.shorter < SMALLEST and not flag("force", force)
     lead = given.lead if single else (*given.lead, len(order))
     return _Moments(given, order, chosen, lead, numbers, uniform, small)
@@ -131,8 +132,9 @@ def renyi_dimension(
     """Generalised dimensions `D_q` of attention as a measure: 0 of its support, 1 information, 2 correlation.
 
     With `p` the shares of the mass in boxes of side `s`, `D_q` is the slope of `ln sum p^q / (q - 1)` over `ln s`, and
-    of `sum p ln p` for `q = 1`. On a causal support even the uniform measure is not of dimension 2 at finite length:
-    `baseline` has its value, to be compared with. For negative orders only boxes within the support count.
+    of `sum p ln p` for `q = 1`. On a causal support even uniform attention, the same weight for every key of a row, is
+    not of dimension 2 at finite length: `baseline` has its value, to be compared with. For negative orders only boxes
+    within the support count.
 
     Args:
         weights: Shape (..., N, M), 0 or more; scaled by whatever factor.

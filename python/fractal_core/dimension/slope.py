@@ -60,7 +60,7 @@ class Slope:
     flags: Mapping[str, npt.NDArray[np.bool_]]
     """What speaks against the value: for each reason where it holds, (...)."""
     baseline: npt.NDArray[np.float64] | None = None
-    """The value of the uniform measure on the same support and scales, (...), where it is defined."""
+    """The value of uniform attention on the same support and scales, (...), where it is defined."""
 
     @property
     def range(self) -> tuple[float, float]:

@@ -23,7 +23,7 @@ use numpy::ndarray::Array;
 use numpy::{Element, IntoPyArray, PyArray2, PyArray3, PyArray4, PyArrayDyn, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 
-/// A support as Python names it: "full", "causal", "near" with its radius, "causal_near", or "listed" with its cells,
+/// A support as Python names it: `full`, `causal`, `near` with its radius, `causal_near`, or `listed` with its cells,
 /// (1 or matrices, rows, columns).
 #[derive(FromPyObject)]
 pub(crate) struct Named<'py>(String, usize, Option<Bound<'py, PyAny>>);
