@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import fractal_core as fc
 import numpy as np
@@ -287,6 +289,36 @@ def test_returned_beside_the_output():
     assert len(sparse_attention(q, k, k, index_set, return_stats=True, return_lse=True)) == 3
     with pytest.raises(InvalidArgumentError, match="device"):
         sparse_attention(q, k, k, index_set, return_stats=True, device="auto")
+
+
+MEMORY = """
+import re
+import fractal_core as fc
+import torch
+from pathlib import Path
+
+def kib(name):
+    return int(re.search(name + r":\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+
+n = 65_536
+index_set = (fc.pattern("window", radius=64) | fc.pattern("cantor", base=4)).index_set(n, causal=True)
+index_set.plan()
+small = torch.randn(1, 1, 64, 64)
+fc.nn.attention_stats(small, small, fc.pattern("window", radius=3).index_set(64))
+before = kib("VmRSS")
+q, k = torch.randn(1, 4, n, 64), torch.randn(1, 4, n, 64)
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+stats = fc.nn.attention_stats(q, k, index_set)
+assert torch.isfinite(stats.entropy).all()
+print((kib("VmHWM") - before) * 1024 / (4 * sum(t.numel() for t in (q, k, *stats[:4]))))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_long_inputs_is_little_beyond_inputs_and_outputs():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) <= 1.2
 
 
 def test_flops():
