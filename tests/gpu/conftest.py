@@ -20,9 +20,10 @@ def why_off() -> str | None:
     if not fc.gpu.built():
         return "the extension was compiled without the GPU"
     fc.gpu.set_options(allow_software=True)
-    rejected = [f"{a.name} ({a.rejected})" for a in fc.gpu.adapters()]
-    if any(a.rejected is None for a in fc.gpu.adapters()):
+    found = fc.gpu.adapters()
+    if any(a.rejected is None for a in found):
         return None
+    rejected = [f"{a.name} ({a.rejected})" for a in found]
     return f"no adapter may be used: {', '.join(rejected) or 'none was found'}"
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from fractal_core import _native, curves, fields, gpu
+from fractal_core.bench.clock import interleaved
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 
@@ -214,16 +215,17 @@ def _timed(case: _Case, rounds: int) -> Timed:
             del kept
 
         calls["resident"] = waited
-    for call in calls.values():
-        call()
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            seconds[name].append(_seconds(call))
-    ms = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
-    device = _by_the_device(calls.get("resident", case.end), rounds)
+    times = interleaved(calls, rounds)
     return Timed(
-        case.kernel, case.size, device, ms.get("resident"), ms["end"], ms["cpu"], case.cpu, case.moved, case.flops
+        case.kernel,
+        case.size,
+        _by_the_device(calls.get("resident", case.end), rounds),
+        times.ms("resident") if "resident" in times else None,
+        times.ms("end"),
+        times.ms("cpu"),
+        case.cpu,
+        case.moved,
+        case.flops,
     )
 
 

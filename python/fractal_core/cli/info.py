@@ -53,9 +53,8 @@ def _gpu() -> dict[str, object]:
         return {"built": True, "adapters": [], "error": str(error)}
 
 
-def _adapters() -> str:
-    """The adapters in a line each."""
-    found: Any = _gpu()
+def _adapters(found: Any) -> str:  # noqa: ANN401
+    """The adapters, as `_gpu` found them, in a line each."""
     if not found["built"]:
         return "not in this build (cargo feature `gpu`)"
     if not found["adapters"]:
@@ -106,7 +105,7 @@ def run(*, as_json: bool) -> None:
     else:
         rows["torch"] = f"{torch['version']}, {torch['threads']} threads"
         rows["calls from torch"] = torch["executor"]
-    rows["GPU"] = _adapters()
+    rows["GPU"] = _adapters(found["gpu"])
     rows["patterns"] = ", ".join(p.name for p in known if p.origin == "built-in")
     out = console()
     out.print(facts("fractal_core", rows))

@@ -30,23 +30,31 @@ class BoxCounts(NamedTuple):
 
 
 class _Inputs:
-    """Arrays on the GPU: given ones as they are, NumPy arrays uploaded; all of one kind."""
+    """Arrays on the GPU: given ones as they are, NumPy arrays uploaded; all of one kind.
 
-    def __init__(self, dtype: str, ndim: int, **values: object) -> None:
+    Args:
+        dtype: Of all of them.
+        ndim: Number of axes of each; None takes any but 0.
+        values: Arrays by the names of their arguments.
+    """
+
+    def __init__(self, dtype: str, ndim: int | None, **values: object) -> None:
         need()
         kinds = {isinstance(value, GpuArray) for value in values.values()}
         if len(kinds) > 1:
             name = next(name for name, value in values.items() if not isinstance(value, GpuArray))
             raise DTypeError(name, type(values[name]).__name__, "arrays of one kind: all on the GPU, or none")
         self.resident = kinds == {True}
-        self.arrays: list[GpuArray] = []
-        for name, value in values.items():
-            one = value if isinstance(value, GpuArray) else np.asarray(value, order="C")
+        given = {
+            name: value if isinstance(value, GpuArray) else np.asarray(value, order="C")
+            for name, value in values.items()
+        }
+        for name, one in given.items():
             if str(one.dtype) != dtype:
                 raise DTypeError(name, one.dtype, dtype)
-            if one.ndim < ndim:
-                raise ShapeError(name, one.shape, f"{ndim} dimensions or more")
-            self.arrays.append(one if isinstance(one, GpuArray) else array(one))
+            if one.ndim == 0 or ndim not in {None, one.ndim}:
+                raise ShapeError(name, one.shape, "one dimension or more" if ndim is None else f"{ndim} dimensions")
+        self.arrays = [one if isinstance(one, GpuArray) else array(one) for one in given.values()]
 
     def result(self, buffer: _native.GpuBuffer, shape: tuple[int, ...], dtype: str = "float32") -> Any:  # noqa: ANN401
         """A result of the kind of the inputs."""
@@ -78,7 +86,7 @@ def softmax(values: object) -> object:
         ShapeError: No axis.
         GpuError: No GPU that may be used, or one that failed.
     """
-    inputs = _Inputs("float32", 1, values=values)
+    inputs = _Inputs("float32", None, values=values)
     (one,) = inputs.arrays
     return inputs.result(_native.gpu_softmax(one.buffer, list(_rows(one))), one.shape)
 
@@ -104,9 +112,7 @@ def matmul(left: object, right: object) -> object:
     """
     inputs = _Inputs("float32", 2, left=left, right=right)
     a, b = inputs.arrays
-    if a.ndim != 2:
-        raise ShapeError("left", a.shape, "(m, k)")
-    if b.ndim != 2 or a.shape[1] != b.shape[0]:
+    if a.shape[1] != b.shape[0]:
         raise ShapeError("right", b.shape, f"({a.shape[1]}, n)")
     shape = [a.shape[0], a.shape[1], b.shape[1]]
     return inputs.result(_native.gpu_matmul(a.buffer, b.buffer, shape), (shape[0], shape[2]))
@@ -143,9 +149,7 @@ def pairwise_distance(left: object, right: object, geometry: str = "euclidean", 
         raise InvalidArgumentError("geometry", repr(geometry), '"euclidean" or "hyperbolic"')
     inputs = _Inputs("float32", 2, left=left, right=right)
     a, b = inputs.arrays
-    if a.ndim != 2:
-        raise ShapeError("left", a.shape, "(m, d)")
-    if b.ndim != 2 or a.shape[1] != b.shape[1]:
+    if a.shape[1] != b.shape[1]:
         raise ShapeError("right", b.shape, f"(n, {a.shape[1]})")
     shape = [a.shape[0], b.shape[0], a.shape[1]]
     found = _native.gpu_distances(geometry, a.buffer, b.buffer, shape, real("curvature", curvature))
@@ -175,8 +179,6 @@ def token_density(tokens: object, radius: SupportsIndex) -> object:
     reach = integer("radius", radius, 0, 2**32 - 1)
     inputs = _Inputs("int32", 2, tokens=tokens)
     (one,) = inputs.arrays
-    if one.ndim != 2:
-        raise ShapeError("tokens", one.shape, "(batch, length)")
     return inputs.result(_native.gpu_density(one.buffer, list(one.shape), reach), one.shape)
 
 
@@ -197,7 +199,7 @@ def box_counts(cells: GpuArray | npt.ArrayLike) -> BoxCounts:
         if host.dtype.kind not in "bu":
             raise DTypeError("cells", host.dtype, "bool or an unsigned integer dtype")
         cells = host.astype(bool).astype(np.uint32)
-    one = _plane(cells, "uint32")
+    (one,) = _Inputs("uint32", 2, cells=cells).arrays
     levels, counts = _native.gpu_occupied(one.buffer, list(one.shape))
     sides = tuple(2**level for level in range(len(levels) + 1))
     return BoxCounts(sides, GpuArray(counts, (len(sides),), "uint32").numpy())
@@ -221,15 +223,7 @@ def box_sums(cells: object) -> object:
         ShapeError: Another number of axes.
         GpuError: No GPU that may be used, or one that failed.
     """
-    one = _plane(cells, "float32")
-    levels = [
-        GpuArray(buffer, tuple(shape), "float32") for shape, buffer in _native.gpu_box_sums(one.buffer, list(one.shape))
-    ]
-    return levels if isinstance(cells, GpuArray) else [level.numpy() for level in levels]
-
-
-def _plane(cells: object, dtype: str) -> GpuArray:
-    (one,) = _Inputs(dtype, 2, cells=cells).arrays
-    if one.ndim != 2:
-        raise ShapeError("cells", one.shape, "(rows, columns)")
-    return one
+    inputs = _Inputs("float32", 2, cells=cells)
+    (one,) = inputs.arrays
+    levels = _native.gpu_box_sums(one.buffer, list(one.shape))
+    return [inputs.result(buffer, tuple(shape)) for shape, buffer in levels]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,20 +90,19 @@ def _points(n: int) -> Any:  # noqa: ANN401
     return (1.6 * np.linspace(0.0, 1.0, n) * np.exp(1j * angles)).astype(np.complex64)
 
 
-def _escape(device: str, size: tuple[int, ...]) -> Callable[[], object]:
-    n, max_iter = size
-    points = _points(n)
-    if device == "gpu":
-        return lambda: _native.gpu_escape(points, _C, max_iter, 16.0, True)
-    return lambda: _native.julia_escape(points, _C, max_iter, 16.0, True)
+def _escape(c: complex | None) -> Callable[[str, tuple[int, ...]], Callable[[], object]]:
+    """Of the Julia set of c, or of the Mandelbrot set where there is none."""
 
+    def make(device: str, size: tuple[int, ...]) -> Callable[[], object]:
+        n, max_iter = size
+        points = _points(n)
+        if device == "gpu":
+            return lambda: _native.gpu_escape(points, c, max_iter, 16.0, True)
+        if c is None:
+            return lambda: _native.mandelbrot_escape(points, max_iter, 16.0, True)
+        return partial(_native.julia_escape, points, c, max_iter, 16.0, True)
 
-def _mandelbrot(device: str, size: tuple[int, ...]) -> Callable[[], object]:
-    n, max_iter = size
-    points = _points(n)
-    if device == "gpu":
-        return lambda: _native.gpu_escape(points, None, max_iter, 16.0, True)
-    return lambda: _native.mandelbrot_escape(points, max_iter, 16.0, True)
+    return make
 
 
 def _soft(device: str, size: tuple[int, ...]) -> Callable[[], object]:
@@ -187,8 +187,8 @@ def _vjp_features(points: int, max_iter: int) -> dict[str, float]:
 
 
 OPS: Mapping[str, Op] = {
-    "julia_escape": Op(_FIELDS, field_features, _escape),
-    "mandelbrot_escape": Op(_FIELDS, field_features, _mandelbrot),
+    "julia_escape": Op(_FIELDS, field_features, _escape(_C)),
+    "mandelbrot_escape": Op(_FIELDS, field_features, _escape(None)),
     "julia_soft_escape": Op(_FIELDS, field_features, _soft),
     "julia_soft_escape_vjp": Op(_FIELDS, _vjp_features, _soft_vjp),
     "hilbert_encode": Op(_CODES, codec_features, _codec("hilbert", encode=True)),

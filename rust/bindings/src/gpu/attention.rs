@@ -11,24 +11,35 @@ use half::{bf16, f16};
 use pyo3::prelude::*;
 use std::sync::Arc;
 
-/// A storage type of calls, and what the GPU does with it.
+/// A storage type of calls. The GPU refuses it unless it says what computes it.
 pub(crate) trait OnGpu: Storage {
     fn forward(
-        context: &Arc<Context>,
-        call: &Call<'_, Self>,
-        executor: &dyn Executor,
-        out: &mut [Self],
-        logs: LogSums<'_, Self::Acc>,
-    ) -> fractal_gpu::Result<()>;
+        _: &Arc<Context>,
+        _: &Call<'_, Self>,
+        _: &dyn Executor,
+        _: &mut [Self],
+        _: LogSums<'_, Self::Acc>,
+    ) -> fractal_gpu::Result<()> {
+        Err(refused())
+    }
 
     fn backward(
-        context: &Arc<Context>,
-        call: &Call<'_, Self>,
-        executor: &dyn Executor,
-        saved: Saved<'_, Self>,
-        gradients: Gradients<'_, Self>,
-    ) -> fractal_gpu::Result<()>;
+        _: &Arc<Context>,
+        _: &Call<'_, Self>,
+        _: &dyn Executor,
+        _: Saved<'_, Self>,
+        _: Gradients<'_, Self>,
+    ) -> fractal_gpu::Result<()> {
+        Err(refused())
+    }
 }
+
+/// Shaders compute in single precision.
+fn refused() -> GpuError {
+    KernelError::dtype("q", "float64", "float32, float16 or bfloat16 on the GPU").into()
+}
+
+impl OnGpu for f64 {}
 
 macro_rules! computed {
     ($($t:ty),*) => {
@@ -56,33 +67,6 @@ macro_rules! computed {
     };
 }
 computed!(f32, f16, bf16);
-
-/// Shaders compute in single precision.
-fn refused() -> GpuError {
-    KernelError::dtype("q", "float64", "float32, float16 or bfloat16 on the GPU").into()
-}
-
-impl OnGpu for f64 {
-    fn forward(
-        _: &Arc<Context>,
-        _: &Call<'_, Self>,
-        _: &dyn Executor,
-        _: &mut [Self],
-        _: LogSums<'_, f64>,
-    ) -> fractal_gpu::Result<()> {
-        Err(refused())
-    }
-
-    fn backward(
-        _: &Arc<Context>,
-        _: &Call<'_, Self>,
-        _: &dyn Executor,
-        _: Saved<'_, Self>,
-        _: Gradients<'_, Self>,
-    ) -> fractal_gpu::Result<()> {
-        Err(refused())
-    }
-}
 
 /// Fills the output and the log-sums.
 pub(crate) fn forward<T: OnGpu>(

@@ -5,7 +5,7 @@ use super::check::family;
 use super::forward::Forward;
 use super::host;
 use super::operands::Operands;
-use super::parts::{CallPart, in_parts};
+use super::parts::in_parts;
 use super::tensor::Element;
 use crate::context::Context;
 use crate::error::Result;
@@ -26,9 +26,8 @@ pub fn forward<T: Element>(
     call.problem.check_outputs(out, &logs)?;
     call.check(executor)?;
     context.trust(&family::<T>())?;
-    let groups = CallPart::whole(&call.problem).groups().len();
     in_parts(context, call, |part, call| {
-        let (out, logs) = (part.out(out, groups), part.logs(&mut logs, groups));
+        let (out, logs) = (part.of_mut(out), part.logs(&mut logs));
         host::forward(context, call, part.first(), executor, out, logs)
     })
 }
@@ -45,13 +44,12 @@ pub fn backward<T: Element>(
     call.problem.check_gradients(&saved, &gradients)?;
     call.check(executor)?;
     context.trust(&family::<T>())?;
-    let groups = CallPart::whole(&call.problem).groups().len();
     let Gradients { q, k, v, key_bias, edge_bias } = gradients;
     let zeros = |of: &Option<&mut [f32]>| of.as_ref().map(|of| memory::zeros::<f32>("bias", of.len())).transpose();
     let (mut of_keys, mut of_edges) = (zeros(&key_bias)?, zeros(&edge_bias)?);
     let mut all = Gradients { q, k, v, key_bias: of_keys.as_deref_mut(), edge_bias: of_edges.as_deref_mut() };
     in_parts(context, call, |part, of_part| {
-        let (saved, gradients) = (part.saved(&saved, groups), part.gradients(&call.problem, &mut all, groups));
+        let (saved, gradients) = (part.saved(&saved), part.gradients(&call.problem, &mut all));
         host::backward(context, of_part, part.first(), executor, saved, gradients)
     })?;
     for (to, from) in [(key_bias, of_keys), (edge_bias, of_edges)] {

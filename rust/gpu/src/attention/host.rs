@@ -1,5 +1,5 @@
-//! Both passes, on a device that need not be trusted: arguments are checked, plans found, and one list of work is
-//! submitted.
+//! Both passes, on a device that need not be trusted: plans are found, and one list of work is submitted. Calls from the
+//! CPU's memory have been checked, as they may be parts of others.
 
 use super::backward::{self as backward_pass, BothPlans, ResidentGradients, ResidentSaved, SavedLogs};
 use super::forward::{self as forward_pass, Forward};
@@ -14,27 +14,15 @@ use fractal_kernels::plan::Plan;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Plans of lists, which hold for one call; checks that the problem is one that its keys can run.
-fn checked<T: Element>(
+/// Plans of lists, which hold for one call; a set keeps its own.
+fn plans_of_lists<T: Element>(
     problem: &Problem<'_, T>,
     keys: &Keys<'_>,
     executor: &dyn Executor,
 ) -> Result<Vec<(Range<usize>, Plan)>> {
     match keys {
-        Keys::Set(set) => {
-            problem.check(set.planned(problem.edge_bias.is_some(), executor)?)?;
-            Ok(Vec::new())
-        }
-        Keys::Lists(_) if problem.edge_bias.is_some() => {
-            Err(KernelError::value("edge_bias", "a bias of edges", "None with lists of keys").into())
-        }
-        Keys::Lists(lists) => {
-            let plans = lists.plans(problem, executor)?;
-            for (_, plan) in &plans {
-                problem.check(plan.into())?;
-            }
-            Ok(plans)
-        }
+        Keys::Set(_) => Ok(Vec::new()),
+        Keys::Lists(lists) => Ok(lists.plans(problem, executor)?),
     }
 }
 
@@ -52,10 +40,15 @@ fn upload<'a, T: Element>(context: &Arc<Context>, problem: &Problem<'a, T>, firs
     })
 }
 
-/// The same call as the CPU's would see it, for its checks: every row is `row`, which is as wide as the widest.
-fn shapes<'a, T: Element>(operands: &Operands<'a>, row: &'a [T]) -> Problem<'a, T> {
-    let view = |tensor: &Tensor| View { data: row, offset: 0, strides: [0; 3], shape: tensor.shape };
-    Problem {
+/// Checks a call on tensors of the device as the CPU's would be, every row the same, and gives the plans of its lists.
+fn lists_of_resident<T: Element>(
+    operands: &Operands<'_>,
+    keys: &Keys<'_>,
+    executor: &dyn Executor,
+) -> Result<Vec<(Range<usize>, Plan)>> {
+    let row = vec![T::default(); operands.q.shape[3].max(operands.k.shape[3]).max(operands.v.shape[3])];
+    let view = |tensor: &Tensor| View { data: &row[..], offset: 0, strides: [0; 3], shape: tensor.shape };
+    let problem = Problem {
         q: view(&operands.q),
         k: view(&operands.k),
         v: view(&operands.v),
@@ -64,7 +57,10 @@ fn shapes<'a, T: Element>(operands: &Operands<'a>, row: &'a [T]) -> Problem<'a, 
         key_padding: operands.key_padding,
         edge_bias: operands.edge_bias,
         dropout: operands.dropout,
-    }
+    };
+    let call = Call { problem, keys: *keys };
+    call.check(executor)?;
+    plans_of_lists(&call.problem, keys, executor)
 }
 
 /// Fills `out (B, H, Nq, Dv)` and the log-sums, all contiguous, as the CPU's call does. `first` are the batch and the head
@@ -78,8 +74,7 @@ pub(super) fn forward<T: Element>(
     logs: LogSums<'_, f32>,
 ) -> Result<()> {
     let Call { problem, keys } = call;
-    problem.check_outputs(out, &logs)?;
-    let lists = checked(problem, keys, executor)?;
+    let lists = plans_of_lists(problem, keys, executor)?;
     let operands = upload(context, problem, first)?;
     let plans = operands.plans(context, keys, &lists, false, executor)?;
     let mut commands = context.record();
@@ -106,8 +101,7 @@ pub(super) fn backward<T: Element>(
     gradients: cpu::Gradients<'_, T>,
 ) -> Result<()> {
     let Call { problem, keys } = call;
-    problem.check_gradients(&saved, &gradients)?;
-    let lists = checked(problem, keys, executor)?;
+    let lists = plans_of_lists(problem, keys, executor)?;
     let operands = upload(context, problem, first)?;
     let plans = both_plans(context, &operands, keys, &lists, executor)?;
     let saved = ResidentSaved {
@@ -144,8 +138,7 @@ pub(super) fn forward_resident<T: Element>(
     keys: &Keys<'_>,
     executor: &dyn Executor,
 ) -> Result<Forward> {
-    let row = vec![T::default(); operands.q.shape[3].max(operands.k.shape[3]).max(operands.v.shape[3])];
-    let lists = checked(&shapes(operands, &row), keys, executor)?;
+    let lists = lists_of_resident::<T>(operands, keys, executor)?;
     let plans = operands.plans(context, keys, &lists, false, executor)?;
     let mut commands = context.record();
     let result = forward_pass::record::<T>(context, &mut commands, operands, &plans)?;
@@ -161,8 +154,7 @@ pub(super) fn backward_resident<T: Element>(
     executor: &dyn Executor,
     saved: &ResidentSaved<'_>,
 ) -> Result<ResidentGradients> {
-    let row = vec![T::default(); operands.q.shape[3].max(operands.k.shape[3]).max(operands.v.shape[3])];
-    let lists = checked(&shapes(operands, &row), keys, executor)?;
+    let lists = lists_of_resident::<T>(operands, keys, executor)?;
     let shape = [operands.q.shape[0], operands.q.shape[1], operands.q.shape[2], operands.v.shape[3]];
     for (name, tensor) in [("out", &saved.out), ("dout", &saved.dout)] {
         if tensor.shape != shape {

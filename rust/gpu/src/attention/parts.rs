@@ -13,7 +13,8 @@ use std::ops::Range;
 pub(super) struct CallPart {
     batches: Range<usize>,
     kv_heads: Range<usize>,
-    /// Key heads of a batch, and query heads of a key head.
+    /// Groups of the whole call, key heads of a batch, and query heads of a key head.
+    all: usize,
     of_batch: usize,
     of_group: usize,
 }
@@ -22,7 +23,8 @@ impl CallPart {
     /// All of a call.
     pub(super) fn whole<T: Element>(problem: &Problem<'_, T>) -> Self {
         let ([batch, heads, ..], kv_heads) = (problem.q.shape, problem.k.shape[1]);
-        Self { batches: 0..batch, kv_heads: 0..kv_heads, of_batch: kv_heads, of_group: heads / kv_heads.max(1) }
+        let (all, of_group) = (batch * kv_heads, heads / kv_heads.max(1));
+        Self { batches: 0..batch, kv_heads: 0..kv_heads, all, of_batch: kv_heads, of_group }
     }
 
     /// The batch and the query head that it begins with.
@@ -44,20 +46,30 @@ impl CallPart {
     }
 
     /// Its groups among those of the call.
-    pub(super) fn groups(&self) -> Range<usize> {
+    fn groups(&self) -> Range<usize> {
         let start = self.batches.start * self.of_batch + self.kv_heads.start;
         start..start + self.batches.len() * self.kv_heads.len()
     }
 
     /// Its share of values of which each group has as many.
-    fn of<'a, T>(&self, values: &'a [T], groups: usize) -> &'a [T] {
-        let each = values.len() / groups;
-        &values[self.groups().start * each..self.groups().end * each]
+    fn of<'a, T>(&self, values: &'a [T]) -> &'a [T] {
+        &values[self.range(values.len())]
     }
 
-    fn of_mut<'a, T>(&self, values: &'a mut [T], groups: usize) -> &'a mut [T] {
-        let each = values.len() / groups;
-        &mut values[self.groups().start * each..self.groups().end * each]
+    /// The same of values to be written.
+    pub(super) fn of_mut<'a, T>(&self, values: &'a mut [T]) -> &'a mut [T] {
+        let range = self.range(values.len());
+        &mut values[range]
+    }
+
+    fn range(&self, len: usize) -> Range<usize> {
+        let each = len / self.all;
+        self.groups().start * each..self.groups().end * each
+    }
+
+    /// Whether it has not all heads of its batch.
+    fn cuts_heads(&self) -> bool {
+        self.kv_heads.len() < self.of_batch
     }
 
     /// Its share of values for `batch` and `heads`, of which each may be 1 for all, so many for each head; a group has
@@ -65,7 +77,7 @@ impl CallPart {
     fn shared(&self, batch: usize, heads: usize, each: usize, of_group: usize) -> Range<usize> {
         let batches = if batch > 1 { self.batches.clone() } else { 0..1 };
         let mut chosen = 0..heads;
-        if heads > 1 && self.kv_heads.len() < self.of_batch {
+        if heads > 1 && self.cuts_heads() {
             chosen = self.kv_heads.start * of_group..self.kv_heads.end * of_group;
         }
         let start = batches.start * heads + chosen.start;
@@ -96,8 +108,8 @@ impl CallPart {
     pub(super) fn call<'a, T: Element>(&self, call: &Call<'a, T>) -> Call<'a, T> {
         let problem = &call.problem;
         let n_keys = problem.k.shape[2];
-        let cut = self.kv_heads.len() < self.of_batch;
-        let heads = |heads: usize| if heads > 1 && cut { self.kv_heads.len() * self.of_group } else { heads };
+        let heads =
+            |heads: usize| if heads > 1 && self.cuts_heads() { self.kv_heads.len() * self.of_group } else { heads };
         let key_bias = problem.key_bias.map(|bias| KeyBias {
             values: &bias.values[self.key_bias_range(&bias)],
             batch: if bias.batch > 1 { self.batches.len() } else { 1 },
@@ -135,27 +147,19 @@ impl CallPart {
         }
     }
 
-    /// Its share of the outputs of a call with so many groups.
-    pub(super) fn logs<'a>(&self, logs: &'a mut LogSums<'_, f32>, groups: usize) -> LogSums<'a, f32> {
-        LogSums {
-            lse: self.of_mut(logs.lse, groups),
-            rest: logs.rest.as_deref_mut().map(|rest| self.of_mut(rest, groups)),
-        }
-    }
-
-    /// Its share of an output.
-    pub(super) fn out<'a, T>(&self, out: &'a mut [T], groups: usize) -> &'a mut [T] {
-        self.of_mut(out, groups)
+    /// Its share of the log-sums.
+    pub(super) fn logs<'a>(&self, logs: &'a mut LogSums<'_, f32>) -> LogSums<'a, f32> {
+        LogSums { lse: self.of_mut(logs.lse), rest: logs.rest.as_deref_mut().map(|rest| self.of_mut(rest)) }
     }
 
     /// Its share of what the forward pass left.
-    pub(super) fn saved<'a, T: Element>(&self, saved: &Saved<'a, T>, groups: usize) -> Saved<'a, T> {
+    pub(super) fn saved<'a, T: Element>(&self, saved: &Saved<'a, T>) -> Saved<'a, T> {
         Saved {
             out: self.view(&saved.out, self.of_group),
             dout: self.view(&saved.dout, self.of_group),
-            lse: self.of(saved.lse, groups),
-            rest: self.of(saved.rest, groups),
-            dlse: saved.dlse.map(|dlse| self.of(dlse, groups)),
+            lse: self.of(saved.lse),
+            rest: self.of(saved.rest),
+            dlse: saved.dlse.map(|dlse| self.of(dlse)),
         }
     }
 
@@ -164,14 +168,13 @@ impl CallPart {
         &self,
         problem: &Problem<'_, T>,
         gradients: &'a mut Gradients<'_, T>,
-        groups: usize,
     ) -> Gradients<'a, T> {
         let key_bias = gradients.key_bias.as_deref_mut().zip(problem.key_bias);
         let edge_bias = gradients.edge_bias.as_deref_mut().zip(problem.edge_bias);
         Gradients {
-            q: self.of_mut(gradients.q, groups),
-            k: self.of_mut(gradients.k, groups),
-            v: self.of_mut(gradients.v, groups),
+            q: self.of_mut(gradients.q),
+            k: self.of_mut(gradients.k),
+            v: self.of_mut(gradients.v),
             key_bias: key_bias.map(|(to, bias)| &mut to[self.key_bias_range(&bias)]),
             edge_bias: edge_bias.map(|(to, bias)| &mut to[self.edge_bias_range(&bias)]),
         }
