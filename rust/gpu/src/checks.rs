@@ -1,17 +1,57 @@
-//! Before a family of kernels is first used on a device, a small problem is held against its CPU twins: drivers compute
-//! wrong more often than they fail.
+//! Families of kernels, each with a problem of any size that is held against its CPU twins. A small one is tried before
+//! the first use on a device: drivers compute wrong more often than they fail. Tests try many sizes, and the bench times
+//! a large one.
 
 use crate::context::Context;
 use crate::error::{GpuError, Result};
 use fractal_shaders::{Disagreement, Entry, Shader};
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Kernels that are checked together.
+/// Kernels that are checked together. Being listed in [`FAMILIES`](crate::FAMILIES) is what gives a shader its check on
+/// every device, its property test and its row in the bench.
 pub struct KernelFamily {
     /// Its name.
     pub name: &'static str,
-    /// Runs a small problem of each and compares with [`Context::compare`]. It must not ask for its own family's check.
-    pub check: fn(&Arc<Context>) -> Result<()>,
+    /// Runs a problem of each kernel and compares with [`Context::compare`]. It must not ask for its own family's check.
+    pub check: fn(&Arc<Context>, &Trial) -> Result<()>,
+}
+
+/// One problem of a family.
+#[derive(Debug)]
+pub struct Trial {
+    /// About how many values, points or pairs it has, from 0 on.
+    pub size: usize,
+    by_twins: Cell<Duration>,
+}
+
+impl Trial {
+    /// Of the check before the first use: a few workgroups, the last one not full.
+    const BEFORE_USE: usize = 300;
+
+    /// A problem of a size.
+    pub const fn new(size: usize) -> Self {
+        Self { size, by_twins: Cell::new(Duration::ZERO) }
+    }
+
+    /// A side of a square of so many values, several times as long.
+    pub(crate) fn side(&self, times: usize) -> usize {
+        self.size.isqrt() * times
+    }
+
+    /// Runs a twin, whose time counts.
+    pub(crate) fn twin<T>(&self, compute: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = compute();
+        self.by_twins.set(self.by_twins.get() + start.elapsed());
+        result
+    }
+
+    /// How long the twins took, each on one thread.
+    pub fn by_twins(&self) -> Duration {
+        self.by_twins.get()
+    }
 }
 
 impl Context {
@@ -22,7 +62,7 @@ impl Context {
         if let Some(known) = &*verdict {
             return known.clone();
         }
-        let found = (family.check)(self);
+        let found = (family.check)(self, &Trial::new(Trial::BEFORE_USE));
         // What else may happen says nothing about what it computes.
         if matches!(found, Ok(()) | Err(GpuError::Wrong { .. })) {
             *verdict = Some(found.clone());

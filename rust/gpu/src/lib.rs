@@ -56,7 +56,7 @@ mod recorder;
 mod verdicts;
 
 pub use buffer::{Buffer, BufferSlice};
-pub use checks::KernelFamily;
+pub use checks::{KernelFamily, Trial};
 pub use context::Context;
 pub use counters::Counts;
 pub use device::{Abilities, AdapterInfo, Limits, Sort};

@@ -3,7 +3,7 @@
 use super::forward::shader;
 use super::host;
 use super::tensor::Element;
-use crate::checks::KernelFamily;
+use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::error::Result;
 use fractal_kernels::attention::{Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, View};
@@ -15,13 +15,12 @@ use fractal_shaders::Shader;
 use fractal_shaders::attention::Storage;
 use std::sync::Arc;
 
-/// Queries, keys, width of a key and of a value.
-const SIZES: [usize; 4] = [41, 50, 12, 20];
+/// Widths of a key and of a value.
+const WIDTHS: [usize; 2] = [12, 20];
 
 /// Near keys, which tiles share, keys anywhere, for rows, and a query without any.
-fn index_set() -> Result<IndexSet> {
-    let [n, m, ..] = SIZES;
-    let keeps = |i: usize, j: usize| i != 7 && (j.abs_diff(i) < 9 || (j * 7 + i * 13).is_multiple_of(23));
+fn index_set(n: usize, m: usize) -> Result<IndexSet> {
+    let keeps = |i: usize, j: usize| i != 7 && (j.abs_diff(i) < 9 || (j * 7 + i * 13).is_multiple_of(m / 2 - 2));
     let (mut indptr, mut indices) = (vec![0], Vec::new());
     for i in 0..n {
         indices.extend((0..m).filter(|&j| keeps(i, j)).map(|j| j as i32));
@@ -87,9 +86,10 @@ pub const fn family<T: Element>() -> KernelFamily {
 }
 
 /// Holds the kernels of a storage against the CPU's.
-fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
-    let [n, m, d, dv] = SIZES;
-    let set = PlannedSet::new(index_set()?);
+fn check<T: Element>(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let ([d, dv], n) = (WIDTHS, 1 + trial.size / 7);
+    let m = n + 9;
+    let set = PlannedSet::new(index_set(n, m)?);
     let edges = set.set().nnz();
     let tensor = |n: usize, step: usize| stored::<T>(&numbers(n, step));
     let (q, k, v) = (tensor(2 * n * d, 17), tensor(m * d, 23), tensor(m * dv, 29));
@@ -110,13 +110,11 @@ fn check<T: Element>(context: &Arc<Context>) -> Result<()> {
         keys: Keys::Set(&set),
     };
     let run = OwnedRun::serial()?;
-    let wanted = results(
-        &call,
-        &dout,
-        &dlse,
-        |out, logs| Ok(call.forward(run.get(), out, logs)?),
-        |saved, gradients| Ok(call.backward(run.get(), saved, gradients)?),
-    )?;
+    let wanted = trial.twin(|| {
+        let forward = |out: &mut _, logs: LogSums<'_, _>| Ok(call.forward(run.get(), out, logs)?);
+        let backward = |saved: Saved<'_, _>, gradients: Gradients<'_, _>| Ok(call.backward(run.get(), saved, gradients)?);
+        results(&call, &dout, &dlse, forward, backward)
+    })?;
     let got = results(
         &call,
         &dout,

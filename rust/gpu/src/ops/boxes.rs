@@ -3,7 +3,7 @@
 use super::checking::{hold, values};
 use super::dispatches::{RowWork, check_words, word, words};
 use crate::buffer::Buffer;
-use crate::checks::KernelFamily;
+use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
@@ -124,19 +124,22 @@ fn count(commands: &mut Recorder, cells: &Buffer, level: u32, counts: &Buffer) -
     Ok(())
 }
 
-fn check(context: &Arc<Context>) -> Result<()> {
-    let shape = [33, 70];
-    let cells: Vec<u32> = (0..33 * 70).map(|i| u32::from(i * i % 31 == 5)).collect();
-    let wanted = cpu::occupied(&cells, shape, &Serial)?;
+fn check(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let shape = [trial.side(2), trial.side(4) + 1];
+    let n = shape[0] * shape[1];
+    let cells: Vec<u32> = (0..n).map(|i| u32::from(i * i % 31 == 5)).collect();
+    let wanted = trial.twin(|| cpu::occupied(&cells, shape, &Serial))?;
     let got = occupied_boxes(&context.upload(&cells)?, shape)?;
     for (got, wanted) in got.levels.into_iter().zip(&wanted) {
         hold(&OCCUPIED, "halve", got.boxes, &wanted.boxes)?;
     }
-    let all = std::iter::once(&cells).chain(wanted.iter().map(|level| &level.boxes));
-    let counts: Vec<u32> = all.map(|boxes| cpu::count(boxes) as u32).collect();
+    let counts: Vec<u32> = trial.twin(|| {
+        let all = std::iter::once(&cells).chain(wanted.iter().map(|level| &level.boxes));
+        all.map(|boxes| cpu::count(boxes) as u32).collect()
+    });
     hold(&COUNT, "count", got.counts, &counts)?;
-    let cells = values(33 * 70);
-    let wanted = cpu::sums(&cells, shape, &Serial)?;
+    let cells = values(n);
+    let wanted = trial.twin(|| cpu::sums(&cells, shape, &Serial))?;
     let got = boxes_sums(&context.upload(&cells)?, shape)?;
     got.into_iter().zip(&wanted).try_for_each(|(got, wanted)| hold(&SUMS, "halve", got.boxes, &wanted.boxes))
 }

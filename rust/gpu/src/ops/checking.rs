@@ -18,6 +18,6 @@ pub(super) fn hold<T: AnyBitPattern + Into<f64>>(
 }
 
 /// Values in `[-1, 1)`, always the same.
-pub(super) fn values(n: u32) -> Vec<f32> {
-    (0..n).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+pub(super) fn values(n: usize) -> Vec<f32> {
+    (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
 }

@@ -3,7 +3,7 @@
 use super::checking::hold;
 use super::dispatches::{self, entries};
 use crate::buffer::Buffer;
-use crate::checks::KernelFamily;
+use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -22,11 +22,11 @@ const CODE: u64 = 8;
 
 /// The Hilbert codec, as it is checked.
 pub const HILBERT_CODEC: KernelFamily =
-    KernelFamily { name: "Hilbert codec", check: |context| check_codec(context, Codec::Hilbert) };
+    KernelFamily { name: "Hilbert codec", check: |context, trial| check_codec(context, trial, Codec::Hilbert) };
 
 /// The Morton codec, as it is checked.
 pub const MORTON_CODEC: KernelFamily =
-    KernelFamily { name: "Morton codec", check: |context| check_codec(context, Codec::Morton) };
+    KernelFamily { name: "Morton codec", check: |context, trial| check_codec(context, trial, Codec::Morton) };
 
 /// A space-filling curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,22 +106,21 @@ fn convert(
     Ok(output)
 }
 
-fn check_codec(context: &Arc<Context>, curve: Codec) -> Result<()> {
-    const N: usize = 300;
-    let (run, shader) = (OwnedRun::serial()?, curve.shader());
+fn check_codec(context: &Arc<Context>, trial: &Trial, curve: Codec) -> Result<()> {
+    let (n, run, shader) = (trial.size, OwnedRun::serial()?, curve.shader());
     for (ndim, order, encode, decode) in [(2, 16, "encode2", "decode2"), (3, 10, "encode3", "decode3")] {
         let points: Vec<u32> =
-            (0..(N * ndim) as u32).map(|i| i.wrapping_mul(2_654_435_761) >> (u32::BITS - order)).collect();
-        let (rows, mut codes) = (Rows::packed("points", &points, ndim)?, [0_u64; N]);
-        match curve {
-            Codec::Hilbert => hilbert::encode(run.get(), rows, order, &mut codes)?,
-            Codec::Morton => morton::encode(run.get(), rows, order, &mut codes)?,
-        }
+            (0..(n * ndim) as u32).map(|i| i.wrapping_mul(2_654_435_761) >> (u32::BITS - order)).collect();
+        let (rows, mut codes) = (Rows::packed("points", &points, ndim)?, vec![0_u64; n]);
+        trial.twin(|| match curve {
+            Codec::Hilbert => hilbert::encode(run.get(), rows, order, &mut codes),
+            Codec::Morton => morton::encode(run.get(), rows, order, &mut codes),
+        })?;
         let (point, given) = (ndim as u64 * COORDINATE, context.upload(&points)?);
-        let got = convert(curve, encode, ("points", &given, point), N as u64, CODE, order)?;
+        let got = convert(curve, encode, ("points", &given, point), n as u64, CODE, order)?;
         hold(shader, encode, got, cast_slice::<_, u32>(&codes))?;
         let given = context.upload(&codes)?;
-        hold(shader, decode, convert(curve, decode, ("codes", &given, CODE), N as u64, point, order)?, &points)?;
+        hold(shader, decode, convert(curve, decode, ("codes", &given, CODE), n as u64, point, order)?, &points)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::checking::{hold, values};
 use super::dispatches::{RowWork, check_words, word, words};
 use crate::buffer::Buffer;
-use crate::checks::KernelFamily;
+use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -107,19 +107,21 @@ fn densities(tokens: &Buffer, [batch, length]: [usize; 2], radius: usize) -> Res
     Ok(densities)
 }
 
-fn check_distances(context: &Arc<Context>) -> Result<()> {
-    let (left, right, shape) = (values(30 * 7), values(25 * 7), [30, 25, 7]);
+fn check_distances(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let shape = [trial.side(2), trial.side(2) + 1, 7];
+    let (left, right) = (values(shape[0] * shape[2]), values(shape[1] * shape[2]));
     let pairs = Pairs { left: &left, right: &right, shape };
     let (left, right) = (context.upload(&left)?, context.upload(&right)?);
-    let wanted = cpu::euclidean(pairs, &Serial)?;
+    let wanted = trial.twin(|| cpu::euclidean(pairs, &Serial))?;
     hold(&PAIRWISE, "euclidean", pairwise("euclidean", &left, &right, shape, 1.0)?, &wanted)?;
-    let wanted = cpu::hyperbolic(pairs, 1.0, &Serial)?;
+    let wanted = trial.twin(|| cpu::hyperbolic(pairs, 1.0, &Serial))?;
     hold(&PAIRWISE, "hyperbolic", pairwise("hyperbolic", &left, &right, shape, 1.0)?, &wanted)
 }
 
-fn check_densities(context: &Arc<Context>) -> Result<()> {
-    let tokens: Vec<u32> = (0..300).map(|i| i * i % 23 / 4).collect();
-    let wanted = fractal_kernels::density::density(&tokens, [3, 100], 4, &Serial)?;
-    let got = densities(&context.upload(&tokens)?, [3, 100], 4)?;
+fn check_densities(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let shape = [3, trial.size / 3];
+    let tokens: Vec<u32> = (0..3 * shape[1]).map(|i| (i * i % 23 / 4) as u32).collect();
+    let wanted = trial.twin(|| fractal_kernels::density::density(&tokens, shape, 4, &Serial))?;
+    let got = densities(&context.upload(&tokens)?, shape, 4)?;
     hold(&DENSITY, "density", got, &wanted)
 }

@@ -1,7 +1,7 @@
 //! One value in, or two, and one out.
 
 use crate::buffer::{Buffer, BufferSlice};
-use crate::checks::KernelFamily;
+use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::error::Result;
 use crate::hosted::{Hosted, by_rows};
@@ -101,12 +101,12 @@ pub fn on_host(context: &Arc<Context>, entry: &str, inputs: &[&[f32]]) -> Result
     })
 }
 
-/// A few workgroups of each kernel, the last one not full.
-fn check(context: &Arc<Context>) -> Result<()> {
+fn check(context: &Arc<Context>, trial: &Trial) -> Result<()> {
     type Unary = fn(&[f32], &dyn Executor) -> fractal_kernels::error::Result<Vec<f32>>;
     type Binary = fn(&[f32], &[f32], &dyn Executor) -> fractal_kernels::error::Result<Vec<f32>>;
-    let left: Vec<f32> = (0..600_i16).map(|i| f32::from(i - 300) / 64.0).collect();
-    let right: Vec<f32> = (0..600_i16).map(|i| f32::from(i * 7 % 64 - 32) / 8.0).collect();
+    let n = trial.size as i64;
+    let left: Vec<f32> = (0..n).map(|i| (i % 600 - 300) as f32 / 64.0).collect();
+    let right: Vec<f32> = (0..n).map(|i| (i * 7 % 64 - 32) as f32 / 8.0).collect();
     let (on_left, on_right) = (context.upload(&left)?, context.upload(&right)?);
     let compared = |shader: &'static Shader, entry: &str, inputs: &[&Buffer], wanted: Vec<f32>| {
         let got = context.download::<f32>(run(shader, entry, inputs, left.len() as u64)?)?;
@@ -114,10 +114,10 @@ fn check(context: &Arc<Context>) -> Result<()> {
         context.compare(shader, entry, &got, &wanted)
     };
     for (entry, twin) in [("add", cpu::add as Binary), ("multiply", cpu::multiply)] {
-        compared(&BINARY, entry, &[&on_left, &on_right], twin(&left, &right, &Serial)?)?;
+        compared(&BINARY, entry, &[&on_left, &on_right], trial.twin(|| twin(&left, &right, &Serial))?)?;
     }
     for (entry, twin) in [("relu", cpu::relu as Unary), ("gelu", cpu::gelu)] {
-        compared(&UNARY, entry, &[&on_left], twin(&left, &Serial)?)?;
+        compared(&UNARY, entry, &[&on_left], trial.twin(|| twin(&left, &Serial))?)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::checking::{hold, values};
 use super::dispatches::{RowWork, check_words, entries};
 use crate::buffer::Buffer;
-use crate::checks::KernelFamily;
+use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
@@ -158,27 +158,30 @@ fn soft_gradients(weights: &Buffer, points: &Buffer, soft: Soft) -> Result<Resid
 }
 
 /// Points at which no rounding decides: whole steps of 1/4.
-fn points() -> Vec<Complex<f32>> {
-    (0..289).map(|i| Complex { re: (i % 17) as f32 / 4.0 - 2.0, im: (i / 17) as f32 / 4.0 - 2.0 }).collect()
+/// A grid over [-2, 2]², whose last row need not be full.
+fn points(n: usize) -> Vec<Complex<f32>> {
+    let side = n.isqrt().max(1);
+    let at = |i: usize| 4.0 * i as f32 / side as f32 - 2.0;
+    (0..n).map(|i| Complex { re: at(i % side), im: at(i / side) }).collect()
 }
 
-fn check_escapes(context: &Arc<Context>) -> Result<()> {
-    let (run, points, c) = (OwnedRun::serial()?, points(), Complex { re: -0.5, im: 0.25 });
+fn check_escapes(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let (run, points, c) = (OwnedRun::serial()?, points(trial.size), Complex { re: -0.5, im: 0.25 });
     let escape = Escape { max_iter: 32, radius: 4.0, smooth: true };
     let on_device = context.upload(&points)?;
-    let wanted = cpu::julia(&points, c, escape, run.get())?;
+    let wanted = trial.twin(|| cpu::julia(&points, c, escape, run.get()))?;
     hold(&ESCAPE, "julia", escape_field("julia", &on_device, c, escape)?, &wanted)?;
-    let wanted = cpu::mandelbrot(&points, escape, run.get())?;
+    let wanted = trial.twin(|| cpu::mandelbrot(&points, escape, run.get()))?;
     hold(&ESCAPE, "mandelbrot", escape_field("mandelbrot", &on_device, Complex::default(), escape)?, &wanted)
 }
 
-fn check_soft(context: &Arc<Context>) -> Result<()> {
-    let (run, points, weights) = (OwnedRun::serial()?, points(), values(289));
+fn check_soft(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let (run, points, weights) = (OwnedRun::serial()?, points(trial.size), values(trial.size));
     let soft = Soft { c: Complex { re: -0.5, im: 0.25 }, max_iter: 6, radius: 2.0, smoothness: 2.0 };
     let (on_device, weights_on_device) = (context.upload(&points)?, context.upload(&weights)?);
-    let wanted = soft_cpu::soft_julia(&points, soft, run.get())?;
+    let wanted = trial.twin(|| soft_cpu::soft_julia(&points, soft, run.get()))?;
     hold(&SOFT_JULIA, "value", soft_field(&on_device, soft)?, &wanted)?;
-    let wanted = soft_cpu::soft_julia_vjp(&weights, &points, soft, run.get())?;
+    let wanted = trial.twin(|| soft_cpu::soft_julia_vjp(&weights, &points, soft, run.get()))?;
     let got = soft_gradients(&weights_on_device, &on_device, soft)?;
     hold(&SOFT_JULIA_VJP, "gradients", got.points, cast_slice::<_, f32>(&wanted.points))?;
     let shared = [wanted.c.re, wanted.c.im, wanted.radius, wanted.smoothness];

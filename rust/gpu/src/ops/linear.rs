@@ -3,7 +3,7 @@
 use super::checking::{hold, values};
 use super::dispatches::{RowWork, check_words, word, words};
 use crate::buffer::Buffer;
-use crate::checks::KernelFamily;
+use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::device::Sort;
 use crate::error::Result;
@@ -147,20 +147,23 @@ pub fn matmul_by(
     Ok(result)
 }
 
-fn check_softmax(context: &Arc<Context>) -> Result<()> {
-    let (shape, mut rows) = ([5, 300], values(5 * 300));
+fn check_softmax(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let shape = [trial.side(1), trial.side(16) + 1];
+    let mut rows = values(shape[0] * shape[1]);
     // A row of nothing, and one that has little.
-    rows[300..600].fill(f32::NEG_INFINITY);
-    rows[600..800].fill(f32::NEG_INFINITY);
-    let wanted = cpu::softmax(&rows, shape, &Serial)?;
+    for (row, hidden) in rows.chunks_mut(shape[1]).skip(1).zip([shape[1], shape[1] - 2]) {
+        row[..hidden].fill(f32::NEG_INFINITY);
+    }
+    let wanted = trial.twin(|| cpu::softmax(&rows, shape, &Serial))?;
     let sharing = Sharing::best(context);
     let got = softmax_by(sharing, &context.upload(&rows)?, shape)?;
     hold(&SOFTMAX, sharing.softmax(), got, &wanted)
 }
 
-fn check_matmul(context: &Arc<Context>) -> Result<()> {
-    let (shape, left, right) = ([70, 35, 67], values(70 * 35), values(35 * 67));
-    let wanted = cpu::matmul(&left, &right, shape, &Serial)?;
+fn check_matmul(context: &Arc<Context>, trial: &Trial) -> Result<()> {
+    let shape = [trial.side(4) + 2, trial.side(2) + 1, trial.side(4)];
+    let (left, right) = (values(shape[0] * shape[1]), values(shape[1] * shape[2]));
+    let wanted = trial.twin(|| cpu::matmul(&left, &right, shape, &Serial))?;
     let sharing = Sharing::best(context);
     let got = matmul_by(sharing, &context.upload(&left)?, &context.upload(&right)?, shape)?;
     hold(&MATMUL, sharing.matmul(), got, &wanted)
