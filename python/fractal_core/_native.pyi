@@ -4,7 +4,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_core._calls import Attention, Gradients, Saved
+from fractal_core._calls import Attention, Gradients, Saved, Statistics, StatisticsGradients
 
 __all__ = [
     "GpuBuffer",
@@ -12,6 +12,9 @@ __all__ = [
     "attach_openmp",
     "attention_backward",
     "attention_forward",
+    "attention_statistics",
+    "attention_statistics_backward",
+    "attention_weights",
     "cantor_points",
     "cantor_samples_set",
     "cantor_set",
@@ -154,6 +157,11 @@ def attention_forward(
     call: Attention, out: NDArray[np.generic], lse: NDArray[np.floating], lse_rest: NDArray[np.floating] | None = None
 ) -> None: ...
 def attention_backward(call: Attention, saved: Saved, gradients: Gradients) -> None: ...
+def attention_statistics(call: Attention, first_position: int, out: Statistics) -> None: ...
+def attention_statistics_backward(
+    call: Attention, first_position: int, given: StatisticsGradients, gradients: Gradients
+) -> None: ...
+def attention_weights(call: Attention, rows: NDArray[np.int64], weights: NDArray[np.floating]) -> None: ...
 def hilbert_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...
 def hilbert_decode(index: NDArray[np.integer], order: int, ndim: int, out: NDArray[np.integer]) -> None: ...
 def morton_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...

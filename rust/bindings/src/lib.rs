@@ -3,6 +3,7 @@
 
 mod arrays;
 mod attention;
+mod attention_statistics;
 mod builders;
 mod curves;
 mod detached;
@@ -24,6 +25,8 @@ static ALLOCATOR: fractal_runtime::allocator::HugePages = fractal_runtime::alloc
 mod _native {
     #[pymodule_export]
     use crate::attention::{attention_backward, attention_forward};
+    #[pymodule_export]
+    use crate::attention_statistics::{attention_statistics, attention_statistics_backward, attention_weights};
     #[pymodule_export]
     use crate::builders::{
         cantor_samples_set, cantor_set, dragon_set, hilbert_box_set, hilbert_set, julia_set, neighborhood_set,

@@ -1,11 +1,12 @@
 //! Half-precision tensors widened before the kernel runs, a few heads at a time: where keys are read many times,
 //! converting them at each read costs more than the attention over them.
 
-use super::backward::{Gradients, Saved, run_groups as run_backward};
+use super::backward::{Gradients, Pass, Saved, StatisticsGradients, run_groups as run_backward};
 use super::element::Storage;
 use super::forward::run_groups as run_forward;
 use super::log_sums::LogSums;
 use super::problem::{Problem, View};
+use super::statistics::{WeightStatistics, run_groups as run_statistics};
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
 use crate::memory::{self, OrLeave};
@@ -102,6 +103,87 @@ impl<A: Storage<Acc = A>> WideBuffers<A> {
             dropout: problem.dropout,
         }
     }
+
+    /// [`Self::widen`] without values, in whose place the keys stand.
+    fn widen_keys<'w, T: Storage<Acc = A>>(
+        &'w mut self,
+        problem: &Problem<'w, T>,
+        groups: &Range<usize>,
+        executor: &dyn Executor,
+    ) -> Problem<'w, A> {
+        let k = widen(problem.k, groups.clone(), &mut self.k, executor);
+        Problem {
+            q: widen(problem.q, problem.query_heads(groups), &mut self.q, executor),
+            k,
+            v: k,
+            scale: problem.scale,
+            key_bias: problem.key_bias,
+            key_padding: problem.key_padding,
+            edge_bias: problem.edge_bias,
+            dropout: None,
+        }
+    }
+}
+
+/// The statistics of some groups, over widened tensors where that pays.
+pub(super) fn statistics_widened<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: Planned<'_>,
+    groups: Range<usize>,
+    run: Run<'_>,
+    first_position: i64,
+    mut out: WeightStatistics<'_, T::Acc>,
+) -> Result<()> {
+    problem.check(plan)?;
+    if !widens(problem, plan) {
+        run_statistics(problem, plan, groups, run, first_position, out);
+        return Ok(());
+    }
+    let mut buffers = WideBuffers::default();
+    let start = problem.query_heads(&groups).start;
+    for part in parts(problem, groups, 1) {
+        let heads = problem.query_heads(&part);
+        let out = out.part(heads.start - start..heads.end - start, plan.n_queries(), plan.n_keys());
+        let problem = buffers.widen_keys(problem, &part, run.executor());
+        run_statistics(&problem, plan, part, run, first_position, out);
+    }
+    Ok(())
+}
+
+/// The gradients of statistics of some groups, over widened tensors where that pays.
+pub(super) fn statistics_backward_widened<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: Planned<'_>,
+    groups: Range<usize>,
+    run: Run<'_>,
+    given: StatisticsGradients<'_, T::Acc>,
+    mut gradients: Gradients<'_, T>,
+) -> Result<()> {
+    problem.check(plan)?;
+    if !widens(problem, plan) {
+        run_backward(problem, plan, groups, run, Pass::Statistics(given), gradients);
+        return Ok(());
+    }
+    let (mut buffers, mut q, mut k) = (WideBuffers::default(), Vec::new(), Vec::new());
+    let steps = [gradients.q.len(), gradients.k.len()].map(|size| size / groups.len());
+    for part in parts(problem, groups.clone(), 2) {
+        let range = |step: usize| (part.start - groups.start) * step..(part.end - groups.start) * step;
+        for (wide, step) in [&mut q, &mut k].into_iter().zip(steps) {
+            memory::resize("q, k, v", wide, part.len() * step, T::Acc::default())?;
+        }
+        let wide = Gradients {
+            q: &mut q,
+            k: &mut k,
+            v: &mut [],
+            key_bias: gradients.key_bias.as_deref_mut(),
+            edge_bias: gradients.edge_bias.as_deref_mut(),
+        };
+        let problem = buffers.widen_keys(problem, &part, run.executor());
+        run_backward(&problem, plan, part.clone(), run, Pass::Statistics(given), wide);
+        narrow(&q, run.executor(), &mut gradients.q[range(steps[0])]);
+        narrow(&k, run.executor(), &mut gradients.k[range(steps[1])]);
+    }
+    Ok(())
 }
 
 /// The forward pass of some groups, over widened tensors where that pays.
@@ -142,7 +224,7 @@ pub(super) fn backward_widened<T: Storage>(
 ) -> Result<()> {
     problem.check(plan)?;
     if !widens(problem, plan) {
-        run_backward(problem, plan, groups, run, saved, gradients);
+        run_backward(problem, plan, groups, run, Pass::Output(saved), gradients);
         return Ok(());
     }
     let (mut buffers, mut out, mut dout) = (WideBuffers::default(), Vec::new(), Vec::new());
@@ -169,7 +251,7 @@ pub(super) fn backward_widened<T: Storage>(
             edge_bias: gradients.edge_bias.as_deref_mut(),
         };
         let problem = buffers.widen(problem, &part, run.executor());
-        run_backward(&problem, plan, part.clone(), run, saved, wide);
+        run_backward(&problem, plan, part.clone(), run, Pass::Output(saved), wide);
         narrow(&q, run.executor(), &mut gradients.q[range(steps[0])]);
         narrow(&k, run.executor(), &mut gradients.k[range(steps[1])]);
         narrow(&v, run.executor(), &mut gradients.v[range(steps[2])]);

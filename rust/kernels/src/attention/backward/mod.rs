@@ -9,6 +9,8 @@ mod key_sweep;
 mod query_sweep;
 mod row_part;
 mod saved;
+mod statistics_products;
+mod statistics_sweep;
 mod task;
 mod tile_part;
 
@@ -16,7 +18,7 @@ use super::buffers::padded;
 use super::deal::{TaskRows, cut, deal, deal_parts};
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
-use super::problem::Problem;
+use super::problem::{Problem, View};
 use super::widths::at_widths;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
@@ -25,7 +27,8 @@ use crate::simd::Run;
 use fearless_simd::dispatch;
 use key_sweep::KeySweep;
 use query_sweep::QuerySweepArgs;
-pub use saved::{Gradients, Saved};
+pub use saved::{Gradients, Saved, StatisticsGradients};
+use statistics_sweep::StatisticsSweepArgs;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use task::{Halos, KeyGradients, QueryTask};
@@ -46,23 +49,42 @@ pub fn backward<T: Storage>(
 ) -> Result<()> {
     problem.check_gradients(&saved, &gradients)?;
     problem.check(plan)?;
-    run_groups(problem, plan, problem.groups(), run, saved, gradients);
+    run_groups(problem, plan, problem.groups(), run, Pass::Output(saved), gradients);
     Ok(())
 }
 
+/// What is differentiated.
+#[derive(Clone, Copy)]
+pub(super) enum Pass<'a, T: Storage> {
+    /// Output and lse.
+    Output(Saved<'a, T>),
+    /// Statistics of the weights, which values have no part in.
+    Statistics(StatisticsGradients<'a, T::Acc>),
+}
+
+impl<'a, T: Storage> Pass<'a, T> {
+    /// The output gradients that values gather, if values have a gradient.
+    fn douts(&self) -> Option<View<'a, T>> {
+        match self {
+            Self::Output(saved) => Some(saved.dout),
+            Self::Statistics(_) => None,
+        }
+    }
+}
+
 /// [`backward`] of some groups: the gradients of q, k and v are those of the groups alone, those of the biases are
-/// whole. The problem was checked.
+/// whole; that of v is empty where values have none. The problem was checked.
 pub(super) fn run_groups<T: Storage>(
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
     groups: Range<usize>,
     run: Run<'_>,
-    saved: Saved<'_, T>,
+    pass: Pass<'_, T>,
     gradients: Gradients<'_, T>,
 ) {
-    let (d, dv) = problem.widths();
+    let (d, dv) = (problem.widths().0, pass.douts().map_or(0, |douts| douts.shape[3]));
     let (n, n_keys) = (plan.n_queries(), plan.n_keys());
-    let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
+    let Gradients { q, k, mut v, mut key_bias, mut edge_bias } = gradients;
     let group_size = problem.group_size();
     let total = groups.len();
     // What rows leave between the sweeps should stay in cache.
@@ -72,16 +94,13 @@ pub(super) fn run_groups<T: Storage>(
     let chunk_tiles = (n * groups_together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
     let wave_groups = WAVE_TASKS.div_ceil(chunks.own.len());
-    let waves = q
-        .chunks_mut(wave_groups * group_size * n * d)
-        .zip(k.chunks_mut(wave_groups * n_keys * d))
-        .zip(v.chunks_mut(wave_groups * n_keys * dv))
-        .enumerate();
+    let waves = q.chunks_mut(wave_groups * group_size * n * d).zip(k.chunks_mut(wave_groups * n_keys * d)).enumerate();
     let mut p_ds = T::Acc::kept_p_ds().take(plan.row_edges() * wave_groups.min(total) * together);
-    for (wave, ((q, k), v)) in waves {
+    for (wave, (q, k)) in waves {
+        let v = v.split_off_mut(..k.len() / d * dv).unwrap_or_default();
         let first = groups.start + wave * wave_groups;
         let contexts = HeadContext::all(problem, plan.edges, first..(first + wave_groups).min(groups.end)).or_leave();
-        let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group_size, together, run };
+        let run = Wave { problem, plan, chunks: &chunks, pass, dv, heads: &contexts, group_size, together, run };
         let biases = run.run(q, k, v, &mut p_ds);
         for (head, (by_key, by_edge)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
@@ -104,7 +123,9 @@ struct Wave<'a, 'p, T: Storage> {
     problem: &'a Problem<'p, T>,
     plan: Planned<'a>,
     chunks: &'a Chunks,
-    saved: &'a Saved<'p, T>,
+    pass: Pass<'p, T>,
+    /// Width of the gradient of a value; 0 where there is none.
+    dv: usize,
     heads: &'a [HeadContext<T::Acc>],
     group_size: usize,
     /// Query heads of a group whose row edges are held at once.
@@ -121,6 +142,9 @@ enum Target<'a, T: Storage> {
 impl<'a, T: Storage> Target<'a, T> {
     fn new(out: &'a mut [T], width: usize) -> Self {
         let full = padded(width);
+        if out.is_empty() {
+            return Self::Converted(Vec::new(), out);
+        }
         if width == full && T::as_acc(out).is_some() {
             match T::as_acc_mut(out) {
                 Some(out) => return Self::InPlace(out),
@@ -139,7 +163,9 @@ impl<'a, T: Storage> Target<'a, T> {
 
     /// Rounds what was accumulated into the output, row by row.
     fn finish(self, width: usize) {
-        if let Self::Converted(acc, out) = self {
+        if let Self::Converted(acc, out) = self
+            && width > 0
+        {
             for (out, acc) in out.chunks_exact_mut(width).zip(acc.chunks_exact(padded(width))) {
                 T::narrow(&acc[..width], out);
             }
@@ -152,7 +178,7 @@ type BiasGradients<A> = (Vec<A>, Vec<A>);
 impl<T: Storage> Wave<'_, '_, T> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by edge in the plan's order.
     fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], p_ds: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
-        let (d, dv) = self.problem.widths();
+        let (d, dv) = (self.problem.widths().0, self.dv);
         let (n_keys, row_edges) = (self.plan.n_keys(), self.plan.row_edges());
         let wants_keys = self.problem.key_bias.is_some();
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
@@ -211,9 +237,18 @@ impl<T: Storage> Wave<'_, '_, T> {
         self.run.for_each_task(tasks.len(), |level, i| {
             let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
             let heads = &self.heads[i / count * self.group_size..][heads.clone()];
-            let Self { problem, plan, chunks, saved, .. } = *self;
-            let args = QuerySweepArgs { task: &mut task, problem, plan, saved, chunks, heads };
-            dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
+            let Self { problem, plan, chunks, .. } = *self;
+            let task = &mut *task;
+            match &self.pass {
+                Pass::Output(saved) => {
+                    let args = QuerySweepArgs { task, problem, plan, saved, chunks, heads };
+                    dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
+                }
+                Pass::Statistics(given) => {
+                    let args = StatisticsSweepArgs { task, problem, plan, given, chunks, heads };
+                    dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
+                }
+            }
         });
     }
 
@@ -237,8 +272,9 @@ impl<T: Storage> Wave<'_, '_, T> {
             let Some(transposed) = transposed else { return };
             let p_ds = &p_ds[group * heads.len() * row_edges..][..heads.len() * row_edges];
             let heads = &self.heads[group * self.group_size..][heads.clone()];
-            let Self { problem, chunks, saved, .. } = *self;
-            let sweep = KeySweep { problem, saved, transposed, heads, p_ds, chunks, owner, own: &mut own };
+            let Self { problem, chunks, pass, .. } = *self;
+            let (douts, own) = (pass.douts(), &mut *own);
+            let sweep = KeySweep { problem, douts, transposed, heads, p_ds, chunks, owner, own };
             dispatch!(level, simd => at_widths::<_, T::Acc>(simd, sweep));
         });
     }
@@ -269,7 +305,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         by_key: &'o mut [T::Acc],
         heads: &Range<usize>,
     ) -> Vec<KeyGradients<'o, T::Acc>> {
-        let (d, dv) = self.problem.widths();
+        let (d, dv) = (self.problem.widths().0, self.dv);
         let (order, own) = (self.chunks.order(), &self.chunks.own);
         let biased = by_key.len() / self.plan.n_keys();
         let groups = self.heads.len() / self.group_size;

@@ -216,7 +216,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
 
 /// The rows one after the other, zeros for missing ones.
 #[inline(always)]
-fn copy_tile<A: Accumulator>(rows: GatheredRows<'_, A>, to: &mut [A]) {
+pub(super) fn copy_tile<A: Accumulator>(rows: GatheredRows<'_, A>, to: &mut [A]) {
     let width = to.len() / TILE;
     for (lane, to) in to.chunks_exact_mut(width).enumerate() {
         match rows.starts.get(lane) {
