@@ -7,6 +7,7 @@ mod attention_statistics;
 mod builders;
 mod curves;
 mod detached;
+mod dimension;
 mod error;
 mod fields;
 #[cfg(feature = "gpu")]
@@ -36,6 +37,11 @@ mod _native {
     use crate::curves::{
         cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, hilbert_order,
         morton_decode, morton_encode, morton_order,
+    };
+    #[pymodule_export]
+    use crate::dimension::{
+        attention_rollout, box_counts, closer_pairs, distance_extent, fit_lines, fluctuations, foreground,
+        higuchi_lengths, lacunarity, measure_moments, row_statistics, support_cells, surface_cover, surface_increments,
     };
     #[pymodule_export]
     use crate::fields::{
