@@ -1,7 +1,7 @@
 //! Half-precision tensors widened before the kernel runs, a few heads at a time: where keys are read many times,
 //! converting them at each read costs more than the attention over them.
 
-use super::backward::{Gradients, Pass, Saved, StatisticsGradients, run_groups as run_backward};
+use super::backward::{Gradients, Saved, StatisticsGradients, run_groups as run_backward};
 use super::element::Storage;
 use super::forward::run_groups as run_forward;
 use super::log_sums::LogSums;
@@ -104,28 +104,35 @@ impl<A: Storage<Acc = A>> WideBuffers<A> {
         }
     }
 
-    /// [`Self::widen`] without values, in whose place the keys stand.
+    /// [`Self::widen`] for statistics, in which values and dropout have no part: the keys stand in the place of the
+    /// values.
     fn widen_keys<'w, T: Storage<Acc = A>>(
         &'w mut self,
         problem: &Problem<'w, T>,
         groups: &Range<usize>,
         executor: &dyn Executor,
     ) -> Problem<'w, A> {
-        let k = widen(problem.k, groups.clone(), &mut self.k, executor);
-        Problem {
-            q: widen(problem.q, problem.query_heads(groups), &mut self.q, executor),
-            k,
-            v: k,
-            scale: problem.scale,
-            key_bias: problem.key_bias,
-            key_padding: problem.key_padding,
-            edge_bias: problem.edge_bias,
-            dropout: None,
-        }
+        let q = widen(problem.q, problem.query_heads(groups), &mut self.q, executor);
+        of_keys(problem, q, widen(problem.k, groups.clone(), &mut self.k, executor))
     }
 }
 
-/// The statistics of some groups, over widened tensors where that pays.
+/// The problem of statistics over these queries and keys.
+fn of_keys<'a, T: Storage>(problem: &Problem<'a, T>, q: View<'a, T::Acc>, k: View<'a, T::Acc>) -> Problem<'a, T::Acc> {
+    Problem {
+        q,
+        k,
+        v: k,
+        scale: problem.scale,
+        key_bias: problem.key_bias,
+        key_padding: problem.key_padding,
+        edge_bias: problem.edge_bias,
+        dropout: None,
+    }
+}
+
+/// The statistics of some groups. Half-precision tensors are always widened: these kernels exist in two types, not in
+/// four.
 pub(super) fn statistics_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
@@ -135,8 +142,8 @@ pub(super) fn statistics_widened<T: Storage>(
     mut out: WeightStatistics<'_, T::Acc>,
 ) -> Result<()> {
     problem.check(plan)?;
-    if !widens(problem, plan) {
-        run_statistics(problem, plan, groups, run, first_position, out);
+    if let (Some(q), Some(k)) = (problem.q.as_acc(), problem.k.as_acc()) {
+        run_statistics(&of_keys(problem, q, k), plan, groups, run, first_position, out);
         return Ok(());
     }
     let mut buffers = WideBuffers::default();
@@ -150,22 +157,25 @@ pub(super) fn statistics_widened<T: Storage>(
     Ok(())
 }
 
-/// The gradients of statistics of some groups, over widened tensors where that pays.
+/// The gradients of statistics of some groups; tensors are widened as for [`statistics_widened`].
 pub(super) fn statistics_backward_widened<T: Storage>(
     problem: &Problem<'_, T>,
     plan: Planned<'_>,
     groups: Range<usize>,
     run: Run<'_>,
     given: StatisticsGradients<'_, T::Acc>,
-    mut gradients: Gradients<'_, T>,
+    gradients: Gradients<'_, T>,
 ) -> Result<()> {
     problem.check(plan)?;
-    if !widens(problem, plan) {
-        run_backward(problem, plan, groups, run, Pass::Statistics(given), gradients);
+    let Gradients { q: dq, k: dk, mut key_bias, mut edge_bias, .. } = gradients;
+    let wide = (problem.q.as_acc(), problem.k.as_acc());
+    if let ((Some(q), Some(k)), Some(dq), Some(dk)) = (wide, T::as_acc_mut(dq), T::as_acc_mut(dk)) {
+        let gradients = Gradients { q: dq, k: dk, v: &mut [], key_bias, edge_bias };
+        run_backward(&of_keys(problem, q, k), plan, groups, run, given, gradients);
         return Ok(());
     }
     let (mut buffers, mut q, mut k) = (WideBuffers::default(), Vec::new(), Vec::new());
-    let steps = [gradients.q.len(), gradients.k.len()].map(|size| size / groups.len());
+    let steps = [dq.len(), dk.len()].map(|size| size / groups.len());
     for part in parts(problem, groups.clone(), 2) {
         let range = |step: usize| (part.start - groups.start) * step..(part.end - groups.start) * step;
         for (wide, step) in [&mut q, &mut k].into_iter().zip(steps) {
@@ -175,13 +185,13 @@ pub(super) fn statistics_backward_widened<T: Storage>(
             q: &mut q,
             k: &mut k,
             v: &mut [],
-            key_bias: gradients.key_bias.as_deref_mut(),
-            edge_bias: gradients.edge_bias.as_deref_mut(),
+            key_bias: key_bias.as_deref_mut(),
+            edge_bias: edge_bias.as_deref_mut(),
         };
         let problem = buffers.widen_keys(problem, &part, run.executor());
-        run_backward(&problem, plan, part.clone(), run, Pass::Statistics(given), wide);
-        narrow(&q, run.executor(), &mut gradients.q[range(steps[0])]);
-        narrow(&k, run.executor(), &mut gradients.k[range(steps[1])]);
+        run_backward(&problem, plan, part.clone(), run, given, wide);
+        narrow(&q, run.executor(), &mut dq[range(steps[0])]);
+        narrow(&k, run.executor(), &mut dk[range(steps[1])]);
     }
     Ok(())
 }
@@ -224,7 +234,7 @@ pub(super) fn backward_widened<T: Storage>(
 ) -> Result<()> {
     problem.check(plan)?;
     if !widens(problem, plan) {
-        run_backward(problem, plan, groups, run, Pass::Output(saved), gradients);
+        run_backward(problem, plan, groups, run, saved, gradients);
         return Ok(());
     }
     let (mut buffers, mut out, mut dout) = (WideBuffers::default(), Vec::new(), Vec::new());
@@ -251,7 +261,7 @@ pub(super) fn backward_widened<T: Storage>(
             edge_bias: gradients.edge_bias.as_deref_mut(),
         };
         let problem = buffers.widen(problem, &part, run.executor());
-        run_backward(&problem, plan, part.clone(), run, Pass::Output(saved), wide);
+        run_backward(&problem, plan, part.clone(), run, saved, wide);
         narrow(&q, run.executor(), &mut gradients.q[range(steps[0])]);
         narrow(&k, run.executor(), &mut gradients.k[range(steps[1])]);
         narrow(&v, run.executor(), &mut gradients.v[range(steps[2])]);

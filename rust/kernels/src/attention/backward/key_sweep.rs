@@ -7,10 +7,10 @@ use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::add_rows;
 use crate::attention::panel::Panel;
 use crate::attention::problem::{Problem, View};
-use crate::attention::widths::AtWidths;
+use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
 use crate::plan::{Chunks, TILE, Transposed};
-use fearless_simd::Simd;
+use fearless_simd::{Level, Simd, dispatch};
 
 /// Row edges of a key that are added at a time.
 const STEP: usize = 16;
@@ -27,6 +27,12 @@ pub(super) struct KeySweep<'a, 'o, T: Storage> {
     pub(super) chunks: &'a Chunks,
     pub(super) owner: usize,
     pub(super) own: &'a mut KeyGradients<'o, T::Acc>,
+}
+
+impl<T: Storage> KeySweep<'_, '_, T> {
+    pub(super) fn run_at(self, level: Level) {
+        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, self));
+    }
 }
 
 impl<S: Simd, T: Storage> AtWidths<S> for KeySweep<'_, '_, T> {

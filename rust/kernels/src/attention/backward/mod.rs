@@ -24,7 +24,7 @@ use crate::error::Result;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, EdgeMap, Planned, TILE};
 use crate::simd::Run;
-use fearless_simd::dispatch;
+use fearless_simd::{Level, dispatch};
 use key_sweep::KeySweep;
 use query_sweep::QuerySweepArgs;
 pub use saved::{Gradients, Saved, StatisticsGradients};
@@ -49,37 +49,58 @@ pub fn backward<T: Storage>(
 ) -> Result<()> {
     problem.check_gradients(&saved, &gradients)?;
     problem.check(plan)?;
-    run_groups(problem, plan, problem.groups(), run, Pass::Output(saved), gradients);
+    run_groups(problem, plan, problem.groups(), run, saved, gradients);
     Ok(())
 }
 
-/// What is differentiated.
-#[derive(Clone, Copy)]
-pub(super) enum Pass<'a, T: Storage> {
-    /// Output and lse.
-    Output(Saved<'a, T>),
-    /// Statistics of the weights, which values have no part in.
-    Statistics(StatisticsGradients<'a, T::Acc>),
+/// What is differentiated: output and lse, or statistics of the weights, in which values have no part.
+pub(super) trait Pass<'p, T: Storage>: Copy + Sync {
+    /// The output gradients that values gather, if values have a gradient.
+    fn douts(&self) -> Option<View<'p, T>>;
+
+    /// The first sweep of one task.
+    fn sweep_queries(&self, part: QueryPart<'_, '_, T>, level: Level);
 }
 
-impl<'a, T: Storage> Pass<'a, T> {
-    /// The output gradients that values gather, if values have a gradient.
-    fn douts(&self) -> Option<View<'a, T>> {
-        match self {
-            Self::Output(saved) => Some(saved.dout),
-            Self::Statistics(_) => None,
-        }
+/// What every pass hands to its first sweep.
+pub(super) struct QueryPart<'a, 'o, T: Storage> {
+    task: &'a mut QueryTask<'o, T>,
+    problem: &'a Problem<'a, T>,
+    plan: Planned<'a>,
+    chunks: &'a Chunks,
+    heads: &'a [HeadContext<T::Acc>],
+}
+
+impl<'p, T: Storage> Pass<'p, T> for Saved<'p, T> {
+    fn douts(&self) -> Option<View<'p, T>> {
+        Some(self.dout)
+    }
+
+    fn sweep_queries(&self, part: QueryPart<'_, '_, T>, level: Level) {
+        let args = QuerySweepArgs { part, saved: self };
+        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
+    }
+}
+
+impl<'p, A: Accumulator> Pass<'p, A> for StatisticsGradients<'p, A> {
+    fn douts(&self) -> Option<View<'p, A>> {
+        None
+    }
+
+    fn sweep_queries(&self, part: QueryPart<'_, '_, A>, level: Level) {
+        let args = StatisticsSweepArgs { part, given: self };
+        dispatch!(level, simd => at_widths::<_, A>(simd, args));
     }
 }
 
 /// [`backward`] of some groups: the gradients of q, k and v are those of the groups alone, those of the biases are
 /// whole; that of v is empty where values have none. The problem was checked.
-pub(super) fn run_groups<T: Storage>(
-    problem: &Problem<'_, T>,
+pub(super) fn run_groups<'p, T: Storage>(
+    problem: &Problem<'p, T>,
     plan: Planned<'_>,
     groups: Range<usize>,
     run: Run<'_>,
-    pass: Pass<'_, T>,
+    pass: impl Pass<'p, T>,
     gradients: Gradients<'_, T>,
 ) {
     let (d, dv) = (problem.widths().0, pass.douts().map_or(0, |douts| douts.shape[3]));
@@ -119,11 +140,11 @@ pub(super) fn run_groups<T: Storage>(
 }
 
 /// Some groups, run together.
-struct Wave<'a, 'p, T: Storage> {
+struct Wave<'a, 'p, T: Storage, P> {
     problem: &'a Problem<'p, T>,
     plan: Planned<'a>,
     chunks: &'a Chunks,
-    pass: Pass<'p, T>,
+    pass: P,
     /// Width of the gradient of a value; 0 where there is none.
     dv: usize,
     heads: &'a [HeadContext<T::Acc>],
@@ -175,7 +196,7 @@ impl<'a, T: Storage> Target<'a, T> {
 
 type BiasGradients<A> = (Vec<A>, Vec<A>);
 
-impl<T: Storage> Wave<'_, '_, T> {
+impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by edge in the plan's order.
     fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], p_ds: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = (self.problem.widths().0, self.dv);
@@ -238,17 +259,7 @@ impl<T: Storage> Wave<'_, '_, T> {
             let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
             let heads = &self.heads[i / count * self.group_size..][heads.clone()];
             let Self { problem, plan, chunks, .. } = *self;
-            let task = &mut *task;
-            match &self.pass {
-                Pass::Output(saved) => {
-                    let args = QuerySweepArgs { task, problem, plan, saved, chunks, heads };
-                    dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
-                }
-                Pass::Statistics(given) => {
-                    let args = StatisticsSweepArgs { task, problem, plan, given, chunks, heads };
-                    dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
-                }
-            }
+            self.pass.sweep_queries(QueryPart { task: &mut task, problem, plan, chunks, heads }, level);
         });
     }
 
@@ -274,8 +285,7 @@ impl<T: Storage> Wave<'_, '_, T> {
             let heads = &self.heads[group * self.group_size..][heads.clone()];
             let Self { problem, chunks, pass, .. } = *self;
             let (douts, own) = (pass.douts(), &mut *own);
-            let sweep = KeySweep { problem, douts, transposed, heads, p_ds, chunks, owner, own };
-            dispatch!(level, simd => at_widths::<_, T::Acc>(simd, sweep));
+            KeySweep { problem, douts, transposed, heads, p_ds, chunks, owner, own }.run_at(level);
         });
     }
 

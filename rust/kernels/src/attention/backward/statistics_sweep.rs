@@ -4,6 +4,7 @@
 //! For entropy −Σ p log p that is −log p = log Σ e − (score − base), for the mean distance the distance, for the masses of
 //! keys the gradient of the key's own. Everything but the incoming gradients is computed again from queries and keys.
 
+use super::QueryPart;
 use super::query_sweep::copy_tile;
 use super::saved::StatisticsGradients;
 use super::task::QueryTask;
@@ -21,23 +22,19 @@ use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
 
 /// What one task is given.
-pub(super) struct StatisticsSweepArgs<'a, 'o, T: Storage> {
-    pub(super) task: &'a mut QueryTask<'o, T>,
-    pub(super) problem: &'a Problem<'a, T>,
-    pub(super) plan: Planned<'a>,
-    pub(super) given: &'a StatisticsGradients<'a, T::Acc>,
-    pub(super) chunks: &'a Chunks,
-    pub(super) heads: &'a [HeadContext<T::Acc>],
+pub(super) struct StatisticsSweepArgs<'a, 'o, A: Accumulator> {
+    pub(super) part: QueryPart<'a, 'o, A>,
+    pub(super) given: &'a StatisticsGradients<'a, A>,
 }
 
-impl<S: Simd, T: Storage> AtWidths<S> for StatisticsSweepArgs<'_, '_, T> {
+impl<S: Simd, A: Accumulator> AtWidths<S> for StatisticsSweepArgs<'_, '_, A> {
     #[inline(always)]
     fn run<const NQ: usize, const FK: usize, const BK: usize, const ND: usize, const NC: usize, const DC: usize>(
         self,
         simd: S,
     ) {
-        let Self { task, problem, plan, given, chunks, heads } = self;
-        let mut sweep = StatisticsSweep::<T, NQ, BK, ND, NC>::new(problem, plan, given, chunks, task.chunk);
+        let QueryPart { task, problem, plan, chunks, heads } = self.part;
+        let mut sweep = StatisticsSweep::<A, NQ, BK, ND, NC>::new(problem, plan, self.given, chunks, task.chunk);
         sweep.run(simd, task, heads);
     }
 }
