@@ -10,7 +10,8 @@ use crate::attention::problem::{Problem, View};
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
 use crate::plan::{Chunks, TILE, Transposed};
-use fearless_simd::{Level, Simd, dispatch};
+use crate::simd::dispatch;
+use fearless_simd::{Level, Simd};
 
 /// Row edges of a key that are added at a time.
 const STEP: usize = 16;

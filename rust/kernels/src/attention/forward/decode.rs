@@ -16,8 +16,8 @@ use crate::attention::problem::Problem;
 use crate::attention::row_softmax::softmax_row;
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::memory::{self, OrLeave};
-use crate::simd::Run;
-use fearless_simd::{Simd, dispatch, prelude::*};
+use crate::simd::{Run, dispatch};
+use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 

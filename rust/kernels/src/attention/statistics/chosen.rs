@@ -11,8 +11,8 @@ use crate::attention::row_softmax::softmax_row;
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
-use crate::simd::Run;
-use fearless_simd::{Simd, dispatch, prelude::*};
+use crate::simd::{Run, dispatch};
+use fearless_simd::{Simd, prelude::*};
 use std::sync::{Mutex, PoisonError};
 
 /// One chosen row.
