@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from fractal_core.errors import InvalidArgumentError
 
 from benches.machine import facts, load
-from benches.measurements import alone, attention, curves, gpu, julia, originals, predicted, scaling, soft_julia
+from benches.measurements import (
+    alone,
+    attention,
+    curves,
+    gpu,
+    julia,
+    originals,
+    predicted,
+    scaling,
+    soft_julia,
+    statistics,
+)
 from benches.report.results import Crossover, Results, Row
 from benches.settings import Settings
 
@@ -32,6 +43,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "avx2": Measurement("a window at the AVX2 level, in a process of its own", alone.avx2),
     "random": Measurement("random lists, against gathering in torch", attention.random_lists),
     "ladder": Measurement("a long causal ladder", attention.ladder),
+    "statistics": Measurement("statistics of the weights, against our forward pass", statistics.statistics),
     "memory": Measurement("memory of a training step, in a process of its own", alone.memory),
     "neighbourhood": Measurement("a square neighbourhood of a picture", attention.neighbourhood),
     "threads": Measurement("two threads against one inside a training step", scaling.threads),

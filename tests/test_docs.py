@@ -38,7 +38,7 @@ def test_promised_name_exists(name: str):
 
 def test_every_public_name_is_in_the_api_page():
     page = read("docs/api.md")
-    modules = ["curves", "sets", "fields", "errors", "patterns", "testing"]
+    modules = ["curves", "dimension", "sets", "fields", "errors", "patterns", "testing"]
     missing = [f"fc.{m}.{n}" for m in modules for n in getattr(fc, m).__all__ if f"`fc.{m}.{n}`" not in page]
     assert missing == []
 

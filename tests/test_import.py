@@ -27,14 +27,20 @@ def test_import_loads_numpy_and_the_package_alone():
     added = loaded_by("import fractal_core") - loaded_by("import numpy")
     foreign = {name.split(".")[0] for name in added} - set(sys.stdlib_module_names)
     assert foreign <= {"fractal_core"}
-    assert not added & {"fractal_core.nn", "fractal_core.patterns", "fractal_core.cli", "fractal_core.testing"}
+    assert not added & {
+        "fractal_core.dimension",
+        "fractal_core.nn",
+        "fractal_core.patterns",
+        "fractal_core.cli",
+        "fractal_core.testing",
+    }
 
 
 def test_version_is_the_distributions():
     assert fc.__version__ == version("fractal-attn")
 
 
-@pytest.mark.parametrize("module", ["errors", "curves", "sets", "fields", "index_sets", "patterns"])
+@pytest.mark.parametrize("module", ["errors", "curves", "dimension", "sets", "fields", "index_sets", "patterns"])
 def test_numpy_floors_load_nothing_heavy(module: str):
     baseline = loaded_by("import numpy")
     heavy = HEAVY - ({"importlib.metadata"} if module == "patterns" else set())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Attention", "Gradients", "Saved"]
+__all__ = ["Attention", "Gradients", "Saved", "Statistics", "StatisticsGradients"]
 
 
 class Attention(NamedTuple):
@@ -22,7 +22,7 @@ class Attention(NamedTuple):
     k: NDArray[Any]
     """(B, Hkv, Nk, D)."""
     v: NDArray[Any]
-    """(B, Hkv, Nk, Dv)."""
+    """(B, Hkv, Nk, Dv); k for statistics and weights, in which values have no part."""
     index_set: int | NDArray[Any]
     """The key in `IndexSet.handle`, or lists of keys (B|1, Hkv|1, Nq, K), int32 or int64, in which -1 is a pad."""
     dtype: str
@@ -67,6 +67,28 @@ class Gradients(NamedTuple):
 
     q: NDArray[Any]
     k: NDArray[Any]
-    v: NDArray[Any]
+    v: NDArray[Any] | None
+    """None for statistics, in which values have no part."""
     key_bias: NDArray[Any] | None = None
     edge_bias: NDArray[Any] | None = None
+
+
+class Statistics(NamedTuple):
+    """Where statistics of the weights go, in the accumulation dtype."""
+
+    entropy: NDArray[Any]
+    """(B, H, Nq), in nats."""
+    maximum: NDArray[Any]
+    """(B, H, Nq)."""
+    mean_distance: NDArray[Any]
+    """(B, H, Nq), in keys."""
+    column_mass: NDArray[Any]
+    """(B, H, Nk)."""
+
+
+class StatisticsGradients(NamedTuple):
+    """The gradients of statistics, each in its shape; None counts as 0."""
+
+    entropy: NDArray[Any] | None
+    mean_distance: NDArray[Any] | None
+    column_mass: NDArray[Any] | None

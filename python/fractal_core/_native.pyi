@@ -1,10 +1,11 @@
 # The compiled extension. `make lint` holds this stub to the binary; docstrings live with the public wrappers.
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_core._calls import Attention, Gradients, Saved
+from fractal_core._calls import Attention, Gradients, Saved, Statistics, StatisticsGradients
 
 __all__ = [
     "GpuBuffer",
@@ -12,15 +13,25 @@ __all__ = [
     "attach_openmp",
     "attention_backward",
     "attention_forward",
+    "attention_rollout",
+    "attention_statistics",
+    "attention_statistics_backward",
+    "attention_weights",
+    "box_counts",
     "cantor_points",
     "cantor_samples_set",
     "cantor_set",
+    "closer_pairs",
     "digit_offsets",
+    "distance_extent",
     "dragon_set",
     "dragon_turns",
     "dragon_vertices",
     "edges_of",
+    "fit_lines",
+    "fluctuations",
     "fma_chains",
+    "foreground",
     "gpu_adapters",
     "gpu_attention_resident",
     "gpu_box_sums",
@@ -52,6 +63,7 @@ __all__ = [
     "gpu_wait",
     "gpu_warmup",
     "grid",
+    "higuchi_lengths",
     "hilbert_box_set",
     "hilbert_decode",
     "hilbert_encode",
@@ -65,16 +77,22 @@ __all__ = [
     "julia_set",
     "julia_soft_escape",
     "julia_soft_escape_vjp",
+    "lacunarity",
     "mandelbrot_escape",
+    "measure_moments",
     "morton_decode",
     "morton_encode",
     "morton_order",
     "neighborhood_set",
     "plan_counts_of",
     "random_set",
+    "row_statistics",
     "set_gpu_options",
     "sierpinski_set",
     "simd_passes",
+    "support_cells",
+    "surface_cover",
+    "surface_increments",
     "thread_info",
     "window_set",
 ]
@@ -154,6 +172,11 @@ def attention_forward(
     call: Attention, out: NDArray[np.generic], lse: NDArray[np.floating], lse_rest: NDArray[np.floating] | None = None
 ) -> None: ...
 def attention_backward(call: Attention, saved: Saved, gradients: Gradients) -> None: ...
+def attention_statistics(call: Attention, first_position: int, out: Statistics) -> None: ...
+def attention_statistics_backward(
+    call: Attention, first_position: int, given: StatisticsGradients, gradients: Gradients
+) -> None: ...
+def attention_weights(call: Attention, rows: NDArray[np.int64], weights: NDArray[np.floating]) -> None: ...
 def hilbert_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...
 def hilbert_decode(index: NDArray[np.integer], order: int, ndim: int, out: NDArray[np.integer]) -> None: ...
 def morton_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...
@@ -284,3 +307,38 @@ def gpu_trim(keep: int, /) -> None: ...
 def gpu_wait() -> None: ...
 def gpu_warmup(families: list[str] | None, /) -> list[str]: ...
 def set_gpu_options(given: dict[str, Any], /) -> None: ...
+
+_Support = tuple[str, int, NDArray[np.bool_] | None]
+_Floats = NDArray[np.float32] | NDArray[np.float64]
+
+def box_counts(set: NDArray[np.bool_], scales: Sequence[int], origin: tuple[int, int]) -> NDArray[np.uint64]: ...
+def support_cells(support: _Support, shape: tuple[int, int, int]) -> NDArray[np.bool_]: ...
+def foreground(weights: _Floats, support: _Support, rule: str, number: float) -> NDArray[np.bool_]: ...
+def measure_moments(
+    weights: _Floats, support: _Support, scales: Sequence[int], q: Sequence[float]
+) -> NDArray[np.float64]: ...
+def lacunarity(weights: _Floats, support: _Support, scales: Sequence[int]) -> NDArray[np.float64]: ...
+def surface_increments(
+    values: _Floats, support: _Support, scales: Sequence[int], power: float
+) -> NDArray[np.float64]: ...
+def surface_cover(values: _Floats, support: _Support, scales: Sequence[int], floored: bool) -> NDArray[np.float64]: ...
+def higuchi_lengths(series: NDArray[np.float64], kmax: int) -> NDArray[np.float64]: ...
+def fluctuations(
+    series: NDArray[np.float64], scales: Sequence[int], order: int, q: Sequence[float], profile: bool, both_ends: bool
+) -> NDArray[np.float64]: ...
+def distance_extent(points: NDArray[np.float64], metric: str, theiler: int) -> list[float]: ...
+def closer_pairs(points: NDArray[np.float64], metric: str, radii: Sequence[float], theiler: int) -> list[int]: ...
+def row_statistics(
+    weights: _Floats,
+    support: _Support,
+    top_p: float,
+    top_k: int,
+    below: float,
+    sinks: int,
+    local: int,
+    tokens: Sequence[int] | None = None,
+) -> tuple[NDArray[np.float64], list[str]]: ...
+def attention_rollout(
+    weights: _Floats, support: _Support, layers: int, residual: float, heads: str
+) -> NDArray[np.float64]: ...
+def fit_lines(x: Sequence[float], y: NDArray[np.float64]) -> NDArray[np.float64]: ...

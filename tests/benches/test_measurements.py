@@ -14,7 +14,7 @@ from fractal_core.bench.case import Case
 from fractal_core.bench.clock import stays_faster
 from fractal_core.bench.peers import PeerError, masked
 
-from benches.measurements import alone, attention, curves, julia, predicted, scaling, soft_julia
+from benches.measurements import alone, attention, curves, julia, predicted, scaling, soft_julia, statistics
 from benches.measurements import originals as tutorial
 from benches.peers import attention as peers
 from benches.peers import interpreters
@@ -91,6 +91,13 @@ def test_random_ladder_and_neighbourhood():
     assert bars(sane(list(attention.neighbourhood(ONE, side=8, window=3, width=16)))) == {
         "neighbourhood/dense": 120,
         "neighbourhood/peak": None,
+    }
+
+
+def test_statistics():
+    assert bars(sane(list(statistics.statistics(ONE, n=64, radius=4, k=4, width=16)))) == {
+        "statistics/window": 1.0,
+        "statistics/random": 1.0,
     }
 
 

@@ -38,7 +38,6 @@ EFFICIENCY: Mapping[str, Efficiency] = {
     "avx2": Efficiency(0.60, 0.19, 0.48, 0.16),
     "neon": Efficiency(0.59, 0.24, 0.48, 0.18),
     "sse4.2": Efficiency(0.71, 0.23, 0.50, 0.22),
-    "sse2": Efficiency(0.71, 0.23, 0.50, 0.22),
     "scalar": Efficiency(3.5, 0.93, 2.2, 1.0),
 }
 

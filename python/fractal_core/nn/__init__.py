@@ -15,6 +15,7 @@ from fractal_core.nn import _flops  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
+from fractal_core.nn.statistics import AttentionStats, RowWeights, attention_stats  # noqa: E402
 from fractal_core.nn.tutorial import (  # noqa: E402
     CantorSetAttention,
     DragonCurveAttention,
@@ -28,6 +29,7 @@ from fractal_core.nn.tutorial import (  # noqa: E402
 _flops.announce()
 
 __all__ = [
+    "AttentionStats",
     "CantorSetAttention",
     "DragonCurveAttention",
     "FractalAttention",
@@ -36,7 +38,9 @@ __all__ = [
     "JuliaSetAttention",
     "KeyValueCache",
     "NumericalStability",
+    "RowWeights",
     "UnifiedFractalAttention",
+    "attention_stats",
     "na1d",
     "na2d",
     "na3d",

@@ -1,7 +1,8 @@
 """What `torch.utils.flop_counter` counts for the attention ops: two for each multiply-add over the edges.
 
 As for torch's own attention, the forward pass is two products (scores, output), the backward pass five (scores again,
-and those of dP, dV, dQ and dK); exponentials and idle lanes do not count.
+and those of dP, dV, dQ and dK); statistics of the weights are one (scores), their backward pass three (scores again, dQ
+and dK). Exponentials and idle lanes do not count.
 """
 
 from __future__ import annotations
@@ -47,10 +48,22 @@ def _backward(*args: Any, **_: Any) -> int:  # noqa: ANN401
     return 2 * _edges(index_set, q) * (3 * q.shape[3] + 2 * v.shape[3])
 
 
+def _statistics(q: Tensor, k: Tensor, index_set: Tensor, *_: Any, **__: Any) -> int:  # noqa: ANN401
+    del k
+    return 2 * _edges(index_set, q) * q.shape[3]
+
+
+def _statistics_backward(*args: Any, **_: Any) -> int:  # noqa: ANN401
+    q, _, index_set = args[3:6]
+    return 2 * _edges(index_set, q) * 3 * q.shape[3]
+
+
 def _register(counter: ModuleType) -> None:
     ops = torch.ops.fractal_core
     counter.register_flop_formula([ops.attention, ops.attention_forward], get_raw=True)(_forward)
     counter.register_flop_formula(ops.attention_backward, get_raw=True)(_backward)
+    counter.register_flop_formula(ops.attention_statistics, get_raw=True)(_statistics)
+    counter.register_flop_formula(ops.attention_statistics_backward, get_raw=True)(_statistics_backward)
 
 
 class _AtImport(MetaPathFinder):

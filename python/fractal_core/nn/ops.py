@@ -7,10 +7,8 @@ A second derivative is not registered.
 
 from __future__ import annotations
 
-import math
-import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,16 +17,12 @@ from torch.autograd import forward_ad
 from fractal_core import _native
 from fractal_core._calls import Attention, Gradients, Saved
 from fractal_core._torch import library, threads
-from fractal_core.errors import OutOfMemoryError
 from fractal_core.gpu import probes, route
 from fractal_core.nn import _travel
+from fractal_core.nn._arrays import NAMES, accumulation_dtype, array, bits, fresh, keys, maybe, with_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-Made = TypeVar("Made")
 
 __all__ = [
     "accumulation_dtype",
@@ -39,60 +33,8 @@ __all__ = [
     "refuse_tangents",
 ]
 
-_NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
-_HALVES = frozenset({torch.bfloat16, torch.float16})
 
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of sums, biases and lse beside q, k, v of `dtype`: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's own memory as an array; bfloat16 and float16 as their bits, uint16.
-
-    Incoming gradients may be expanded or transposed: those are copied, as the kernel needs contiguous rows.
-    """
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    if tensor.is_neg():
-        tensor = tensor.resolve_neg()
-    if tensor.ndim and tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
-        tensor = tensor.contiguous()
-    return _bits(tensor)
-
-
-def _bits(tensor: Tensor) -> NDArray[Any]:
-    """`_array` of a tensor that was allocated here."""
-    return (tensor.view(torch.uint16) if tensor.dtype in _HALVES else tensor).numpy()
-
-
-def _maybe(tensor: Tensor | None) -> NDArray[Any] | None:
-    return None if tensor is None else _array(tensor.contiguous())
-
-
-def _keys(index_set: Tensor) -> Any:  # noqa: ANN401
-    return _travel.key(index_set) if index_set.ndim == 1 else _array(index_set.contiguous())
-
-
-def _fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
-    """A tensor to be written, in huge pages if it is large (docs/decisions/0008-who-owns-memory.md)."""
-    block = _native.huge_block(math.prod(shape) * like.itemsize)
-    return like.new_empty(shape) if block is None else torch.from_numpy(block).view(like.dtype).view(shape)
-
-
-def _with_room(make: Callable[..., Made], *like: object) -> Made:
-    """Tensors that `make` makes, or our word for what torch calls a RuntimeError."""
-    try:
-        return make(*like)
-    except RuntimeError as error:
-        size = re.search(r"allocate (\d+) bytes", str(error))
-        if size is None:
-            raise
-        raise OutOfMemoryError("q, k, v", f"a size that takes {size[1]} bytes", "what memory has room for") from None
-
-
-def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh) -> tuple[Tensor, Tensor]:
+def _outputs(q: Tensor, v: Tensor, fresh: Callable[[Tensor, Sequence[int]], Tensor] = fresh) -> tuple[Tensor, Tensor]:
     """Where `attention` writes: memory that starts at a cache line."""
     batch, heads, length, _ = q.shape
     out = fresh(q, (batch, heads, length, v.shape[3]))
@@ -130,15 +72,15 @@ class Call(NamedTuple):
     def native(self) -> Attention:
         """What the kernels take, on the CPU."""
         return Attention(
-            _array(self.q),
-            _array(self.k),
-            _array(self.v),
-            _keys(self.index_set),
-            _NAMES[self.q.dtype],
+            array(self.q),
+            array(self.k),
+            array(self.v),
+            keys(self.index_set),
+            NAMES[self.q.dtype],
             self.scale,
-            _maybe(self.key_bias),
-            _maybe(self.edge_bias),
-            _maybe(self.key_padding_mask),
+            maybe(self.key_bias),
+            maybe(self.edge_bias),
+            maybe(self.key_padding_mask),
             self.dropout_p,
             0 if self.seed is None else int(self.seed),
             threads.executor(),
@@ -188,7 +130,7 @@ _SCHEMA = (
 
 
 def _gradients(
-    call: Call, fresh: Callable[[Tensor, Sequence[int]], Tensor] = _fresh
+    call: Call, fresh: Callable[[Tensor, Sequence[int]], Tensor] = fresh
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Where `attention_backward` writes."""
     q, exact = call.q, accumulation_dtype(call.q.dtype)
@@ -210,17 +152,17 @@ def _attention(*args: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
         of -1e9, float32 keeps nothing of the sum. All are fresh and contiguous; lse_rest has no gradient.
     """
     call = Call(*args)
-    out, lse = _with_room(_outputs, call.q, call.v)
-    rest = _with_room(torch.empty_like, lse)
-    results = (_bits(out), _bits(lse), _bits(rest))
+    out, lse = with_room(_outputs, call.q, call.v)
+    rest = with_room(torch.empty_like, lse)
+    results = (bits(out), bits(lse), bits(rest))
     _launch("attention", call, lambda native: _native.attention_forward(native, *results))
     return out, lse, rest
 
 
 def _attention_forward(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     call = Call(*args)
-    out, lse = _with_room(_outputs, call.q, call.v)
-    results = (_bits(out), _bits(lse))
+    out, lse = with_room(_outputs, call.q, call.v)
+    results = (bits(out), bits(lse))
     _launch("attention", call, lambda native: _native.attention_forward(native, *results))
     return out, lse
 
@@ -265,20 +207,20 @@ def _attention_backward(
         gradient of shape (0,).
     """
     call = Call(*args)
-    dq, dk, dv, dkey_bias, dedge_bias = grads = _with_room(_gradients, call)
+    dq, dk, dv, dkey_bias, dedge_bias = grads = with_room(_gradients, call)
     saved = Saved(
-        _array(out),
-        _array(lse.contiguous()),
-        _array(lse_rest.contiguous()),
-        _array(dout.to(call.q.dtype)),
-        _maybe(dlse),
+        array(out),
+        array(lse.contiguous()),
+        array(lse_rest.contiguous()),
+        array(dout.to(call.q.dtype)),
+        maybe(dlse),
     )
     into = Gradients(
-        _bits(dq),
-        _bits(dk),
-        _bits(dv),
-        None if call.key_bias is None else _bits(dkey_bias.zero_()),
-        None if call.edge_bias is None else _bits(dedge_bias.zero_()),
+        bits(dq),
+        bits(dk),
+        bits(dv),
+        None if call.key_bias is None else bits(dkey_bias.zero_()),
+        None if call.edge_bias is None else bits(dedge_bias.zero_()),
     )
     _launch("attention_backward", call, lambda native: _native.attention_backward(native, saved, into))
     return grads

@@ -10,7 +10,6 @@ use fractal_kernels::attention::{
 };
 use fractal_kernels::plan::PlannedSet;
 use fractal_runtime::run::OwnedRun;
-use half::{bf16, f16};
 use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
@@ -23,20 +22,20 @@ pub(crate) struct AttentionCall<'py> {
     k: Bound<'py, PyAny>,
     v: Bound<'py, PyAny>,
     index_set: Bound<'py, PyAny>,
-    dtype: PyBackedStr,
+    pub(crate) dtype: PyBackedStr,
     scale: f64,
     key_bias: Option<Bound<'py, PyAny>>,
     edge_bias: Option<Bound<'py, PyAny>>,
     key_padding: Option<Bound<'py, PyAny>>,
     dropout_p: f64,
     seed: u64,
-    executor: PyBackedStr,
-    threads: usize,
-    device: PyBackedStr,
+    pub(crate) executor: PyBackedStr,
+    pub(crate) threads: usize,
+    pub(crate) device: PyBackedStr,
 }
 
 /// Whether a call runs on the GPU.
-fn on_gpu(device: &str) -> Result<bool> {
+pub(crate) fn on_gpu(device: &str) -> Result<bool> {
     match device {
         "cpu" => Ok(false),
         "gpu" if cfg!(feature = "gpu") => Ok(true),
@@ -68,13 +67,13 @@ pub(crate) struct GradientArrays<'py> {
 }
 
 /// The arrays of a call, borrowed from Python.
-struct Inputs<'py, T: Boundary> {
-    q: PyReadonlyArrayDyn<'py, T::Bits>,
-    k: PyReadonlyArrayDyn<'py, T::Bits>,
+pub(crate) struct Inputs<'py, T: Boundary> {
+    pub(crate) q: PyReadonlyArrayDyn<'py, T::Bits>,
+    pub(crate) k: PyReadonlyArrayDyn<'py, T::Bits>,
     v: PyReadonlyArrayDyn<'py, T::Bits>,
     source: Source<'py>,
-    key_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
-    edge_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
+    pub(crate) key_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
+    pub(crate) edge_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
     key_padding: Option<PyReadonlyArrayDyn<'py, bool>>,
 }
 
@@ -108,7 +107,7 @@ impl<'py> Source<'py> {
 }
 
 impl<'py, T: Boundary> Inputs<'py, T> {
-    fn new(call: &AttentionCall<'py>) -> Result<Self> {
+    pub(crate) fn new(call: &AttentionCall<'py>) -> Result<Self> {
         Ok(Self {
             q: typed(&call.q, "q")?,
             k: typed(&call.k, "k")?,
@@ -120,7 +119,7 @@ impl<'py, T: Boundary> Inputs<'py, T> {
         })
     }
 
-    fn call(&self, given: &AttentionCall<'py>) -> Result<Call<'_, T>> {
+    pub(crate) fn call(&self, given: &AttentionCall<'py>) -> Result<Call<'_, T>> {
         let key_bias = match &self.key_bias {
             Some(bias) => {
                 let [batch, heads, _] = shape_of(bias, "bias")?;
@@ -162,11 +161,11 @@ macro_rules! with_storage {
                 $body
             }
             "bf16" => {
-                type $t = bf16;
+                type $t = half::bf16;
                 $body
             }
             "f16" => {
-                type $t = f16;
+                type $t = half::f16;
                 $body
             }
             other => {
@@ -175,6 +174,8 @@ macro_rules! with_storage {
         }
     };
 }
+
+pub(crate) use with_storage;
 
 /// Fills out (B, H, Nq, Dv) and lse (B, H, Nq), the output and the natural log-sum-exp, and, if it is given, `lse_rest`
 /// (B, H, Nq), the rounding error of lse.
@@ -257,7 +258,7 @@ pub(crate) fn attention_backward<'py>(
 }
 
 /// The array for the gradient of a bias: given if and only if the bias is, and in its shape.
-fn like<'py, T: Element>(
+pub(crate) fn like<'py, T: Element>(
     gradient: Option<&Bound<'py, PyAny>>,
     bias: Option<&PyReadonlyArrayDyn<'py, T>>,
     name: &'static str,

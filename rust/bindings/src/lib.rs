@@ -3,9 +3,11 @@
 
 mod arrays;
 mod attention;
+mod attention_statistics;
 mod builders;
 mod curves;
 mod detached;
+mod dimension;
 mod error;
 mod fields;
 #[cfg(feature = "gpu")]
@@ -25,6 +27,8 @@ mod _native {
     #[pymodule_export]
     use crate::attention::{attention_backward, attention_forward};
     #[pymodule_export]
+    use crate::attention_statistics::{attention_statistics, attention_statistics_backward, attention_weights};
+    #[pymodule_export]
     use crate::builders::{
         cantor_samples_set, cantor_set, dragon_set, hilbert_box_set, hilbert_set, julia_set, neighborhood_set,
         random_set, sierpinski_set, window_set,
@@ -33,6 +37,11 @@ mod _native {
     use crate::curves::{
         cantor_points, digit_offsets, dragon_turns, dragon_vertices, hilbert_decode, hilbert_encode, hilbert_order,
         morton_decode, morton_encode, morton_order,
+    };
+    #[pymodule_export]
+    use crate::dimension::{
+        attention_rollout, box_counts, closer_pairs, distance_extent, fit_lines, fluctuations, foreground,
+        higuchi_lengths, lacunarity, measure_moments, row_statistics, support_cells, surface_cover, surface_increments,
     };
     #[pymodule_export]
     use crate::fields::{

@@ -5,7 +5,7 @@
 //!
 //! From the ground up, each using those before it: [`error`]; [`memory`] and [`interrupt`], the two ways in which a
 //! call ends early; [`executor`]; [`simd`]; [`curves`], [`fields`], [`sets`], [`elementwise`],
-//! [`boxes`], [`linear`], [`distance`] and [`density`]; [`index_set`], which keys each query
+//! [`boxes`], [`linear`], [`distance`], [`density`] and [`dimension`]; [`index_set`], which keys each query
 //! attends to; [`plan`], how that runs; [`builders`] of index sets, and [`attention`].
 //!
 //! ```
@@ -34,6 +34,7 @@ pub mod boxes;
 pub mod builders;
 pub mod curves;
 pub mod density;
+pub mod dimension;
 pub mod distance;
 pub mod elementwise;
 pub mod error;

@@ -7,8 +7,8 @@
 
 use crate::error::Result;
 use crate::memory;
-use crate::simd::Run;
-use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use crate::simd::{Run, dispatch};
+use fearless_simd::{Level, Simd, prelude::*};
 
 /// Independent chains.
 pub const CHAINS: usize = 12;

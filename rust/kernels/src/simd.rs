@@ -2,11 +2,12 @@
 
 use crate::executor::{self, Executor};
 pub use fearless_simd::Level;
+use fearless_simd::Simd;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names of all levels, best first.
-const NAMES: [&str; 6] = ["avx512", "avx2", "sse4.2", "sse2", "neon", "scalar"];
+const NAMES: [&str; 5] = ["avx512", "avx2", "sse4.2", "neon", "scalar"];
 
 /// How many passes kernels have run at each of them.
 static PASSES: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
@@ -20,12 +21,46 @@ fn index(level: Level) -> usize {
         Level::Avx2(_) => 1,
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         Level::Sse4_2(_) => 2,
-        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        Level::Sse2(_) => 3,
         #[cfg(target_arch = "aarch64")]
-        Level::Neon(_) => 4,
-        _ => 5,
+        Level::Neon(_) => 3,
+        _ => 4,
     }
+}
+
+/// Runs `$op` compiled for the level, with its token as `$simd`.
+///
+/// `fearless_simd::dispatch!` for the levels of [`NAMES`]. That one compiles every kernel for SSE2 too, a sixth of their
+/// code; processors of before 2008, which have no more, run the scalar level, compiled for the target's baseline.
+macro_rules! dispatch {
+    ($level:expr, $simd:pat => $op:expr) => {
+        match $level {
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            $crate::simd::Level::Avx512(token) => $crate::simd::dispatch!(@with token, $simd => $op),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            $crate::simd::Level::Avx2(token) => $crate::simd::dispatch!(@with token, $simd => $op),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            $crate::simd::Level::Sse4_2(token) => $crate::simd::dispatch!(@with token, $simd => $op),
+            #[cfg(target_arch = "aarch64")]
+            $crate::simd::Level::Neon(token) => $crate::simd::dispatch!(@with token, $simd => $op),
+            _ => $crate::simd::dispatch!(@with ::fearless_simd::Fallback::new(), $simd => $op),
+        }
+    };
+    (@with $token:expr, $simd:pat => $op:expr) => {{
+        let token = $token;
+        let $simd = $crate::simd::hidden(token);
+        ::fearless_simd::Simd::vectorize(
+            token,
+            #[inline(always)]
+            || $op,
+        )
+    }};
+}
+pub(crate) use dispatch;
+
+/// The token as any other, so that a kernel cannot depend on which one it is.
+#[inline(always)]
+pub(crate) fn hidden<S: Simd>(token: S) -> impl Simd {
+    token
 }
 
 /// The SIMD levels that this machine can run, best first, each with its name.
@@ -37,7 +72,6 @@ pub fn levels() -> Vec<(&'static str, Level)> {
         levels.extend(best.as_avx512().map(Level::Avx512));
         levels.extend(best.as_avx2().map(Level::Avx2));
         levels.extend(best.as_sse4_2().map(Level::Sse4_2));
-        levels.extend(best.as_sse2().map(Level::Sse2));
     }
     #[cfg(target_arch = "aarch64")]
     levels.extend(best.as_neon().map(Level::Neon));

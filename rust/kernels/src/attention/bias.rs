@@ -3,8 +3,9 @@
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
 use super::micro::load_lanes;
+use super::problem::Problem;
 use crate::plan::{TILE, TileKeys};
-use fearless_simd::Simd;
+use fearless_simd::{Simd, prelude::*};
 
 /// Adds the biases of one key of a block.
 #[inline(always)]
@@ -44,10 +45,55 @@ pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], e
     }
 }
 
+/// Adds the bias of some keys to the scores of a head; hidden keys become −∞.
+#[inline(always)]
+pub(crate) fn add_key_bias<T: Storage>(
+    problem: &Problem<'_, T>,
+    batch: usize,
+    head: usize,
+    keys: &[u32],
+    scores: &mut [T::Acc],
+) {
+    let n_keys = problem.k.shape[2];
+    if let Some(bias) = problem.key_bias {
+        let bias = bias.row(batch, head, n_keys);
+        for (s, &key) in scores.iter_mut().zip(keys) {
+            *s += bias[key as usize];
+        }
+    }
+    if let Some(padding) = problem.key_padding {
+        let padding = &padding[batch * n_keys..][..n_keys];
+        for (s, &key) in scores.iter_mut().zip(keys) {
+            if padding[key as usize] {
+                *s = T::Acc::NEG_INFINITY;
+            }
+        }
+    }
+}
+
 /// Scores past the end of a list become −∞.
 #[inline(always)]
 pub(crate) fn hide_rest<A: Accumulator>(keys: usize, s: &mut [A]) {
     if keys < s.len() {
         s[keys..].fill(A::NEG_INFINITY);
     }
+}
+
+/// Writes the scores of some row keys, biased; −∞ past the last one.
+#[inline(always)]
+pub(crate) fn store_biased<S: Simd, T: Storage, const ND: usize>(
+    simd: S,
+    head: &HeadContext<T::Acc>,
+    edges: &[usize],
+    keys: &[u32],
+    s: <T::Acc as Accumulator>::N<S>,
+    out: &mut [T::Acc],
+) -> <T::Acc as Accumulator>::N<S> {
+    s.store_slice(out);
+    if !head.biased() && keys.len() == ND {
+        return s;
+    }
+    row_biased::<T>(head, keys, edges, out);
+    hide_rest(keys.len(), out);
+    <T::Acc as Accumulator>::N::<S>::from_slice(simd, out)
 }

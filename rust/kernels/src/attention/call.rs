@@ -1,12 +1,13 @@
 //! One call of attention over an index set with its plans, or over lists of keys.
 
-use super::backward::{Gradients, Saved};
+use super::backward::{Gradients, Saved, StatisticsGradients};
 use super::element::Storage;
 use super::forward::forward_one;
-use super::lists::{KeyLists, backward_lists, forward_lists};
+use super::lists::{KeyLists, backward_lists, forward_lists, statistics_backward_lists, statistics_lists};
 use super::log_sums::LogSums;
 use super::problem::Problem;
-use super::widened::{backward_widened, forward_widened};
+use super::statistics::{ChosenRow, WeightStatistics, weigh_rows};
+use super::widened::{backward_widened, forward_widened, statistics_backward_widened, statistics_widened};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::memory;
@@ -71,6 +72,71 @@ impl<'a, T: Storage> Call<'a, T> {
                 backward_widened(problem, plan, problem.groups(), run, saved, gradients)
             }
             Keys::Lists(lists) => backward_lists(self.without_edge_bias()?, lists, run, saved, gradients),
+        }
+    }
+
+    /// Fills statistics of the weights; query i stands at key `first_position + i`. Values and dropout have no part in
+    /// them: the keys may stand in the place of the values.
+    pub fn statistics(&self, run: Run<'_>, first_position: i64, out: WeightStatistics<'_, T::Acc>) -> Result<()> {
+        let problem = &self.problem;
+        out.check(problem)?;
+        match self.keys {
+            Keys::Set(set) => {
+                let plan = self.planned(set, run)?;
+                statistics_widened(problem, plan, problem.groups(), run, first_position, out)
+            }
+            Keys::Lists(lists) => statistics_lists(self.without_edge_bias()?, lists, run, first_position, out),
+        }
+    }
+
+    /// Fills the weights of chosen rows of an index set, `(B, H, edges of the rows)`, row after row in the given order.
+    pub fn weights(&self, run: Run<'_>, rows: &[i64], out: &mut [T::Acc]) -> Result<()> {
+        let problem = &self.problem;
+        let Keys::Set(planned) = self.keys else {
+            return Err(KernelError::value("rows", "rows of lists of keys", "None with lists of keys"));
+        };
+        let set = planned.set();
+        match problem.edge_bias {
+            Some(_) => problem.check(self.planned(planned, run)?)?,
+            None => problem.check_sizes(set.n_queries(), set.n_keys())?,
+        }
+        let starts = problem.edge_bias.map(|_| planned.csr(run.executor())).transpose()?;
+        let mut chosen = memory::with_capacity("rows", rows.len())?;
+        for &row in rows {
+            let query = usize::try_from(row).ok().filter(|&query| query < set.n_queries());
+            let Some(query) = query else {
+                return Err(KernelError::index("rows", row, format!("0 to {}", set.n_queries() - 1)));
+            };
+            let first_edge = starts.map_or(0, |(indptr, _)| indptr[query] as usize);
+            chosen.push(ChosenRow { query, keys: memory::collected("rows", set.row(query))?, first_edge });
+        }
+        let edges = chosen.iter().map(|row| row.keys.len()).sum::<usize>();
+        if out.len() != edges * problem.q.shape[0] * problem.q.shape[1] {
+            return Err(KernelError::shape(
+                "weights",
+                format!("{} values", out.len()),
+                format!("{edges} for each head"),
+            ));
+        }
+        weigh_rows(problem, &chosen, run, out);
+        Ok(())
+    }
+
+    /// Fills the gradients that those of statistics give, and adds to those of the biases; that of v is empty.
+    pub fn statistics_backward(
+        &self,
+        run: Run<'_>,
+        given: StatisticsGradients<'_, T::Acc>,
+        gradients: Gradients<'_, T>,
+    ) -> Result<()> {
+        let problem = &self.problem;
+        problem.check_statistics_gradients(&given, &gradients)?;
+        match self.keys {
+            Keys::Set(set) => {
+                let plan = self.planned(set, run)?;
+                statistics_backward_widened(problem, plan, problem.groups(), run, given, gradients)
+            }
+            Keys::Lists(lists) => statistics_backward_lists(self.without_edge_bias()?, lists, run, given, gradients),
         }
     }
 

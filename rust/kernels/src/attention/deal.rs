@@ -54,7 +54,7 @@ pub(crate) fn deal_parts<'a, T>(
     let mut tasks = memory::with_capacity("q, k, v", heads * parts.len()).or_leave();
     for _ in 0..heads {
         let head = out.split_off_mut(..n * width).unwrap_or_default();
-        match order {
+        match order.filter(|_| width > 0) {
             None => tasks.extend(
                 cut(head, parts.iter().map(|part| part.len() * width)).map(|rows| TaskRows::Contiguous(rows, width)),
             ),

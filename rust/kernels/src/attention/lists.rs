@@ -1,10 +1,11 @@
 //! Attention over lists of keys that change at every call. They run as rows, without tiles.
 
-use super::backward::{Gradients, Saved};
+use super::backward::{Gradients, Saved, StatisticsGradients};
 use super::element::Storage;
 use super::log_sums::LogSums;
 use super::problem::Problem;
-use super::widened::{backward_widened, forward_widened};
+use super::statistics::WeightStatistics;
+use super::widened::{backward_widened, forward_widened, statistics_backward_widened, statistics_widened};
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
 use crate::memory;
@@ -126,6 +127,45 @@ pub(super) fn backward_lists<T: Storage>(
             edge_bias: None,
         };
         backward_widened(problem, (&plan).into(), groups, run, saved, gradients)?;
+    }
+    Ok(())
+}
+
+/// Statistics over lists.
+pub(super) fn statistics_lists<T: Storage>(
+    problem: &Problem<'_, T>,
+    lists: KeyLists<'_>,
+    run: Run<'_>,
+    first_position: i64,
+    mut out: WeightStatistics<'_, T::Acc>,
+) -> Result<()> {
+    for (groups, plan) in lists.plans(problem, run.executor())? {
+        let out = out.part(problem.query_heads(&groups), plan.n_queries(), plan.n_keys());
+        statistics_widened(problem, (&plan).into(), groups, run, first_position, out)?;
+    }
+    Ok(())
+}
+
+/// The gradients of [`statistics_lists`].
+pub(super) fn statistics_backward_lists<T: Storage>(
+    problem: &Problem<'_, T>,
+    lists: KeyLists<'_>,
+    run: Run<'_>,
+    given: StatisticsGradients<'_, T::Acc>,
+    mut gradients: Gradients<'_, T>,
+) -> Result<()> {
+    let count = problem.groups().len();
+    let steps = [gradients.q.len() / count, gradients.k.len() / count];
+    for (groups, plan) in lists.plans(problem, run.executor())? {
+        let part = |step: usize| groups.start * step..groups.end * step;
+        let gradients = Gradients {
+            q: &mut gradients.q[part(steps[0])],
+            k: &mut gradients.k[part(steps[1])],
+            v: &mut [],
+            key_bias: gradients.key_bias.as_deref_mut(),
+            edge_bias: None,
+        };
+        statistics_backward_widened(problem, (&plan).into(), groups, run, given, gradients)?;
     }
     Ok(())
 }

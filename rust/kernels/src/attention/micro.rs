@@ -144,14 +144,20 @@ pub(crate) fn store_lanes<S: Simd, T: Accumulator, const NQ: usize>(lanes: &mut 
 /// Lanes where a mask's bit is off become −∞.
 #[inline(always)]
 pub(crate) fn hide<S: Simd, T: Accumulator, const NQ: usize>(simd: S, s: &mut [T::V<S>; NQ], mask: u16) {
+    cover::<S, T, NQ>(simd, s, mask, T::NEG_INFINITY);
+}
+
+/// Lanes where a mask's bit is off become `value`.
+#[inline(always)]
+pub(crate) fn cover<S: Simd, T: Accumulator, const NQ: usize>(simd: S, s: &mut [T::V<S>; NQ], mask: u16, value: T) {
     if mask == u16::MAX {
         return;
     }
     let lanes = TILE / NQ;
-    let hidden = T::V::<S>::splat(simd, T::NEG_INFINITY);
+    let value = T::V::<S>::splat(simd, value);
     for n in 0..NQ {
         let bits = u64::from(mask) >> (n * lanes) & ((1 << lanes) - 1);
-        s[n] = <T::V<S> as SimdBase<S>>::Mask::from_bitmask(simd, bits).select(s[n], hidden);
+        s[n] = <T::V<S> as SimdBase<S>>::Mask::from_bitmask(simd, bits).select(s[n], value);
     }
 }
 

@@ -24,10 +24,12 @@ mod log_sums;
 mod micro;
 mod panel;
 mod problem;
+mod row_softmax;
+mod statistics;
 mod widened;
 mod widths;
 
-pub use backward::{Gradients, Saved, backward};
+pub use backward::{Gradients, Saved, StatisticsGradients, backward};
 pub use call::{Call, Keys};
 pub use dropout::Dropout;
 pub use element::{Accumulator, Storage};
@@ -35,3 +37,4 @@ pub use forward::forward;
 pub use lists::{KeyLists, ListValues};
 pub use log_sums::LogSums;
 pub use problem::{EdgeBias, KeyBias, Problem, View};
+pub use statistics::WeightStatistics;

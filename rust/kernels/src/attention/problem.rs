@@ -27,6 +27,15 @@ impl<'a, T> View<'a, T> {
         Self { data, offset: 0, strides: [h * n * d, n * d, d], shape }
     }
 
+    /// The tensor itself, if it is stored in the type that attention is computed in.
+    pub(super) fn as_acc(&self) -> Option<View<'a, T::Acc>>
+    where
+        T: Storage,
+    {
+        let Self { data, offset, strides, shape } = *self;
+        T::as_acc(data).map(|data| View { data, offset, strides, shape })
+    }
+
     #[inline]
     pub(crate) fn start(&self, batch: usize, head: usize, row: usize) -> usize {
         let [b, h, n] = self.strides;

@@ -1,11 +1,12 @@
 //! Half-precision tensors widened before the kernel runs, a few heads at a time: where keys are read many times,
 //! converting them at each read costs more than the attention over them.
 
-use super::backward::{Gradients, Saved, run_groups as run_backward};
+use super::backward::{Gradients, Saved, StatisticsGradients, run_groups as run_backward};
 use super::element::Storage;
 use super::forward::run_groups as run_forward;
 use super::log_sums::LogSums;
 use super::problem::{Problem, View};
+use super::statistics::{WeightStatistics, run_groups as run_statistics};
 use crate::error::Result;
 use crate::executor::{Executor, for_each_chunk};
 use crate::memory::{self, OrLeave};
@@ -102,6 +103,97 @@ impl<A: Storage<Acc = A>> WideBuffers<A> {
             dropout: problem.dropout,
         }
     }
+
+    /// [`Self::widen`] for statistics, in which values and dropout have no part: the keys stand in the place of the
+    /// values.
+    fn widen_keys<'w, T: Storage<Acc = A>>(
+        &'w mut self,
+        problem: &Problem<'w, T>,
+        groups: &Range<usize>,
+        executor: &dyn Executor,
+    ) -> Problem<'w, A> {
+        let q = widen(problem.q, problem.query_heads(groups), &mut self.q, executor);
+        of_keys(problem, q, widen(problem.k, groups.clone(), &mut self.k, executor))
+    }
+}
+
+/// The problem of statistics over these queries and keys.
+fn of_keys<'a, T: Storage>(problem: &Problem<'a, T>, q: View<'a, T::Acc>, k: View<'a, T::Acc>) -> Problem<'a, T::Acc> {
+    Problem {
+        q,
+        k,
+        v: k,
+        scale: problem.scale,
+        key_bias: problem.key_bias,
+        key_padding: problem.key_padding,
+        edge_bias: problem.edge_bias,
+        dropout: None,
+    }
+}
+
+/// The statistics of some groups. Half-precision tensors are always widened: these kernels exist in two types, not in
+/// four.
+pub(super) fn statistics_widened<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: Planned<'_>,
+    groups: Range<usize>,
+    run: Run<'_>,
+    first_position: i64,
+    mut out: WeightStatistics<'_, T::Acc>,
+) -> Result<()> {
+    problem.check(plan)?;
+    if let (Some(q), Some(k)) = (problem.q.as_acc(), problem.k.as_acc()) {
+        run_statistics(&of_keys(problem, q, k), plan, groups, run, first_position, out);
+        return Ok(());
+    }
+    let mut buffers = WideBuffers::default();
+    let start = problem.query_heads(&groups).start;
+    for part in parts(problem, groups, 1) {
+        let heads = problem.query_heads(&part);
+        let out = out.part(heads.start - start..heads.end - start, plan.n_queries(), plan.n_keys());
+        let problem = buffers.widen_keys(problem, &part, run.executor());
+        run_statistics(&problem, plan, part, run, first_position, out);
+    }
+    Ok(())
+}
+
+/// The gradients of statistics of some groups; tensors are widened as for [`statistics_widened`].
+pub(super) fn statistics_backward_widened<T: Storage>(
+    problem: &Problem<'_, T>,
+    plan: Planned<'_>,
+    groups: Range<usize>,
+    run: Run<'_>,
+    given: StatisticsGradients<'_, T::Acc>,
+    gradients: Gradients<'_, T>,
+) -> Result<()> {
+    problem.check(plan)?;
+    let Gradients { q: dq, k: dk, mut key_bias, mut edge_bias, .. } = gradients;
+    let wide = (problem.q.as_acc(), problem.k.as_acc());
+    if let ((Some(q), Some(k)), Some(dq), Some(dk)) = (wide, T::as_acc_mut(dq), T::as_acc_mut(dk)) {
+        let gradients = Gradients { q: dq, k: dk, v: &mut [], key_bias, edge_bias };
+        run_backward(&of_keys(problem, q, k), plan, groups, run, given, gradients);
+        return Ok(());
+    }
+    let (mut buffers, mut q, mut k) = (WideBuffers::default(), Vec::new(), Vec::new());
+    let steps = [dq.len(), dk.len()].map(|size| size / groups.len());
+    for part in parts(problem, groups.clone(), 2) {
+        let range = |step: usize| (part.start - groups.start) * step..(part.end - groups.start) * step;
+        for (wide, step) in [&mut q, &mut k].into_iter().zip(steps) {
+            memory::resize("q, k, v", wide, part.len() * step, T::Acc::default())?;
+        }
+        let wide = Gradients {
+            q: &mut q,
+            k: &mut k,
+            v: &mut [],
+            key_bias: key_bias.as_deref_mut(),
+            edge_bias: edge_bias.as_deref_mut(),
+        };
+        let problem = buffers.widen_keys(problem, &part, run.executor());
+        run_backward(&problem, plan, part.clone(), run, given, wide);
+        narrow(&q, run.executor(), &mut dq[range(steps[0])]);
+        narrow(&k, run.executor(), &mut dk[range(steps[1])]);
+    }
+    Ok(())
 }
 
 /// The forward pass of some groups, over widened tensors where that pays.

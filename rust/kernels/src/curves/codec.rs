@@ -7,8 +7,8 @@ use super::lattice::{
 use super::plane::Plane;
 use super::space::Space;
 use crate::error::Result;
-use crate::simd::Run;
-use fearless_simd::{Level, dispatch};
+use crate::simd::{Run, dispatch};
+use fearless_simd::Level;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Codes of points, (n, ndim), into `out`, (n,): in blocks for the plane and space, else point by point with `code`,

@@ -3,7 +3,8 @@
 use super::block::{Direction, PointBlock};
 use super::lattice::{Curve, Integer};
 use super::plane_digits::{BLOCK, convert};
-use fearless_simd::{Level, dispatch};
+use crate::simd::dispatch;
+use fearless_simd::Level;
 
 /// Points as `y | x << 16`, or codes: the low 16 bits of each coordinate, and of wider coordinates the others in
 /// `high`.

@@ -3,7 +3,8 @@
 use super::block::{Direction, PointBlock};
 use super::interleave::{gather3, spread3};
 use super::lattice::{Curve, Integer};
-use fearless_simd::{Level, Simd, dispatch, prelude::*};
+use crate::simd::dispatch;
+use fearless_simd::{Level, Simd, prelude::*};
 
 /// Points of a block.
 const BLOCK: usize = 256;

@@ -4,8 +4,8 @@ use super::lanes::{C, MOST_ADDED, PIECE, Piece, Real, held, map_pieces};
 use crate::error::{KernelError, Result};
 use crate::interrupt;
 use crate::memory;
-use crate::simd::Run;
-use fearless_simd::{Simd, dispatch, prelude::*};
+use crate::simd::{Run, dispatch};
+use fearless_simd::{Simd, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
 

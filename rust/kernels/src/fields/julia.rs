@@ -16,8 +16,8 @@ use super::lanes::{MOST_LANES, Real, check_iterations, check_parameter, check_ra
 use super::orbit::{Exits, Family, Scratch, escape};
 use crate::error::{KernelError, Result};
 use crate::memory;
-use crate::simd::Run;
-use fearless_simd::{Simd, dispatch, prelude::*};
+use crate::simd::{Run, dispatch};
+use fearless_simd::{Simd, prelude::*};
 use num_complex::Complex;
 
 /// When an orbit has escaped, and what its field value is.

@@ -12,8 +12,7 @@ use super::lanes::{Real, check_iterations, check_parameter, for_each_piece};
 use super::orbit::{Family, Scratch, escape};
 use crate::error::Result;
 use crate::memory;
-use crate::simd::Run;
-use fearless_simd::dispatch;
+use crate::simd::{Run, dispatch};
 use num_complex::Complex;
 
 /// How far out the limit is taken: `|c| / bail**2` must vanish.

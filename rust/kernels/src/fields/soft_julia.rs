@@ -29,8 +29,8 @@ use super::lanes::{C, MOST_ADDED, PIECE, Real, check_iterations, check_parameter
 use crate::error::{KernelError, Result};
 use crate::interrupt;
 use crate::memory;
-use crate::simd::Run;
-use fearless_simd::{Simd, SimdMask, dispatch, prelude::*};
+use crate::simd::{Run, dispatch};
+use fearless_simd::{Simd, SimdMask, prelude::*};
 use num_complex::Complex;
 use std::sync::{Mutex, PoisonError};
 

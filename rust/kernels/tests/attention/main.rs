@@ -8,5 +8,6 @@ mod inputs;
 mod naive;
 mod plans;
 mod runs;
+mod statistics;
 mod twins;
 mod values;

@@ -15,6 +15,39 @@ pub(crate) type Results = [Vec<f64>; 7];
 pub(crate) const NAMES: [&str; 7] = ["out", "lse", "dq", "dk", "dv", "dkey_bias", "dedge_bias"];
 pub(crate) const SCALE: f64 = 0.3;
 
+/// One head of the twin, with its key bias.
+pub(crate) struct TwinHead<'a> {
+    head: Head<'a>,
+    key_bias: Option<Vec<f64>>,
+}
+
+impl TwinHead<'_> {
+    pub(crate) fn head(&self) -> Head<'_> {
+        Head { key_bias: self.key_bias.as_deref(), ..self.head }
+    }
+}
+
+/// The heads of all batch entries.
+pub(crate) fn twin_heads<'a>(case: Case, set: &IndexSet, x: &'a Inputs) -> Vec<TwinHead<'a>> {
+    let (n, m, nnz) = (set.n_queries(), set.n_keys(), set.nnz());
+    let twin = |row: usize| {
+        let (b, h) = (row / case.heads, row % case.heads);
+        let kv = b * case.kv_heads + h / (case.heads / case.kv_heads);
+        let head = Head {
+            q: &x.q[row * n * case.d..][..n * case.d],
+            k: &x.k[kv * m * case.d..][..m * case.d],
+            v: &x.v[kv * m * case.dv..][..m * case.dv],
+            d: case.d,
+            dv: case.dv,
+            scale: SCALE,
+            key_bias: None,
+            edge_bias: case.edge_bias.then(|| &x.edge_bias[h * nnz..(h + 1) * nnz]),
+        };
+        TwinHead { head, key_bias: x.key_bias(case, b * m..(b + 1) * m) }
+    };
+    (0..case.batch * case.heads).map(twin).collect()
+}
+
 pub(crate) fn expected(case: Case, set: &IndexSet, x: &Inputs) -> Results {
     let (n, m) = (set.n_queries(), set.n_keys());
     let mut r: Results = Default::default();
@@ -24,21 +57,11 @@ pub(crate) fn expected(case: Case, set: &IndexSet, x: &Inputs) -> Results {
     r[5] = vec![0.0; if case.key_bias { x.key_bias.len() } else { 0 }];
     r[6] = vec![0.0; if case.edge_bias { x.edge_bias.len() } else { 0 }];
     let add = |into: &mut [f64], from: &[f64]| into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
-    for row in 0..case.batch * case.heads {
+    for (row, head) in twin_heads(case, set, x).into_iter().enumerate() {
         let (b, h) = (row / case.heads, row % case.heads);
         let kv = b * case.kv_heads + h / (case.heads / case.kv_heads);
         let (qs, ks, vs) = (row * n * case.d, kv * m * case.d, kv * m * case.dv);
-        let bias = x.key_bias(case, b * m..(b + 1) * m);
-        let head = Head {
-            q: &x.q[qs..][..n * case.d],
-            k: &x.k[ks..][..m * case.d],
-            v: &x.v[vs..][..m * case.dv],
-            d: case.d,
-            dv: case.dv,
-            scale: SCALE,
-            key_bias: bias.as_deref(),
-            edge_bias: case.edge_bias.then(|| &x.edge_bias[h * set.nnz()..(h + 1) * set.nnz()]),
-        };
+        let head = head.head();
         let (out, lse) = head.forward(set);
         r[0].extend(out);
         r[1].extend(lse);
@@ -69,6 +92,42 @@ pub(crate) fn read<T: Storage>(x: &[T]) -> Vec<f64> {
     acc.into_iter().map(T::Acc::to_f64).collect()
 }
 
+/// The inputs as a storage type holds them.
+pub(crate) struct Held<T: Storage> {
+    pub(crate) q: Vec<T>,
+    pub(crate) k: Vec<T>,
+    v: Vec<T>,
+    key_bias: Vec<T::Acc>,
+    edge_bias: Vec<T::Acc>,
+    hidden: Vec<bool>,
+}
+
+pub(crate) fn accumulated<T: Storage>(x: &[f64]) -> Vec<T::Acc> {
+    x.iter().map(|&x| T::Acc::from_f64(x)).collect()
+}
+
+impl<T: Storage> Held<T> {
+    pub(crate) fn new(x: &Inputs) -> Self {
+        let (q, k, v) = (stored::<T>(&x.q), stored::<T>(&x.k), stored::<T>(&x.v));
+        let (key_bias, edge_bias) = (accumulated::<T>(&x.key_bias), accumulated::<T>(&x.edge_bias));
+        Self { q, k, v, key_bias, edge_bias, hidden: x.hidden.clone() }
+    }
+
+    pub(crate) fn problem(&self, case: Case, set: &IndexSet, dropout: Option<Dropout>) -> Problem<'_, T> {
+        let (n, m) = (set.n_queries(), set.n_keys());
+        Problem {
+            q: View::contiguous(&self.q, [case.batch, case.heads, n, case.d]),
+            k: View::contiguous(&self.k, [case.batch, case.kv_heads, m, case.d]),
+            v: View::contiguous(&self.v, [case.batch, case.kv_heads, m, case.dv]),
+            scale: SCALE,
+            key_bias: case.key_bias.then(|| KeyBias { values: &self.key_bias, batch: case.batch, heads: 1 }),
+            key_padding: case.padding.then_some(&self.hidden[..]),
+            edge_bias: case.edge_bias.then_some(EdgeBias { values: &self.edge_bias, heads: case.heads }),
+            dropout,
+        }
+    }
+}
+
 pub(crate) fn run<T: Storage>(
     case: Case,
     set: &IndexSet,
@@ -77,22 +136,10 @@ pub(crate) fn run<T: Storage>(
     executor: &dyn Executor,
     dropout: Option<Dropout>,
 ) -> Results {
-    let (n, m) = (set.n_queries(), set.n_keys());
+    let n = set.n_queries();
     let planned = PlannedSet::new(set.clone());
-    let acc = |x: &[f64]| x.iter().map(|&x| T::Acc::from_f64(x)).collect::<Vec<_>>();
-    let (q, k, v, dout) = (stored::<T>(&x.q), stored::<T>(&x.k), stored::<T>(&x.v), stored::<T>(&x.dout));
-    let (edge_bias, dlse) = (acc(&x.edge_bias), acc(&x.dlse));
-    let key_bias = acc(&x.key_bias);
-    let problem = Problem {
-        q: View::contiguous(&q, [case.batch, case.heads, n, case.d]),
-        k: View::contiguous(&k, [case.batch, case.kv_heads, m, case.d]),
-        v: View::contiguous(&v, [case.batch, case.kv_heads, m, case.dv]),
-        scale: SCALE,
-        key_bias: case.key_bias.then(|| KeyBias { values: &key_bias, batch: case.batch, heads: 1 }),
-        key_padding: case.padding.then_some(&x.hidden[..]),
-        edge_bias: case.edge_bias.then_some(EdgeBias { values: &edge_bias, heads: case.heads }),
-        dropout,
-    };
+    let (held, dout, dlse) = (Held::<T>::new(x), stored::<T>(&x.dout), accumulated::<T>(&x.dlse));
+    let problem = held.problem(case, set, dropout);
     let (call, run) = (Call { problem, keys: Keys::Set(&planned) }, Run::new(level, executor));
     let mut out = vec![T::default(); dout.len()];
     let mut lse = vec![T::Acc::default(); case.batch * case.heads * n];
@@ -107,7 +154,7 @@ pub(crate) fn run<T: Storage>(
         dlse: Some(&dlse),
     };
     let zeros = |n: usize| vec![T::default(); n];
-    let (mut dq, mut dk, mut dv) = (zeros(q.len()), zeros(k.len()), zeros(v.len()));
+    let (mut dq, mut dk, mut dv) = (zeros(x.q.len()), zeros(x.k.len()), zeros(x.v.len()));
     let mut dkb = vec![T::Acc::default(); if case.key_bias { x.key_bias.len() } else { 0 }];
     let mut deb = vec![T::Acc::default(); if case.edge_bias { x.edge_bias.len() } else { 0 }];
     let gradients = Gradients {
@@ -123,9 +170,20 @@ pub(crate) fn run<T: Storage>(
 }
 
 pub(crate) fn close(got: &Results, want: &Results, forward: f64, gradient: f64, what: &str) {
-    for (i, name) in NAMES.iter().enumerate() {
+    close_to(&NAMES, got, want, |i| if i < 2 { forward } else { gradient }, what);
+}
+
+/// Each result within its tolerance, of the greatest value that is wanted, or of 1.
+pub(crate) fn close_to(
+    names: &[&str],
+    got: &[Vec<f64>],
+    want: &[Vec<f64>],
+    tolerance: impl Fn(usize) -> f64,
+    what: &str,
+) {
+    for (i, name) in names.iter().enumerate() {
         assert_eq!(got[i].len(), want[i].len(), "{what}: {name}");
-        let tolerance = if i < 2 { forward } else { gradient };
+        let tolerance = tolerance(i);
         let size = want[i].iter().filter(|x| x.is_finite()).fold(1.0f64, |a, x| a.max(x.abs()));
         for (at, (g, w)) in got[i].iter().zip(&want[i]).enumerate() {
             let good = g == w || (g - w).abs() <= tolerance * size;

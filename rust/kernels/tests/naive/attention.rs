@@ -71,16 +71,85 @@ impl Head<'_> {
         (out, lse)
     }
 
-    /// Gradients of q, k, v, the key bias and the edge bias for the gradients of the output and of lse.
-    pub fn backward(&self, set: &IndexSet, dout: &[f64], dlse: Option<&[f64]>) -> Gradients {
-        let (out, _) = self.forward(set);
-        let mut g = Gradients {
+    /// The weights of a query, by key.
+    fn weights(&self, set: &IndexSet, query: usize, first_edge: usize) -> Vec<(usize, f64)> {
+        let logits = self.logits(set, query, first_edge);
+        let (max, sum) = max_and_sum(&logits).unwrap_or((0.0, 1.0));
+        logits.into_iter().map(|(key, s)| (key, (s - max).exp() / sum)).collect()
+    }
+
+    /// All weights, in row order.
+    pub fn all_weights(&self, set: &IndexSet) -> Vec<f64> {
+        let mut all = Vec::new();
+        for query in 0..set.n_queries() {
+            all.extend(self.weights(set, query, all.len()).into_iter().map(|(_, p)| p));
+        }
+        all
+    }
+
+    /// Entropy, maximum and mean distance `(n_queries,)`, mass of keys `(n_keys,)`; query i stands at key `first + i`.
+    pub fn statistics(&self, set: &IndexSet, first: i64) -> [Vec<f64>; 4] {
+        let [mut entropy, mut maximum, mut distance] = [const { Vec::new() }; 3];
+        let mut columns = vec![0.0; set.n_keys()];
+        let mut edge = 0;
+        for query in 0..set.n_queries() {
+            let weights = self.weights(set, query, edge);
+            edge += weights.len();
+            entropy.push(weights.iter().filter(|w| w.1 != 0.0).map(|w| -w.1 * w.1.ln()).sum());
+            maximum.push(weights.iter().map(|w| w.1).fold(0.0, f64::max));
+            distance.push(weights.iter().map(|w| w.1 * (query as f64 + first as f64 - w.0 as f64).abs()).sum());
+            for (key, p) in weights {
+                columns[key] += p;
+            }
+        }
+        [entropy, maximum, distance, columns]
+    }
+
+    /// Gradients of q, k and the biases for those of the entropies, the mean distances and the masses of keys.
+    pub fn statistics_backward(&self, set: &IndexSet, first: i64, given: [&[f64]; 3]) -> Gradients {
+        let mut g = self.no_gradients(set);
+        let mut edge = 0;
+        for query in 0..set.n_queries() {
+            let weights = self.weights(set, query, edge);
+            // What a small change of each weight changes, the sum of weights aside.
+            let of_weight = |&(key, p): &(usize, f64)| {
+                let surprise = if p == 0.0 { 0.0 } else { -p.ln() };
+                let far = (query as f64 + first as f64 - key as f64).abs();
+                given[0][query] * surprise + given[1][query] * far + given[2][key]
+            };
+            let mean: f64 = weights.iter().map(|w| w.1 * of_weight(w)).sum();
+            for (slot, weight) in weights.iter().enumerate() {
+                self.add_score(&mut g, query, weight.0, edge + slot, weight.1 * (of_weight(weight) - mean));
+            }
+            edge += weights.len();
+        }
+        g
+    }
+
+    fn no_gradients(&self, set: &IndexSet) -> Gradients {
+        Gradients {
             q: vec![0.0; self.q.len()],
             k: vec![0.0; self.k.len()],
             v: vec![0.0; self.v.len()],
             key_bias: vec![0.0; set.n_keys()],
             edge_bias: vec![0.0; set.nnz()],
-        };
+        }
+    }
+
+    /// Adds what the gradient of one score gives.
+    fn add_score(&self, g: &mut Gradients, query: usize, key: usize, edge: usize, ds: f64) {
+        for c in 0..self.d {
+            g.q[query * self.d + c] += ds * self.scale * self.k[key * self.d + c];
+            g.k[key * self.d + c] += ds * self.scale * self.q[query * self.d + c];
+        }
+        g.key_bias[key] += ds;
+        g.edge_bias[edge] = ds;
+    }
+
+    /// Gradients of q, k, v, the key bias and the edge bias for the gradients of the output and of lse.
+    pub fn backward(&self, set: &IndexSet, dout: &[f64], dlse: Option<&[f64]>) -> Gradients {
+        let (out, _) = self.forward(set);
+        let mut g = self.no_gradients(set);
         let mut edge = 0;
         for query in 0..set.n_queries() {
             let logits = self.logits(set, query, edge);
@@ -94,12 +163,7 @@ impl Head<'_> {
                 for c in 0..self.dv {
                     g.v[key * self.dv + c] += p * go[c];
                 }
-                for c in 0..self.d {
-                    g.q[query * self.d + c] += ds * self.scale * self.k[key * self.d + c];
-                    g.k[key * self.d + c] += ds * self.scale * self.q[query * self.d + c];
-                }
-                g.key_bias[key] += ds;
-                g.edge_bias[edge + slot] = ds;
+                self.add_score(&mut g, query, key, edge + slot, ds);
             }
             edge += logits.len();
         }

@@ -1,17 +1,17 @@
 //! Second backward sweep, by chunks of keys: row edges are gathered through the transposed plan.
 
-use super::saved::Saved;
 use super::task::KeyGradients;
 use crate::attention::element::Storage;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::add_rows;
 use crate::attention::panel::Panel;
-use crate::attention::problem::Problem;
-use crate::attention::widths::AtWidths;
+use crate::attention::problem::{Problem, View};
+use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
 use crate::plan::{Chunks, TILE, Transposed};
-use fearless_simd::Simd;
+use crate::simd::dispatch;
+use fearless_simd::{Level, Simd};
 
 /// Row edges of a key that are added at a time.
 const STEP: usize = 16;
@@ -20,7 +20,8 @@ const STEP: usize = 16;
 /// neighbouring keys often have neighbouring queries, whose rows are then still in L1.
 pub(super) struct KeySweep<'a, 'o, T: Storage> {
     pub(super) problem: &'a Problem<'a, T>,
-    pub(super) saved: &'a Saved<'a, T>,
+    /// What values gather; `None` where they have no gradient.
+    pub(super) douts: Option<View<'a, T>>,
     pub(super) transposed: &'a Transposed,
     pub(super) heads: &'a [HeadContext<T::Acc>],
     pub(super) p_ds: &'a [[T::Acc; 2]],
@@ -29,15 +30,21 @@ pub(super) struct KeySweep<'a, 'o, T: Storage> {
     pub(super) own: &'a mut KeyGradients<'o, T::Acc>,
 }
 
+impl<T: Storage> KeySweep<'_, '_, T> {
+    pub(super) fn run_at(self, level: Level) {
+        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, self));
+    }
+}
+
 impl<S: Simd, T: Storage> AtWidths<S> for KeySweep<'_, '_, T> {
     #[inline(always)]
     fn run<const NQ: usize, const FK: usize, const BK: usize, const ND: usize, const NC: usize, const DC: usize>(
         self,
         simd: S,
     ) {
-        let Self { problem, saved, transposed, heads, p_ds, chunks, owner, own } = self;
+        let Self { problem, douts, transposed, heads, p_ds, chunks, owner, own } = self;
         let edges = p_ds.len() / heads.len();
-        let (mut queries, mut douts) = (Panel::new(problem.q), Panel::new(saved.dout));
+        let (mut queries, mut douts) = (Panel::new(problem.q), douts.map(Panel::new));
         let mut lanes = LaneKeys::default();
         let places = &chunks.own[owner];
         for first in places.clone().step_by(TILE) {
@@ -45,14 +52,16 @@ impl<S: Simd, T: Storage> AtWidths<S> for KeySweep<'_, '_, T> {
             lanes.fill_transposed(transposed, (first..(first + TILE).min(places.end)).map(|place| chunks.key(place)));
             for (g, head) in heads.iter().enumerate() {
                 queries.select(head.batch, head.query_head);
-                douts.select(head.batch, head.query_head);
+                if let Some(douts) = &mut douts {
+                    douts.select(head.batch, head.query_head);
+                }
                 let p_ds = &p_ds[g * edges..(g + 1) * edges];
                 simd.vectorize(
                     #[inline(always)]
                     || {
                         let scale = problem.scale();
                         let row = first - places.start;
-                        add_edges::<S, T, NC>(simd, scale, [&mut queries, &mut douts], &lanes, p_ds, own, g, row);
+                        add_edges::<S, T, NC>(simd, scale, (&mut queries, douts.as_mut()), &lanes, p_ds, own, g, row);
                     },
                 );
             }
@@ -65,7 +74,7 @@ impl<S: Simd, T: Storage> AtWidths<S> for KeySweep<'_, '_, T> {
 fn add_edges<S: Simd, T: Storage, const NC: usize>(
     simd: S,
     scale: T::Acc,
-    [queries, douts]: [&mut Panel<'_, T>; 2],
+    (queries, mut douts): (&mut Panel<'_, T>, Option<&mut Panel<'_, T>>),
     lanes: &LaneKeys,
     p_ds: &[[T::Acc; 2]],
     own: &mut KeyGradients<'_, T::Acc>,
@@ -96,8 +105,10 @@ fn add_edges<S: Simd, T: Storage, const NC: usize>(
                     bias[0] += p_ds[edge][1];
                 }
             }
-            let dout = douts.fetch(list, &mut starts);
-            add_rows::<S, T::Acc, NC>(simd, own.v.row(row), &p[..list.len()], dout, &starts[..list.len()]);
+            if let Some(douts) = &mut douts {
+                let dout = douts.fetch(list, &mut starts);
+                add_rows::<S, T::Acc, NC>(simd, own.v.row(row), &p[..list.len()], dout, &starts[..list.len()]);
+            }
             let q = queries.fetch(list, &mut starts);
             add_rows::<S, T::Acc, NC>(simd, own.k.row(row), &ds[..list.len()], q, &starts[..list.len()]);
         }

@@ -9,6 +9,8 @@ mod key_sweep;
 mod query_sweep;
 mod row_part;
 mod saved;
+mod statistics_products;
+mod statistics_sweep;
 mod task;
 mod tile_part;
 
@@ -16,16 +18,17 @@ use super::buffers::padded;
 use super::deal::{TaskRows, cut, deal, deal_parts};
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
-use super::problem::Problem;
+use super::problem::{Problem, View};
 use super::widths::at_widths;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, EdgeMap, Planned, TILE};
-use crate::simd::Run;
-use fearless_simd::dispatch;
+use crate::simd::{Run, dispatch};
+use fearless_simd::Level;
 use key_sweep::KeySweep;
 use query_sweep::QuerySweepArgs;
-pub use saved::{Gradients, Saved};
+pub use saved::{Gradients, Saved, StatisticsGradients};
+use statistics_sweep::StatisticsSweepArgs;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use task::{Halos, KeyGradients, QueryTask};
@@ -50,19 +53,59 @@ pub fn backward<T: Storage>(
     Ok(())
 }
 
+/// What is differentiated: output and lse, or statistics of the weights, in which values have no part.
+pub(super) trait Pass<'p, T: Storage>: Copy + Sync {
+    /// The output gradients that values gather, if values have a gradient.
+    fn douts(&self) -> Option<View<'p, T>>;
+
+    /// The first sweep of one task.
+    fn sweep_queries(&self, part: QueryPart<'_, '_, T>, level: Level);
+}
+
+/// What every pass hands to its first sweep.
+pub(super) struct QueryPart<'a, 'o, T: Storage> {
+    task: &'a mut QueryTask<'o, T>,
+    problem: &'a Problem<'a, T>,
+    plan: Planned<'a>,
+    chunks: &'a Chunks,
+    heads: &'a [HeadContext<T::Acc>],
+}
+
+impl<'p, T: Storage> Pass<'p, T> for Saved<'p, T> {
+    fn douts(&self) -> Option<View<'p, T>> {
+        Some(self.dout)
+    }
+
+    fn sweep_queries(&self, part: QueryPart<'_, '_, T>, level: Level) {
+        let args = QuerySweepArgs { part, saved: self };
+        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
+    }
+}
+
+impl<'p, A: Accumulator> Pass<'p, A> for StatisticsGradients<'p, A> {
+    fn douts(&self) -> Option<View<'p, A>> {
+        None
+    }
+
+    fn sweep_queries(&self, part: QueryPart<'_, '_, A>, level: Level) {
+        let args = StatisticsSweepArgs { part, given: self };
+        dispatch!(level, simd => at_widths::<_, A>(simd, args));
+    }
+}
+
 /// [`backward`] of some groups: the gradients of q, k and v are those of the groups alone, those of the biases are
-/// whole. The problem was checked.
-pub(super) fn run_groups<T: Storage>(
-    problem: &Problem<'_, T>,
+/// whole; that of v is empty where values have none. The problem was checked.
+pub(super) fn run_groups<'p, T: Storage>(
+    problem: &Problem<'p, T>,
     plan: Planned<'_>,
     groups: Range<usize>,
     run: Run<'_>,
-    saved: Saved<'_, T>,
+    pass: impl Pass<'p, T>,
     gradients: Gradients<'_, T>,
 ) {
-    let (d, dv) = problem.widths();
+    let (d, dv) = (problem.widths().0, pass.douts().map_or(0, |douts| douts.shape[3]));
     let (n, n_keys) = (plan.n_queries(), plan.n_keys());
-    let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
+    let Gradients { q, k, mut v, mut key_bias, mut edge_bias } = gradients;
     let group_size = problem.group_size();
     let total = groups.len();
     // What rows leave between the sweeps should stay in cache.
@@ -72,16 +115,13 @@ pub(super) fn run_groups<T: Storage>(
     let chunk_tiles = (n * groups_together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
     let chunks = plan.chunks(chunk_tiles);
     let wave_groups = WAVE_TASKS.div_ceil(chunks.own.len());
-    let waves = q
-        .chunks_mut(wave_groups * group_size * n * d)
-        .zip(k.chunks_mut(wave_groups * n_keys * d))
-        .zip(v.chunks_mut(wave_groups * n_keys * dv))
-        .enumerate();
+    let waves = q.chunks_mut(wave_groups * group_size * n * d).zip(k.chunks_mut(wave_groups * n_keys * d)).enumerate();
     let mut p_ds = T::Acc::kept_p_ds().take(plan.row_edges() * wave_groups.min(total) * together);
-    for (wave, ((q, k), v)) in waves {
+    for (wave, (q, k)) in waves {
+        let v = v.split_off_mut(..k.len() / d * dv).unwrap_or_default();
         let first = groups.start + wave * wave_groups;
         let contexts = HeadContext::all(problem, plan.edges, first..(first + wave_groups).min(groups.end)).or_leave();
-        let run = Wave { problem, plan, chunks: &chunks, saved: &saved, heads: &contexts, group_size, together, run };
+        let run = Wave { problem, plan, chunks: &chunks, pass, dv, heads: &contexts, group_size, together, run };
         let biases = run.run(q, k, v, &mut p_ds);
         for (head, (by_key, by_edge)) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
@@ -100,11 +140,13 @@ pub(super) fn run_groups<T: Storage>(
 }
 
 /// Some groups, run together.
-struct Wave<'a, 'p, T: Storage> {
+struct Wave<'a, 'p, T: Storage, P> {
     problem: &'a Problem<'p, T>,
     plan: Planned<'a>,
     chunks: &'a Chunks,
-    saved: &'a Saved<'p, T>,
+    pass: P,
+    /// Width of the gradient of a value; 0 where there is none.
+    dv: usize,
     heads: &'a [HeadContext<T::Acc>],
     group_size: usize,
     /// Query heads of a group whose row edges are held at once.
@@ -121,6 +163,9 @@ enum Target<'a, T: Storage> {
 impl<'a, T: Storage> Target<'a, T> {
     fn new(out: &'a mut [T], width: usize) -> Self {
         let full = padded(width);
+        if out.is_empty() {
+            return Self::Converted(Vec::new(), out);
+        }
         if width == full && T::as_acc(out).is_some() {
             match T::as_acc_mut(out) {
                 Some(out) => return Self::InPlace(out),
@@ -139,7 +184,9 @@ impl<'a, T: Storage> Target<'a, T> {
 
     /// Rounds what was accumulated into the output, row by row.
     fn finish(self, width: usize) {
-        if let Self::Converted(acc, out) = self {
+        if let Self::Converted(acc, out) = self
+            && width > 0
+        {
             for (out, acc) in out.chunks_exact_mut(width).zip(acc.chunks_exact(padded(width))) {
                 T::narrow(&acc[..width], out);
             }
@@ -149,10 +196,10 @@ impl<'a, T: Storage> Target<'a, T> {
 
 type BiasGradients<A> = (Vec<A>, Vec<A>);
 
-impl<T: Storage> Wave<'_, '_, T> {
+impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
     /// Runs both sweeps; returns the gradients of the biases by head: by key, and by edge in the plan's order.
     fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], p_ds: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
-        let (d, dv) = self.problem.widths();
+        let (d, dv) = (self.problem.widths().0, self.dv);
         let (n_keys, row_edges) = (self.plan.n_keys(), self.plan.row_edges());
         let wants_keys = self.problem.key_bias.is_some();
         let (mut k, mut v) = (Target::new(k, d), Target::new(v, dv));
@@ -211,9 +258,8 @@ impl<T: Storage> Wave<'_, '_, T> {
         self.run.for_each_task(tasks.len(), |level, i| {
             let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
             let heads = &self.heads[i / count * self.group_size..][heads.clone()];
-            let Self { problem, plan, chunks, saved, .. } = *self;
-            let args = QuerySweepArgs { task: &mut task, problem, plan, saved, chunks, heads };
-            dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
+            let Self { problem, plan, chunks, .. } = *self;
+            self.pass.sweep_queries(QueryPart { task: &mut task, problem, plan, chunks, heads }, level);
         });
     }
 
@@ -237,9 +283,9 @@ impl<T: Storage> Wave<'_, '_, T> {
             let Some(transposed) = transposed else { return };
             let p_ds = &p_ds[group * heads.len() * row_edges..][..heads.len() * row_edges];
             let heads = &self.heads[group * self.group_size..][heads.clone()];
-            let Self { problem, chunks, saved, .. } = *self;
-            let sweep = KeySweep { problem, saved, transposed, heads, p_ds, chunks, owner, own: &mut own };
-            dispatch!(level, simd => at_widths::<_, T::Acc>(simd, sweep));
+            let Self { problem, chunks, pass, .. } = *self;
+            let (douts, own) = (pass.douts(), &mut *own);
+            KeySweep { problem, douts, transposed, heads, p_ds, chunks, owner, own }.run_at(level);
         });
     }
 
@@ -269,7 +315,7 @@ impl<T: Storage> Wave<'_, '_, T> {
         by_key: &'o mut [T::Acc],
         heads: &Range<usize>,
     ) -> Vec<KeyGradients<'o, T::Acc>> {
-        let (d, dv) = self.problem.widths();
+        let (d, dv) = (self.problem.widths().0, self.dv);
         let (order, own) = (self.chunks.order(), &self.chunks.own);
         let biased = by_key.len() / self.plan.n_keys();
         let groups = self.heads.len() / self.group_size;

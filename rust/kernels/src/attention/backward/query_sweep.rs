@@ -1,5 +1,6 @@
 //! First backward sweep, by chunks of queries: the tiles, and of the rows dQ and (p, ds).
 
+use super::QueryPart;
 use super::saved::Saved;
 use super::task::QueryTask;
 use crate::attention::buffers::{Aligned, KEY_BLOCK, padded};
@@ -19,12 +20,8 @@ use std::ops::Range;
 
 /// What one task of the first sweep is given.
 pub(super) struct QuerySweepArgs<'a, 'o, T: Storage> {
-    pub(super) task: &'a mut QueryTask<'o, T>,
-    pub(super) problem: &'a Problem<'a, T>,
-    pub(super) plan: Planned<'a>,
+    pub(super) part: QueryPart<'a, 'o, T>,
     pub(super) saved: &'a Saved<'a, T>,
-    pub(super) chunks: &'a Chunks,
-    pub(super) heads: &'a [HeadContext<T::Acc>],
 }
 
 impl<S: Simd, T: Storage> AtWidths<S> for QuerySweepArgs<'_, '_, T> {
@@ -33,9 +30,9 @@ impl<S: Simd, T: Storage> AtWidths<S> for QuerySweepArgs<'_, '_, T> {
         self,
         simd: S,
     ) {
-        let chunk = self.task.chunk;
-        let mut sweep = Sweep::<T, NQ, BK, ND, NC>::new(self.problem, self.plan, self.saved, self.chunks, chunk);
-        sweep.run(simd, self.task, self.heads);
+        let QueryPart { task, problem, plan, chunks, heads } = self.part;
+        let mut sweep = Sweep::<T, NQ, BK, ND, NC>::new(problem, plan, self.saved, chunks, task.chunk);
+        sweep.run(simd, task, heads);
     }
 }
 
@@ -216,7 +213,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
 
 /// The rows one after the other, zeros for missing ones.
 #[inline(always)]
-fn copy_tile<A: Accumulator>(rows: GatheredRows<'_, A>, to: &mut [A]) {
+pub(super) fn copy_tile<A: Accumulator>(rows: GatheredRows<'_, A>, to: &mut [A]) {
     let width = to.len() / TILE;
     for (lane, to) in to.chunks_exact_mut(width).enumerate() {
         match rows.starts.get(lane) {

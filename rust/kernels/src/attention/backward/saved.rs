@@ -34,20 +34,24 @@ pub struct Gradients<'a, T: Storage> {
     pub edge_bias: Option<&'a mut [T::Acc]>,
 }
 
+/// Gradients of the statistics; `None` counts as 0. All are contiguous.
+#[derive(Clone, Copy, Debug)]
+pub struct StatisticsGradients<'a, A> {
+    /// Of the entropies, `(B, H, Nq)`.
+    pub entropy: Option<&'a [A]>,
+    /// Of the mean distances, `(B, H, Nq)`.
+    pub distance: Option<&'a [A]>,
+    /// Of the masses of keys, `(B, H, Nk)`.
+    pub columns: Option<&'a [A]>,
+    /// Query i stands at key `first_position + i`.
+    pub first_position: i64,
+}
+
 impl<T: Storage> Problem<'_, T> {
     /// Refuses what the backward pass takes and gives if it has other sizes than the problem's.
     pub fn check_gradients(&self, saved: &Saved<'_, T>, gradients: &Gradients<'_, T>) -> Result<()> {
         let [batch, heads, n, _] = self.q.shape;
-        let size = |view: &View<'_, T>| view.shape.iter().product::<usize>();
-        for (name, got, want) in [
-            ("dq", gradients.q.len(), size(&self.q)),
-            ("dk", gradients.k.len(), size(&self.k)),
-            ("dv", gradients.v.len(), size(&self.v)),
-        ] {
-            if got != want {
-                return Err(KernelError::shape(name, format!("{got} values"), want));
-            }
-        }
+        self.check_sizes_of(gradients, self.v.shape.iter().product())?;
         let shape = [batch, heads, n, self.widths().1];
         for (name, view) in [("out", &saved.out), ("dout", &saved.dout)] {
             if view.shape != shape || !view.fits() {
@@ -57,6 +61,40 @@ impl<T: Storage> Problem<'_, T> {
         for (name, given) in [("lse", Some(saved.lse)), ("lse_rest", Some(saved.rest)), ("dlse", saved.dlse)] {
             if given.is_some_and(|x| x.len() != batch * heads * n) {
                 return Err(KernelError::shape(name, "another length", format!("{:?}", [batch, heads, n])));
+            }
+        }
+        Ok(())
+    }
+    /// [`Self::check_gradients`] for statistics, of which values have no gradient.
+    pub(crate) fn check_statistics_gradients(
+        &self,
+        given: &StatisticsGradients<'_, T::Acc>,
+        gradients: &Gradients<'_, T>,
+    ) -> Result<()> {
+        self.check_sizes_of(gradients, 0)?;
+        let [batch, heads, n, _] = self.q.shape;
+        let (rows, columns) = (batch * heads * n, batch * heads * self.k.shape[2]);
+        for (name, given, want) in [
+            ("dentropy", given.entropy, rows),
+            ("dmean_distance", given.distance, rows),
+            ("dcolumn_mass", given.columns, columns),
+        ] {
+            if given.is_some_and(|x| x.len() != want) {
+                return Err(KernelError::shape(name, "another length", want));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_sizes_of(&self, gradients: &Gradients<'_, T>, values: usize) -> Result<()> {
+        let size = |view: &View<'_, T>| view.shape.iter().product::<usize>();
+        for (name, got, want) in [
+            ("dq", gradients.q.len(), size(&self.q)),
+            ("dk", gradients.k.len(), size(&self.k)),
+            ("dv", gradients.v.len(), values),
+        ] {
+            if got != want {
+                return Err(KernelError::shape(name, format!("{got} values"), want));
             }
         }
         Ok(())

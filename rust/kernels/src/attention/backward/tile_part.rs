@@ -138,7 +138,7 @@ impl<A: Accumulator> Known<'_, A> {
 
 /// Multiplies every lane.
 #[inline(always)]
-fn scale_lanes<S: Simd, A: Accumulator, const NQ: usize>(simd: S, rows: &mut [[A; TILE]], factor: A) {
+pub(super) fn scale_lanes<S: Simd, A: Accumulator, const NQ: usize>(simd: S, rows: &mut [[A; TILE]], factor: A) {
     let factor = A::V::<S>::splat(simd, factor);
     for row in rows {
         let mut x = load_lanes::<S, A, NQ>(simd, row);
@@ -155,7 +155,7 @@ struct Weights<A, const NK: usize>([[A; TILE]; NK]);
 
 /// Where a key's gradient goes.
 #[inline(always)]
-fn place(chunks: &Chunks, own: &std::ops::Range<usize>, slots: &[u32], key: usize) -> Place {
+pub(super) fn place(chunks: &Chunks, own: &std::ops::Range<usize>, slots: &[u32], key: usize) -> Place {
     let place = chunks.place(key);
     if own.contains(&place) {
         Place { halo: false, row: place - own.start }
@@ -166,7 +166,7 @@ fn place(chunks: &Chunks, own: &std::ops::Range<usize>, slots: &[u32], key: usiz
 
 /// Adds `Σ_lane weights[key][lane] · tile[lane]` to the gradient rows of up to four keys.
 #[inline(always)]
-fn add_to_keys<S: Simd, A: Accumulator, const NC: usize>(
+pub(super) fn add_to_keys<S: Simd, A: Accumulator, const NC: usize>(
     simd: S,
     mut targets: [&mut TaskRows<'_, A>; 2],
     places: &[Place],

@@ -5,18 +5,19 @@
 //! of the cache: there is no plan and no copy of the bias.
 
 use super::task::HEADS;
-use crate::attention::bias::hide_rest;
+use crate::attention::bias::{add_key_bias, hide_rest};
 use crate::attention::buffers::{Aligned, padded};
 use crate::attention::dropout::Draw;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::log_sums::{LogSum, LogSums};
-use crate::attention::micro::{add_rows, dots, scale_row};
+use crate::attention::micro::{add_rows, dots};
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
+use crate::attention::row_softmax::softmax_row;
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::memory::{self, OrLeave};
-use crate::simd::Run;
-use fearless_simd::{Simd, dispatch, prelude::*};
+use crate::simd::{Run, dispatch};
+use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -107,28 +108,8 @@ impl<T: Storage> DecodeTask<'_, T> {
                 let s = dots::<S, T::Acc, ND>(simd, query, data, &starts) * scale;
                 let out = &mut scores[i * length + step * ND..][..ND];
                 s.store_slice(out);
-                self.add_bias(i, list, out);
+                add_key_bias(self.problem, self.batch, self.head + i, list, out);
                 hide_rest(list.len(), out);
-            }
-        }
-    }
-
-    /// Adds the bias of some keys to the scores of a head; hidden keys become −∞.
-    #[inline(always)]
-    fn add_bias(&self, i: usize, keys: &[u32], scores: &mut [T::Acc]) {
-        let n_keys = self.problem.k.shape[2];
-        if let Some(bias) = self.problem.key_bias {
-            let bias = bias.row(self.batch, self.head + i, n_keys);
-            for (s, &key) in scores.iter_mut().zip(keys) {
-                *s += bias[key as usize];
-            }
-        }
-        if let Some(padding) = self.problem.key_padding {
-            let padding = &padding[self.batch * n_keys..][..n_keys];
-            for (s, &key) in scores.iter_mut().zip(keys) {
-                if padding[key as usize] {
-                    *s = T::Acc::NEG_INFINITY;
-                }
             }
         }
     }
@@ -136,26 +117,8 @@ impl<T: Storage> DecodeTask<'_, T> {
     /// Turns the scores of a head into weights that sum to 1, and stores their log-sum-exp.
     #[inline(always)]
     fn weigh<S: Simd>(&mut self, simd: S, i: usize, scores: &mut [T::Acc]) {
-        let lanes = <T::Acc as Accumulator>::N::<S>::LEN;
-        let mut tops = <T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::NEG_INFINITY);
-        for s in scores.chunks_exact(lanes) {
-            tops = tops.max(<T::Acc as Accumulator>::N::<S>::from_slice(simd, s));
-        }
-        let top = tops.reduce_max();
-        // NaN compares false: it reaches the output through its weight. Where all is hidden, every weight is 0.
-        let base = if top > T::Acc::NEG_INFINITY { top } else { T::Acc::default() };
-        let minus = <T::Acc as Accumulator>::N::<S>::splat(simd, base);
-        let mut sums = <T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::default());
-        for s in scores.chunks_exact_mut(lanes) {
-            let e = T::Acc::exp_native(simd, <T::Acc as Accumulator>::N::<S>::from_slice(simd, s) - minus);
-            sums += e;
-            e.store_slice(s);
-        }
-        let sum = sums.reduce_sum();
+        let (base, sum) = softmax_row(simd, scores);
         self.logs.set(i, LogSum::new(base, sum));
-        if sum != T::Acc::default() {
-            scale_row(simd, scores, T::Acc::from_f64(1.0 / sum.to_f64()));
-        }
         if let Some(dropout) = self.problem.dropout.filter(|d| d.p > 0.0) {
             let draw: Draw<T::Acc> = Draw::new(dropout, self.batch, self.head + i);
             for (p, &key) in scores.iter_mut().zip(self.keys) {

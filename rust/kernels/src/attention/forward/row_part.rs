@@ -1,11 +1,10 @@
 //! Row keys, which few of a tile's queries use: gathered dot products and sums, a native vector of keys at a time.
 
 use super::task::{HEADS, Head, Task};
-use crate::attention::bias::{hide_rest, row_biased};
+use crate::attention::bias::store_biased;
 use crate::attention::buffers::ROW_BLOCK;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gather::Gather;
-use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::store_lanes;
 use crate::plan::{Planned, TILE};
@@ -100,7 +99,7 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
                 let Some(list) = lanes.part::<ND>(lane, at) else { continue };
                 let out = &mut scores[lane * ROW_BLOCK + at - from..][..ND];
                 let s = keys.dots::<S, ND>(simd, &queries.data[start..][..width], list) * scale;
-                let s = finish::<S, T, ND>(simd, context, lanes.edges(lane, at, list.len()), list, s, out);
+                let s = store_biased::<S, T, ND>(simd, context, lanes.edges(lane, at, list.len()), list, s, out);
                 tops[lane] = tops[lane].max(s);
             }
         }
@@ -113,7 +112,8 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
                     let out = &mut head.row_scores[lane * ROW_BLOCK + at - from..][..ND];
                     let query = &queries.data[queries.starts[lane]..][..width];
                     let s = keys.dots::<S, ND>(simd, query, list) * scale;
-                    let s = finish::<S, T, ND>(simd, head.context, lanes.edges(lane, at, list.len()), list, s, out);
+                    let s =
+                        store_biased::<S, T, ND>(simd, head.context, lanes.edges(lane, at, list.len()), list, s, out);
                     tops[lane] = tops[lane].max(s);
                 }
             }
@@ -126,25 +126,6 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
         }
     }
     top
-}
-
-/// Writes the scores of some keys, biased; −∞ past the last one.
-#[inline(always)]
-fn finish<S: Simd, T: Storage, const ND: usize>(
-    simd: S,
-    context: &HeadContext<T::Acc>,
-    edges: &[usize],
-    list: &[u32],
-    s: <T::Acc as Accumulator>::N<S>,
-    out: &mut [T::Acc],
-) -> <T::Acc as Accumulator>::N<S> {
-    s.store_slice(out);
-    if !context.biased() && list.len() == ND {
-        return s;
-    }
-    row_biased::<T>(context, list, edges, out);
-    hide_rest(list.len(), out);
-    <T::Acc as Accumulator>::N::<S>::from_slice(simd, out)
 }
 
 /// Adds weighted values, a value's row for one head after the other.

@@ -1,0 +1,168 @@
+"""Refusals of what sparse attention and its statistics take, by name, and the arguments of their ops."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fractal_core._arguments import integer
+from fractal_core._torch import checks
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.index_sets import IndexSet
+from fractal_core.nn import _travel
+from fractal_core.nn._arrays import accumulation_dtype
+
+__all__ = ["Inputs", "inputs"]
+
+
+class Inputs(NamedTuple):
+    """What the ops take, checked."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor | None
+    rows: IndexSet | None
+    """The rows of the index set that the queries take; None for lists of keys."""
+    keys: Tensor
+    """The handle of the rows, or lists of keys."""
+    key_bias: Tensor | None
+    edge_bias: Tensor | None
+    key_padding_mask: Tensor | None
+    scale: float
+    first_position: int
+    """Query i stands at key first_position + i."""
+
+
+def inputs(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | None,
+    index_set: IndexSet | Tensor,
+    *,
+    bias: Tensor | None,
+    edge_bias: Tensor | None,
+    key_padding_mask: Tensor | None,
+    scale: float | None,
+    q_offset: int | None,
+) -> Inputs:
+    """Check the arguments of `sparse_attention`; v is None where there are no values."""
+    q, k = checks.tensor("q", q), checks.tensor("k", k)
+    v = None if v is None else checks.tensor("v", v)
+    if torch.is_autocast_enabled("cpu"):
+        half = torch.get_autocast_dtype("cpu")
+        q, k = (t if t.dtype == torch.float64 else t.to(half) for t in (q, k))
+        v = v if v is None or v.dtype == torch.float64 else v.to(half)
+    batch, heads, n_queries, head_dim, kv_heads, n_keys = _sizes(q, k, v)
+    factor: float = head_dim**-0.5 if scale is None else checks.finite("scale", scale)
+    if bias is not None:
+        bias = _key_bias(bias, batch, heads, n_keys).to(accumulation_dtype(q.dtype))
+    if key_padding_mask is not None:
+        key_padding_mask = checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
+    first_position = n_keys - n_queries
+    if isinstance(index_set, Tensor):
+        rows, keys = None, _lists(index_set, edge_bias, q_offset, (batch, kv_heads, n_queries))
+    else:
+        rows, edge_bias = _set(index_set, edge_bias, q_offset, (heads, n_queries, n_keys))
+        keys = _travel.handle(rows)
+        if q_offset is not None:
+            first_position = int(q_offset) + n_keys - index_set.n_queries
+    if edge_bias is not None:
+        edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
+    return Inputs(q, k, v, rows, keys, bias, edge_bias, key_padding_mask, factor, first_position)
+
+
+def _sizes(q: Tensor, k: Tensor, v: Tensor | None) -> tuple[int, int, int, int, int, int]:
+    """Batch, heads, queries, head size, key heads and keys."""
+    for name, t in (("q", q), ("k", k), *(() if v is None else (("v", v),))):
+        if t.ndim != 4:
+            raise ShapeError(name, tuple(t.shape), "4 dimensions: (batch, heads, length, head size)")
+        if t.dtype != q.dtype:
+            raise DTypeError(name, t.dtype, f"the dtype of q, {q.dtype}")
+        if 0 in t.shape:
+            raise ShapeError(name, tuple(t.shape), "sizes of at least 1")
+        checks.last_dim_contiguous(name, t)
+    batch, heads, n_queries, head_dim = q.shape
+    k_batch, kv_heads, n_keys, k_dim = k.shape
+    if k_batch != batch:
+        raise ShapeError("k", tuple(k.shape), f"the batch of q, {batch}")
+    if k_dim != head_dim:
+        raise ShapeError("k", tuple(k.shape), f"the head size of q, {head_dim}")
+    if v is not None and v.shape[:3] != (batch, kv_heads, n_keys):
+        raise ShapeError("v", tuple(v.shape), f"batch, heads and length of k, {(batch, kv_heads, n_keys)}")
+    if heads % kv_heads:
+        raise ShapeError("k", f"{kv_heads} heads", f"a number of heads that divides the {heads} heads of q")
+    return batch, heads, n_queries, head_dim, kv_heads, n_keys
+
+
+def _key_bias(bias: Tensor, batch: int, heads: int, n_keys: int) -> Tensor:
+    bias = checks.tensor("bias", bias)
+    shape = tuple(bias.shape)
+    fits = 1 <= len(shape) <= 3 and all(
+        size in (full, one)
+        for size, full, one in zip(shape[::-1], (n_keys, heads, batch), (n_keys, 1, 1), strict=False)
+    )
+    if not fits:
+        allowed = f"({n_keys},), ({heads}|1, {n_keys}) or ({batch}|1, {heads}|1, {n_keys})"
+        raise ShapeError("bias", shape, allowed)
+    return bias.reshape((1,) * (3 - len(shape)) + shape)
+
+
+def _edge_bias(edge_bias: Tensor, heads: int, n_edges: int) -> Tensor:
+    edge_bias = checks.tensor("edge_bias", edge_bias)
+    checks.shaped("edge_bias", edge_bias, (n_edges,), (1, n_edges), (heads, n_edges))
+    return edge_bias.unsqueeze(0) if edge_bias.ndim == 1 else edge_bias
+
+
+def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]) -> Tensor:
+    """Lists of keys in place of an index set, checked except for their values, which the kernel checks."""
+    batch, kv_heads, n_queries = sizes
+    if index_set.dtype not in {torch.int32, torch.int64}:
+        raise DTypeError("index_set", index_set.dtype, "torch.int32 or torch.int64")
+    if index_set.device.type != "cpu":
+        raise InvalidArgumentError("index_set", f"a tensor on {index_set.device}", "a tensor on the CPU")
+    shape = tuple(index_set.shape)
+    if (
+        len(shape) != 4
+        or shape[0] not in {1, batch}
+        or shape[1] not in {1, kv_heads}
+        or shape[2] != n_queries
+        or shape[3] == 0
+    ):
+        raise ShapeError("index_set", shape, f"({batch}|1, {kv_heads}|1, {n_queries}, at least 1)")
+    if edge_bias is not None:
+        raise InvalidArgumentError("edge_bias", "a tensor", "None where index_set holds lists of keys")
+    if q_offset is not None:
+        raise InvalidArgumentError("q_offset", q_offset, "None where index_set holds lists of keys")
+    return index_set
+
+
+def _set(
+    index_set: IndexSet, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]
+) -> tuple[IndexSet, Tensor | None]:
+    """The rows of an index set that the queries take, with their part of the edge bias."""
+    heads, n_queries, n_keys = sizes
+    if not isinstance(index_set, IndexSet):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DTypeError("index_set", type(index_set).__name__, "a fractal_core.IndexSet or a tensor of keys")
+    if index_set.n_keys != n_keys:
+        raise ShapeError("index_set", f"n_keys {index_set.n_keys}", f"the length of k, {n_keys}")
+    if edge_bias is not None:
+        edge_bias = _edge_bias(edge_bias, heads, index_set.nnz)
+    return _rows(index_set, edge_bias, n_queries, q_offset)
+
+
+def _rows(
+    index_set: IndexSet, edge_bias: Tensor | None, n_queries: int, q_offset: int | None
+) -> tuple[IndexSet, Tensor | None]:
+    """The rows q_offset..q_offset + n_queries of the set, with their part of the edge bias."""
+    spare = index_set.n_queries - n_queries
+    if spare < 0:
+        raise ShapeError("index_set", f"n_queries {index_set.n_queries}", f"at least the length of q, {n_queries}")
+    q_offset = spare if q_offset is None else integer("q_offset", q_offset, 0, spare)
+    if spare == 0:
+        return index_set, edge_bias
+    if edge_bias is not None:
+        first, last = int(index_set.indptr[q_offset]), int(index_set.indptr[q_offset + n_queries])
+        edge_bias = edge_bias[:, first:last]
+    return index_set.rows(q_offset, q_offset + n_queries), edge_bias
