@@ -9,6 +9,7 @@ import sys
 
 import fractal_core as fc
 import pytest
+from fractal_core.bench.gpu import try_families
 
 pytest.importorskip("typer")
 
@@ -94,6 +95,12 @@ def test_the_bench_has_every_figure():
         assert row["gbytes"] == pytest.approx(row["bytes"] / row["device_ms"] / 1e6)
     assert found["copy_gbytes"] > 0
     assert found["device"]["software"] == (fc.gpu.device().kind == "software")
+
+
+def test_every_family_of_shaders_has_a_row_in_the_bench():
+    rows = list(try_families(rounds=1, size=500))
+    assert [row.family for row in rows] == list(fc.gpu.kernels())
+    assert all(row.twins_ms > 0 and (row.device_ms is None or row.device_ms > 0) for row in rows)
 
 
 def test_a_software_adapter_is_labelled():

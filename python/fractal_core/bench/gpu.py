@@ -14,13 +14,14 @@ from fractal_core.bench.clock import interleaved
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 
-__all__ = ["KERNELS", "Timed", "copied", "measure"]
+__all__ = ["KERNELS", "Timed", "Tried", "copied", "measure", "try_families"]
 
 _SIDES = (512, 1024, 2048)
 _HEADS, _LENGTH, _WIDTH, _RADIUS = 4, 4096, 64, 64
 _POINTS, _STEPS = 1024, 256
 _ORDER = 16
 _C = complex(-0.7, 0.27)
+_TRIAL = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,27 @@ class Timed:
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return {**asdict(self), "gbytes": self.gbytes, "gflops": self.gflops}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A family of shaders on one problem, whose results agreed with those of its CPU twins.
+
+    Attributes:
+        family: Its name.
+        size: About how many values, points or pairs the problem has.
+        device_ms: Of all its shaders, by the device's clock; the median; None where it has none.
+        twins_ms: Of the twins, on one thread of the CPU; the median.
+    """
+
+    family: str
+    size: int
+    device_ms: float | None
+    twins_ms: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -202,6 +224,27 @@ def measure(names: Sequence[str] = (), rounds: int = 5) -> Iterator[Timed]:
     for name in KERNELS if not names else [name for name in KERNELS if name in names]:
         for case in KERNELS[name]():
             yield _timed(case, rounds)
+
+
+def try_families(rounds: int = 5, size: int = _TRIAL) -> Iterator[Tried]:
+    """Every family that the extension lists, on a problem of a size: each is compared with its twins and timed.
+
+    Raises:
+        GpuError: No GPU that may be used, one that failed, or one that computes a family wrong.
+    """
+    for family in gpu.kernels():
+        twins: list[float] = []
+
+        def call(family: str = family, twins: list[float] = twins) -> None:
+            twins.append(_native.gpu_try(family, size))
+
+        call()
+        twins.clear()
+        on_device = _by_the_device(call, rounds)
+        if on_device is None:
+            for _ in range(rounds):
+                call()
+        yield Tried(family, size, on_device, 1e3 * statistics.median(twins))
 
 
 def _timed(case: _Case, rounds: int) -> Timed:

@@ -55,7 +55,7 @@ mod _native {
         gpu_destroy, gpu_device, gpu_distances, gpu_elementwise, gpu_elementwise_resident, gpu_encode,
         gpu_encode_resident, gpu_escape, gpu_escape_resident, gpu_families, gpu_inject, gpu_matmul, gpu_memory,
         gpu_occupied, gpu_options, gpu_soft_escape, gpu_soft_escape_vjp, gpu_softmax, gpu_time, gpu_timed, gpu_trim,
-        gpu_wait, gpu_warmup, set_gpu_options,
+        gpu_try, gpu_wait, gpu_warmup, set_gpu_options,
     };
     #[pymodule_export]
     use crate::index_sets::{PyIndexSet, edges_of, plan_counts_of};

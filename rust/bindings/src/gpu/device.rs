@@ -4,7 +4,7 @@ use super::options::options;
 use crate::detached::released;
 use crate::error::Result;
 use fractal_gpu::pool::PoolStatistics;
-use fractal_gpu::{AdapterInfo, Context, Counts, FAMILIES, Fault, GpuError, Sort, process};
+use fractal_gpu::{AdapterInfo, Context, Counts, FAMILIES, Fault, GpuError, KernelFamily, Sort, Trial, process};
 use fractal_kernels::KernelError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -111,15 +111,31 @@ pub(crate) fn gpu_warmup(py: Python<'_>, families: Option<Vec<String>>) -> Resul
         let wanted = families.unwrap_or_else(|| FAMILIES.iter().map(|family| family.name.into()).collect());
         let mut found = Vec::new();
         for name in &wanted {
-            let family = FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
-                let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-                KernelError::value("kernels", format!("{name:?}"), names.join(", "))
-            })?;
-            found.push(*family);
+            found.push(family(name)?);
         }
         let context = process::context(&options)?;
         found.iter().try_for_each(|family| context.trust(family))?;
         Ok::<_, GpuError>(found.iter().map(|family| family.name).collect())
+    })
+}
+
+fn family(name: &str) -> fractal_gpu::Result<&'static KernelFamily> {
+    let found = FAMILIES.iter().find(|family| family.name == name).copied();
+    found.ok_or_else(|| {
+        let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+        KernelError::value("kernels", format!("{name:?}"), names.join(", ")).into()
+    })
+}
+
+/// Holds a family to its twins on a problem of a size; returns the seconds that the twins took, on one thread.
+#[pyfunction]
+#[pyo3(signature = (name, size, /))]
+pub(crate) fn gpu_try(py: Python<'_>, name: &str, size: usize) -> Result<f64> {
+    let (family, options) = (family(name)?, options(py)?);
+    released(py, move || {
+        let trial = Trial::new(size);
+        (family.check)(&process::context(&options)?, &trial)?;
+        Ok::<_, GpuError>(trial.by_twins().as_secs_f64())
     })
 }
 

@@ -15,7 +15,7 @@ pub(crate) use buffer::GpuBuffer;
 pub(crate) use curves::{gpu_decode, gpu_encode};
 pub(crate) use device::{
     gpu_adapters, gpu_counts, gpu_destroy, gpu_device, gpu_families, gpu_inject, gpu_memory, gpu_time, gpu_timed,
-    gpu_trim, gpu_wait, gpu_warmup,
+    gpu_trim, gpu_try, gpu_wait, gpu_warmup,
 };
 pub(crate) use elementwise::{gpu_elementwise, gpu_elementwise_resident};
 pub(crate) use fields::{gpu_escape, gpu_soft_escape, gpu_soft_escape_vjp};

@@ -112,7 +112,8 @@ fn check<T: Element>(context: &Arc<Context>, trial: &Trial) -> Result<()> {
     let run = OwnedRun::serial()?;
     let wanted = trial.twin(|| {
         let forward = |out: &mut _, logs: LogSums<'_, _>| Ok(call.forward(run.get(), out, logs)?);
-        let backward = |saved: Saved<'_, _>, gradients: Gradients<'_, _>| Ok(call.backward(run.get(), saved, gradients)?);
+        let backward =
+            |saved: Saved<'_, _>, gradients: Gradients<'_, _>| Ok(call.backward(run.get(), saved, gradients)?);
         results(&call, &dout, &dlse, forward, backward)
     })?;
     let got = results(

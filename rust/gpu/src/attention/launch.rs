@@ -3,16 +3,11 @@
 use super::tables::Parts;
 use crate::buffer::BufferSlice;
 use crate::context::Context;
-use crate::device::Sort;
 use crate::error::Result;
 use crate::kernel::{Groups, Kernel};
 use crate::recorder::Recorder;
 use fractal_shaders::attention::AttentionParams;
 use std::ops::Range;
-
-/// Operations of about 100 ms: of a small integrated GPU, and of a processor that stands in for one.
-const MOST: f64 = 1e10;
-const MOST_IN_SOFTWARE: f64 = 2e8;
 
 /// Pairs that one block multiplies.
 const PAIRS: f64 = 16.0 * 32.0;
@@ -59,9 +54,8 @@ impl Launch<'_> {
     pub(super) fn record(&self, context: &Context, commands: &mut Recorder, arrays: &[BufferSlice]) -> Result<()> {
         let slices = self.widest.div_ceil(SLICE);
         let params = AttentionParams { slices, ..with_plan(self.params, self.plan) };
-        let work = self.plan.blocks_per_tile.max(1.0) * PAIRS * f64::from(self.vectors) * 8.0;
-        let most = if context.adapter().sort == Sort::Software { MOST_IN_SOFTWARE } else { MOST };
-        let most = (most / work).clamp(1.0, f64::from(1 << 20)) as u32;
+        let work = self.plan.blocks_per_tile.max(1.0) * PAIRS * f64::from(self.vectors) * 4.0;
+        let most = (context.adapter().sort.steps_per_dispatch() as f64 / work).clamp(1.0, f64::from(1 << 20)) as u32;
         let of_head = u64::from(self.plan.tiles) * u64::from(slices);
         for Cut { first_head, first_group, groups } in cuts(self.heads.clone(), self.together, of_head, most) {
             let params = AttentionParams { first_head, first_group, groups, ..params };

@@ -2,7 +2,6 @@
 
 use crate::buffer::{Buffer, BufferSlice};
 use crate::context::Context;
-use crate::device::Sort;
 use crate::error::Result;
 use fractal_kernels::{KernelError, memory};
 use std::ops::Range;
@@ -41,12 +40,6 @@ pub(crate) struct RowWork<'a> {
     aligned: u64,
 }
 
-/// Steps of one dispatch, a tenth of a second of work on the slowest devices of a sort: systems take a device away from a
-/// process that keeps it for seconds.
-fn budget(sort: Sort) -> u64 {
-    if sort == Sort::Software { 1 << 26 } else { 1 << 31 }
-}
-
 impl<'a> RowWork<'a> {
     /// `n` rows of so many `bytes` of each array; `argument` names them. A row takes so many `steps`, each about a
     /// multiply-add on a value from memory.
@@ -66,7 +59,7 @@ impl<'a> RowWork<'a> {
 
     /// The dispatches that cover all rows, in order.
     pub(crate) fn pieces(self, context: &Context) -> Result<Vec<DispatchPiece>> {
-        self.cut(context.limits().binding_bytes, budget(context.adapter().sort))
+        self.cut(context.limits().binding_bytes, context.adapter().sort.steps_per_dispatch())
     }
 
     fn cut(self, binding_bytes: u64, budget: u64) -> Result<Vec<DispatchPiece>> {
