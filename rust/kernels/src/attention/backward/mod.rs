@@ -6,6 +6,7 @@
 //! tasks add to the same value, so sums have one order whatever the executor.
 
 mod key_sweep;
+mod pass;
 mod query_sweep;
 mod row_part;
 mod saved;
@@ -18,17 +19,14 @@ use super::buffers::padded;
 use super::deal::{TaskRows, cut, deal, deal_parts};
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
-use super::problem::{Problem, View};
-use super::widths::at_widths;
+use super::problem::Problem;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, EdgeMap, Planned, TILE};
-use crate::simd::{Run, dispatch};
-use fearless_simd::Level;
+use crate::simd::Run;
 use key_sweep::KeySweep;
-use query_sweep::QuerySweepArgs;
+use pass::{Pass, QueryPart};
 pub use saved::{Gradients, Saved, StatisticsGradients};
-use statistics_sweep::StatisticsSweepArgs;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use task::{Halos, KeyGradients, QueryTask};
@@ -51,46 +49,6 @@ pub fn backward<T: Storage>(
     problem.check(plan)?;
     run_groups(problem, plan, problem.groups(), run, saved, gradients);
     Ok(())
-}
-
-/// What is differentiated: output and lse, or statistics of the weights, in which values have no part.
-pub(super) trait Pass<'p, T: Storage>: Copy + Sync {
-    /// The output gradients that values gather, if values have a gradient.
-    fn douts(&self) -> Option<View<'p, T>>;
-
-    /// The first sweep of one task.
-    fn sweep_queries(&self, part: QueryPart<'_, '_, T>, level: Level);
-}
-
-/// What every pass hands to its first sweep.
-pub(super) struct QueryPart<'a, 'o, T: Storage> {
-    task: &'a mut QueryTask<'o, T>,
-    problem: &'a Problem<'a, T>,
-    plan: Planned<'a>,
-    chunks: &'a Chunks,
-    heads: &'a [HeadContext<T::Acc>],
-}
-
-impl<'p, T: Storage> Pass<'p, T> for Saved<'p, T> {
-    fn douts(&self) -> Option<View<'p, T>> {
-        Some(self.dout)
-    }
-
-    fn sweep_queries(&self, part: QueryPart<'_, '_, T>, level: Level) {
-        let args = QuerySweepArgs { part, saved: self };
-        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
-    }
-}
-
-impl<'p, A: Accumulator> Pass<'p, A> for StatisticsGradients<'p, A> {
-    fn douts(&self) -> Option<View<'p, A>> {
-        None
-    }
-
-    fn sweep_queries(&self, part: QueryPart<'_, '_, A>, level: Level) {
-        let args = StatisticsSweepArgs { part, given: self };
-        dispatch!(level, simd => at_widths::<_, A>(simd, args));
-    }
 }
 
 /// [`backward`] of some groups: the gradients of q, k and v are those of the groups alone, those of the biases are

@@ -1,6 +1,6 @@
 //! First backward sweep, by chunks of queries: the tiles, and of the rows dQ and (p, ds).
 
-use super::QueryPart;
+use super::pass::{Pass, QueryPart};
 use super::saved::Saved;
 use super::task::QueryTask;
 use crate::attention::buffers::{Aligned, KEY_BLOCK, padded};
@@ -10,18 +10,30 @@ use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::{dot, transpose};
 use crate::attention::panel::Panel;
-use crate::attention::problem::Problem;
-use crate::attention::widths::AtWidths;
+use crate::attention::problem::{Problem, View};
+use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Planned, TILE, TileKeys};
+use crate::simd::{Level, dispatch};
 use fearless_simd::Simd;
 use std::ops::Range;
 
 /// What one task of the first sweep is given.
-pub(super) struct QuerySweepArgs<'a, 'o, T: Storage> {
-    pub(super) part: QueryPart<'a, 'o, T>,
-    pub(super) saved: &'a Saved<'a, T>,
+struct QuerySweepArgs<'a, 'o, T: Storage> {
+    part: QueryPart<'a, 'o, T>,
+    saved: &'a Saved<'a, T>,
+}
+
+impl<'p, T: Storage> Pass<'p, T> for Saved<'p, T> {
+    fn douts(&self) -> Option<View<'p, T>> {
+        Some(self.dout)
+    }
+
+    fn sweep_queries(&self, part: QueryPart<'_, '_, T>, level: Level) {
+        let args = QuerySweepArgs { part, saved: self };
+        dispatch!(level, simd => at_widths::<_, T::Acc>(simd, args));
+    }
 }
 
 impl<S: Simd, T: Storage> AtWidths<S> for QuerySweepArgs<'_, '_, T> {

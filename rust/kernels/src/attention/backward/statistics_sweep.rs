@@ -4,7 +4,7 @@
 //! For entropy −Σ p log p that is −log p = log Σ e − (score − base), for the mean distance the distance, for the masses of
 //! keys the gradient of the key's own. Everything but the incoming gradients is computed again from queries and keys.
 
-use super::QueryPart;
+use super::pass::{Pass, QueryPart};
 use super::query_sweep::copy_tile;
 use super::saved::StatisticsGradients;
 use super::task::QueryTask;
@@ -12,19 +12,31 @@ use crate::attention::buffers::{Aligned, padded};
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::micro::{cover, load_lanes, store_lanes};
-use crate::attention::problem::Problem;
+use crate::attention::problem::{Problem, View};
 use crate::attention::statistics::{Positions, TileScores};
-use crate::attention::widths::AtWidths;
+use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Planned, TILE};
+use crate::simd::{Level, dispatch};
 use fearless_simd::{Simd, prelude::*};
 use std::ops::Range;
 
 /// What one task is given.
-pub(super) struct StatisticsSweepArgs<'a, 'o, A: Accumulator> {
-    pub(super) part: QueryPart<'a, 'o, A>,
-    pub(super) given: &'a StatisticsGradients<'a, A>,
+struct StatisticsSweepArgs<'a, 'o, A: Accumulator> {
+    part: QueryPart<'a, 'o, A>,
+    given: &'a StatisticsGradients<'a, A>,
+}
+
+impl<'p, A: Accumulator> Pass<'p, A> for StatisticsGradients<'p, A> {
+    fn douts(&self) -> Option<View<'p, A>> {
+        None
+    }
+
+    fn sweep_queries(&self, part: QueryPart<'_, '_, A>, level: Level) {
+        let args = StatisticsSweepArgs { part, given: self };
+        dispatch!(level, simd => at_widths::<_, A>(simd, args));
+    }
 }
 
 impl<S: Simd, A: Accumulator> AtWidths<S> for StatisticsSweepArgs<'_, '_, A> {
