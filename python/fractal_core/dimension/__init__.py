@@ -21,6 +21,22 @@ explains a model's prediction: these numbers describe the geometry of attention.
 """
 
 from fractal_core.dimension.boxes import box_dimension
+from fractal_core.dimension.golden import (
+    BASES,
+    PHI,
+    Partition,
+    PositionScores,
+    golden_partition,
+    position_scores,
+    position_weights,
+)
+from fractal_core.dimension.interpolation import (
+    CollageFit,
+    FractalInterpolation,
+    FractalSurface,
+    fit_interpolation,
+    interpolated_rows,
+)
 from fractal_core.dimension.measures import (
     Lacunarity,
     Spectrum,
@@ -35,7 +51,14 @@ from fractal_core.dimension.slope import Slope
 from fractal_core.dimension.surfaces import differential_box_dimension, madogram, variogram
 
 __all__ = [
+    "BASES",
+    "PHI",
+    "CollageFit",
+    "FractalInterpolation",
+    "FractalSurface",
     "Lacunarity",
+    "Partition",
+    "PositionScores",
     "RowStatistics",
     "Slope",
     "Spectrum",
@@ -45,10 +68,15 @@ __all__ = [
     "correlation_sum",
     "dfa",
     "differential_box_dimension",
+    "fit_interpolation",
+    "golden_partition",
     "higuchi_dimension",
+    "interpolated_rows",
     "lacunarity",
     "madogram",
     "mfdfa",
+    "position_scores",
+    "position_weights",
     "renyi_dimension",
     "row_statistics",
     "singularity_spectrum",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
+from fractal_core import _native
 from fractal_core._arguments import INT32_MAX, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
@@ -76,6 +77,17 @@ def matrices(argument: str, value: npt.ArrayLike, support: Support, *, boolean: 
     lead, shape = array.shape[:-2], array.shape[-2:]
     native, label = _support(support, lead, (shape[0], shape[1]))
     return Given(array.reshape(-1, *shape), lead, native, label)
+
+
+def on_support(argument: str, given: Given) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """The cells and the weights, both of shape (matrices, N, M): checked to be finite, 0 or more, and 0 elsewhere."""
+    cells = _native.support_cells(given.support, (len(given.values), *given.shape))
+    values = given.values.astype(np.float64)
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise InvalidArgumentError(argument, "a weight that is negative or not finite", "finite weights, 0 or more")
+    if values[np.broadcast_to(~cells, values.shape)].any():
+        raise InvalidArgumentError(argument, "a weight outside of the support", "0 outside of the support")
+    return np.broadcast_to(cells, values.shape), values
 
 
 def _support(support: object, lead: tuple[int, ...], shape: tuple[int, int]) -> tuple[NativeSupport, str]:
