@@ -12,6 +12,8 @@ there are:
 * a boolean array that broadcasts to the matrices, such as a padding mask of shape (B, 1, 1, M);
 * an `IndexSet` of N queries and M keys.
 
+Sparse attention comes as `EdgeWeights`, an index set and the weights of its edges: no matrix of N by M is made.
+
 Weights are measures: finite, 0 or more, and 0 outside of the support; anything else is refused. Surfaces are read on
 their support alone, so masked logits may hold -inf elsewhere. A set (`box_dimension`) and a measure
 (`renyi_dimension`) are different things and are never mixed.
@@ -21,6 +23,7 @@ explains a model's prediction: these numbers describe the geometry of attention.
 """
 
 from fractal_core.dimension.boxes import box_dimension
+from fractal_core.dimension.edges import EdgeWeights
 from fractal_core.dimension.golden import (
     BASES,
     PHI,
@@ -45,6 +48,12 @@ from fractal_core.dimension.measures import (
     singularity_spectrum,
 )
 from fractal_core.dimension.points import correlation_dimension, correlation_sum
+from fractal_core.dimension.profiles import (
+    ColumnStatistics,
+    DistanceProfile,
+    column_statistics,
+    distance_profile,
+)
 from fractal_core.dimension.rows import RowStatistics, attention_rollout, row_statistics
 from fractal_core.dimension.series import dfa, higuchi_dimension, mfdfa
 from fractal_core.dimension.slope import Slope
@@ -54,6 +63,9 @@ __all__ = [
     "BASES",
     "PHI",
     "CollageFit",
+    "ColumnStatistics",
+    "DistanceProfile",
+    "EdgeWeights",
     "FractalInterpolation",
     "FractalSurface",
     "Lacunarity",
@@ -64,10 +76,12 @@ __all__ = [
     "Spectrum",
     "attention_rollout",
     "box_dimension",
+    "column_statistics",
     "correlation_dimension",
     "correlation_sum",
     "dfa",
     "differential_box_dimension",
+    "distance_profile",
     "fit_interpolation",
     "golden_partition",
     "higuchi_dimension",

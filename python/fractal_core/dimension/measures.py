@@ -9,6 +9,8 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import flag
+from fractal_core.dimension import edges
+from fractal_core.dimension.edges import EdgeWeights
 from fractal_core.dimension.given import SMALLEST, Given, Support, matrices, orders, powers, sides
 from fractal_core.dimension.slope import Slope, fitted
 
@@ -67,7 +69,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class _Moments:
-    given: Given
+    label: str
     q: list[float]
     scales: list[int]
     lead: tuple[int, ...]
@@ -88,7 +90,7 @@ class _Moments:
         }
         return fitted(
             name,
-            self.given.label,
+            self.label,
             self.scales,
             log_y,
             self.numbers[..., 2],
@@ -104,25 +106,38 @@ def _per_order(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _moments(
-    weights: npt.ArrayLike, support: Support, q: object, scales: Iterable[int] | None, *, force: bool
+    weights: npt.ArrayLike | EdgeWeights, support: Support, q: object, scales: Iterable[int] | None, *, force: bool
 ) -> _Moments:
-    given = matrices("weights", weights, support)
-    chosen = powers(given.shorter // 4, given.shorter) if scales is None else sides("scales", scales, max(given.shape))
     order, single = orders("q", q)
-    numbers = _per_order(_native.measure_moments(given.values, given.support, chosen, order))
-    shape = (len(given.values), *given.shape)
-    cells = _native.support_cells(given.support, shape).astype(np.float32)
-    # Of each support that differs, attention that is even over the keys of every row.
-    even = (cells / np.maximum(cells.sum(axis=-1, keepdims=True), 1)).astype(np.float64)
-    on_itself = ("full", 0, None) if given.support[0] == "full" else ("listed", 0, cells > 0)
-    uniform = _per_order(_native.measure_moments(even, on_itself, chosen, order))
-    small = given.shorter < SMALLEST and not flag("force", force)
-    lead = given.lead if single else (*given.lead, len(order))
-    return _Moments(given, order, chosen, lead, numbers, uniform, small)
+    if isinstance(weights, EdgeWeights):
+        edges.no_other_support(support)
+        shape, lead, label = weights.index_set.shape, weights.lead, "index set"
+    else:
+        given = matrices("weights", weights, support)
+        shape, lead, label = given.shape, given.lead, given.label
+    shorter = min(shape)
+    chosen = powers(shorter // 4, shorter) if scales is None else sides("scales", scales, max(shape))
+    if isinstance(weights, EdgeWeights):
+        numbers = edges.moments(weights.index_set, weights.rows, chosen, order)
+        uniform = edges.moments(weights.index_set, edges.uniform(weights.index_set), chosen, order)
+    else:
+        numbers = _native.measure_moments(given.values, given.support, chosen, order)
+        uniform = _uniform_moments(given, chosen, order)
+    small = shorter < SMALLEST and not flag("force", force)
+    lead = lead if single else (*lead, len(order))
+    return _Moments(label, order, chosen, lead, _per_order(numbers), _per_order(uniform), small)
+
+
+def _uniform_moments(given: Given, scales: list[int], order: list[float]) -> npt.NDArray[np.float64]:
+    """Of each support that differs, those of attention that is even over the keys of every row."""
+    cells = _native.support_cells(given.support, (len(given.values), *given.shape))
+    even = cells / np.maximum(cells.sum(axis=-1, keepdims=True), 1)
+    on_itself = ("full", 0, None) if given.support[0] == "full" else ("listed", 0, cells)
+    return _native.measure_moments(even, on_itself, scales, order)
 
 
 def renyi_dimension(
-    weights: npt.ArrayLike,
+    weights: npt.ArrayLike | EdgeWeights,
     support: Support = "full",
     *,
     q: float | Sequence[float] = 1.0,
@@ -137,9 +152,9 @@ def renyi_dimension(
     within the support count.
 
     Args:
-        weights: Shape (..., N, M), 0 or more; scaled by whatever factor.
+        weights: Shape (..., N, M), 0 or more; scaled by whatever factor. Or `EdgeWeights`, whose set is the support.
         support: The cells that there are, as the module says.
-        q: One order, or several, which become the last axis; -1000 to 1000.
+        q: One order, or several, which become the last axis; -1000 to 1000, for `EdgeWeights` 0 or more.
         scales: Sides of boxes, increasing; by default powers of 3 where the shorter side is one, else of 2, up to a
             quarter of it.
         force: Gives a value to matrices with a side below 32, too.
@@ -167,7 +182,7 @@ def _renyi(numbers: npt.NDArray[np.float64], q: list[float]) -> npt.NDArray[np.f
 
 
 def singularity_spectrum(
-    weights: npt.ArrayLike,
+    weights: npt.ArrayLike | EdgeWeights,
     support: Support = "full",
     *,
     q: Sequence[float] | npt.NDArray[Any] = (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5),

@@ -9,6 +9,8 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import INT32_MAX, integer, real, vector
+from fractal_core.dimension import edges
+from fractal_core.dimension.edges import EdgeWeights
 from fractal_core.dimension.given import Support, matrices
 from fractal_core.errors import InvalidArgumentError, ShapeError
 
@@ -83,7 +85,7 @@ def _spread(values: npt.NDArray[np.float64]) -> Spread:
 
 
 def row_statistics(
-    weights: npt.ArrayLike,
+    weights: npt.ArrayLike | EdgeWeights,
     support: Support = "full",
     *,
     top_p: float = 0.9,
@@ -96,7 +98,7 @@ def row_statistics(
     """Entropy, evenness, concentration and habits of every row, each on the keys that the row has.
 
     Args:
-        weights: Shape (..., N, M), 0 or more.
+        weights: Shape (..., N, M), 0 or more. Or `EdgeWeights`, whose set is the support.
         support: The cells that there are, as the module says.
         top_p: Share of the mass for `top_p_keys`, above 0, at most 1.
         top_k: Keys for `top_k_mass`, 1 or more.
@@ -117,19 +119,34 @@ def row_statistics(
     The mathematics: N. Hurley and S. Rickard, "Comparing Measures of Sparsity" (2009); of induction, C. Olsson et al.,
     "In-context Learning and Induction Heads" (2022).
     """
-    given = matrices("weights", weights, support)
-    found, names = _native.row_statistics(
-        given.values,
-        given.support,
+    asked = (
         real("top_p", top_p),
         integer("top_k", top_k, 1, INT32_MAX),
         real("below", below),
         integer("sinks", sinks, 1, INT32_MAX),
         integer("local", local, 0, INT32_MAX),
-        None if tokens is None else vector("tokens", tokens).tolist(),
     )
+    ids = None if tokens is None else vector("tokens", tokens)
+    if isinstance(weights, EdgeWeights):
+        edges.no_other_support(support)
+        _check(asked, ids, weights.index_set.n_keys)
+        of_edges = edges.statistics(weights.index_set, weights.rows, *asked, ids)
+        shape = (*weights.lead, weights.index_set.n_queries)
+        return RowStatistics(**{name: of.reshape(shape) for name, of in of_edges.items()})
+    given = matrices("weights", weights, support)
+    found, names = _native.row_statistics(given.values, given.support, *asked, None if ids is None else ids.tolist())
     shape = (*given.lead, given.shape[0])
     return RowStatistics(**{name: found[..., i].reshape(shape) for i, name in enumerate(names)})
+
+
+def _check(asked: tuple[float, int, float, int, int], ids: npt.NDArray[np.int64] | None, keys: int) -> None:
+    """Refuses what the extension refuses."""
+    if not 0 < asked[0] <= 1:
+        raise InvalidArgumentError("top_p", asked[0], "a share above 0, at most 1")
+    if not 0 <= asked[2] < float("inf"):
+        raise InvalidArgumentError("below", asked[2], "a finite number, 0 or more")
+    if ids is not None and len(ids) != keys:
+        raise ShapeError("tokens", f"{len(ids)} tokens", f"one for each of the {keys} keys")
 
 
 def attention_rollout(
