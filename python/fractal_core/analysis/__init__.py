@@ -1,0 +1,82 @@
+"""The fractal geometry of attention: what a model's heads look like, measured against what they would by chance.
+
+`capture` takes the attention of every layer and head from one forward pass of a Hugging Face model;
+`AttentionMaps.from_arrays` takes what one already has. `measure` makes a tidy table of either. `nulls` and `inference`
+say whether a number means anything, `universality` whether it is more than the length of the text.
+
+These numbers describe attention. They do not explain a prediction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fractal_core.analysis.analyzer import BatchResults, FractalAttentionAnalyzer
+    from fractal_core.analysis.export import write_results, write_table
+    from fractal_core.analysis.loading import DeviceManager, ModelLoader
+    from fractal_core.analysis.maps import AttentionMaps, LayerMaps
+    from fractal_core.analysis.measures import MEASURES, measure
+    from fractal_core.analysis.metrics import AttentionMetrics
+    from fractal_core.analysis.models import capture, capture_batch
+    from fractal_core.analysis.streaming import StreamingDimensions
+    from fractal_core.analysis.table import Table
+    from fractal_core.analysis.transforms import FractalTransforms
+    from fractal_core.analysis.visualizer import AttentionVisualizer
+
+_OBJECTS = {
+    "AttentionMaps": "maps",
+    "AttentionMetrics": "metrics",
+    "AttentionVisualizer": "visualizer",
+    "BatchResults": "analyzer",
+    "DeviceManager": "loading",
+    "FractalAttentionAnalyzer": "analyzer",
+    "FractalTransforms": "transforms",
+    "ModelLoader": "loading",
+    "StreamingDimensions": "streaming",
+    "write_results": "export",
+    "write_table": "export",
+    "LayerMaps": "maps",
+    "MEASURES": "measures",
+    "Table": "table",
+    "capture": "models",
+    "capture_batch": "models",
+    "measure": "measures",
+}
+_MODULES = ("inference", "nulls", "universality")
+
+__all__ = [
+    "MEASURES",
+    "AttentionMaps",
+    "AttentionMetrics",
+    "AttentionVisualizer",
+    "BatchResults",
+    "DeviceManager",
+    "FractalAttentionAnalyzer",
+    "FractalTransforms",
+    "LayerMaps",
+    "ModelLoader",
+    "StreamingDimensions",
+    "Table",
+    "capture",
+    "capture_batch",
+    "measure",
+    "write_results",
+    "write_table",
+]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _OBJECTS:
+        found = getattr(import_module(f"{__name__}.{_OBJECTS[name]}"), name)
+        globals()[name] = found
+        return found
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_MODULES})
