@@ -24,6 +24,15 @@ TOKENS = torch.ones(1, 1, 4, 2)
 MANY = torch.ones(1, 1, 8, 2)
 MASK = np.ones((2, 2), dtype=bool)
 HELD = IndexSet.from_offsets([0, 1], 8)
+GRID = np.random.default_rng(0).random((40, 40))
+SERIES = np.random.default_rng(0).random(200)
+
+
+def slopes(found: Any) -> np.ndarray:
+    """The numbers of a result."""
+    return np.asarray(found.values if hasattr(found, "values") else getattr(found, "alpha", found).value)
+
+
 BARE = type(
     "Bare", (), {"index_set": lambda _self, n, m, *, causal: fc.pattern("dragon").index_set(n, m, causal=causal)}
 )
@@ -102,6 +111,10 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         3,
         lambda n: nn.sparse_attention(TOKENS, *[TOKENS.repeat(1, 1, 2, 1)] * 2, HELD, q_offset=n),
     ),
+    "nn.attention_stats q_offset": (
+        3,
+        lambda n: nn.attention_stats(TOKENS, TOKENS.repeat(1, 1, 2, 1), HELD, q_offset=n).entropy,
+    ),
     "patterns.Pattern.index_set n_queries": (4, lambda n: nn.attention.resolve(Bare()).index_set(n)),
     "patterns.Pattern.index_set n_keys": (4, lambda n: nn.attention.resolve(Bare()).index_set(2, n)),
     "patterns.PatternBase.report n_queries": (4, lambda n: fc.pattern("window").report(n)),
@@ -147,6 +160,55 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
             ("window", "radius", 4),
         )
     },
+    "dimension.FractalInterpolation.graph levels": (
+        2,
+        lambda n: fc.dimension.FractalInterpolation([0, 1, 2], [0, 1, 0], 0.5).graph(n)[1],
+    ),
+    "dimension.box_dimension origins": (1, lambda n: fc.dimension.box_dimension(GRID > 0.5, origins=[(0, n)]).value),
+    **{
+        f"dimension.{name} scales": (
+            16,
+            lambda n, name=name: slopes(getattr(fc.dimension, name)(SERIES, scales=[8, n])),
+        )
+        for name in ("dfa", "mfdfa")
+    },
+    **{
+        f"dimension.{name} scales": (
+            4,
+            lambda n, name=name: slopes(
+                getattr(fc.dimension, name)(GRID > 0.5 if name == "box_dimension" else GRID, scales=[2, n])
+            ),
+        )
+        for name in (
+            "box_dimension",
+            "differential_box_dimension",
+            "lacunarity",
+            "madogram",
+            "renyi_dimension",
+            "singularity_spectrum",
+            "variogram",
+        )
+    },
+    "dimension.correlation_dimension theiler": (
+        2,
+        lambda n: slopes(fc.dimension.correlation_dimension(GRID, theiler=n)),
+    ),
+    "dimension.correlation_sum theiler": (2, lambda n: fc.dimension.correlation_sum(GRID, [1.0, 2.0], theiler=n)),
+    "dimension.dfa order": (2, lambda n: slopes(fc.dimension.dfa(SERIES, order=n))),
+    "dimension.mfdfa order": (2, lambda n: slopes(fc.dimension.mfdfa(SERIES, order=n))),
+    "dimension.higuchi_dimension kmax": (8, lambda n: slopes(fc.dimension.higuchi_dimension(SERIES, kmax=n))),
+    "dimension.interpolated_rows every": (4, lambda n: fc.dimension.interpolated_rows(GRID, every=n)),
+    "dimension.position_weights n": (4, fc.dimension.position_weights),
+    **{
+        f"dimension.row_statistics {name}": (
+            4,
+            lambda n, name=name: getattr(
+                fc.dimension.row_statistics(GRID, **{name: n}),
+                {"top_k": "top_k_mass", "sinks": "sink", "local": "local"}[name],
+            ),
+        )
+        for name in ("top_k", "sinks", "local")
+    },
     "patterns.cantor digits": (1, lambda n: fc.pattern("cantor", digits=(0, n))),
     "patterns.hilbert shape": (4, lambda n: fc.pattern("hilbert", shape=(n, 4))),
     "patterns.neighborhood shape": (16, lambda n: fc.pattern("neighborhood", shape=(n, 16))),
@@ -164,6 +226,7 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
 
 INNER = re.compile(
     r"nn\.\w+Attention\.(edges|samples|log_bias|neighbours) "  # steps of the tutorial's forward passes
+    r"|dimension\.Partition cuts"  # of a result
     r"|patterns\.(Pattern|PatternBase)\.bias |patterns\.PatternBase\.index_set "  # written by authors, checked before
 )
 
@@ -171,7 +234,7 @@ INNER = re.compile(
 def public() -> Iterator[str]:
     """Every public function and method with each of its arguments that may be an int, by its annotation."""
     found: dict[str, Any] = {"IndexSet": IndexSet}
-    for module in (curves, sets, fields, nn, fc.patterns):
+    for module in (curves, sets, fields, nn, fc.patterns, fc.dimension):
         found |= {f"{module.__name__.removeprefix('fractal_core.')}.{n}": getattr(module, n) for n in module.__all__}
     found |= {f"patterns.{ep.name}": ep.load() for ep in registry.BUILTIN}
     for name, thing in list(found.items()):

@@ -254,7 +254,7 @@ class FractalAttentionAnalyzer:
             figures["tokens"] = painter.plot_token_importance(weights.mean(0), tokens, save_path=to("tokens"))
         fit = result["fit"]
         counts = [count for count in fit["counts"] if count]
-        if len(counts) == len(fit["scales"]):
+        if len(counts) == len(fit["scales"]) > 1:
             boxes = np.log(np.array(counts, float))
             slope = -np.polyfit(np.log(fit["scales"]), boxes, 1)[0]
             figures["dimension"] = painter.plot_fractal_dimension_analysis(
