@@ -20,7 +20,7 @@ from fractal_core.analysis.models import capture
 from fractal_core.analysis.nulls import row_shuffled
 from fractal_core.analysis.transforms import FractalTransforms, as_dict
 from fractal_core.analysis.visualizer import AttentionVisualizer
-from fractal_core.dimension import Slope, renyi_dimension
+from fractal_core.dimension import EdgeWeights, Slope, renyi_dimension
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class FractalAttentionAnalyzer:
         model_name: Its name.
     """
 
+    model: Any
+    tokenizer: Any
+    model_name: str
+
     def __init__(
         self,
         model_name: str | os.PathLike[str] | Any,  # noqa: ANN401  # or a live model
@@ -84,16 +88,18 @@ class FractalAttentionAnalyzer:
         self._eager = flag("force_eager_attention", force_eager_attention)
         if isinstance(model_name, (str, os.PathLike)):
             manager = DeviceManager() if device_manager is None else device_manager
-            self.model, found = ModelLoader(manager).load_model(model_name, self._eager, **model_kwargs)
+            where = cast("str | os.PathLike[str]", model_name)
+            self.model, found = ModelLoader(manager).load_model(where, self._eager, **model_kwargs)
             self.tokenizer = found if tokenizer is None else tokenizer
-            self.model_name = os.fspath(model_name)
+            self.model_name = os.fspath(where)
         else:
             if model_kwargs:
                 raise InvalidArgumentError("model_kwargs", sorted(model_kwargs), "none for a live model")
             if not callable(model_name) or getattr(model_name, "config", None) is None:
                 raise DTypeError("model_name", type(model_name).__name__, "a name, a folder, or a transformers model")
-            self.model, self.tokenizer = model_name, tokenizer
-            self.model_name = getattr(model_name.config, "_name_or_path", "") or type(model_name).__name__
+            live: Any = model_name
+            self.model, self.tokenizer = live, tokenizer
+            self.model_name = getattr(live.config, "_name_or_path", "") or type(live).__name__
         self.transforms = FractalTransforms()
         self.metrics = AttentionMetrics()
 
@@ -210,7 +216,7 @@ class FractalAttentionAnalyzer:
         layer = own.layers[number]
         head = place("head_idx", head_idx, layer.heads)
         weights = cast("Any", layer.head(head))
-        slope = _dimension(layer, head)
+        slope = head_dimension(layer, head)
         transforms, metrics = FractalTransforms(support=layer.support), AttentionMetrics(layer.support)
         return {
             "fractal_dimension": float(slope),
@@ -256,9 +262,11 @@ class FractalAttentionAnalyzer:
         counts = [count for count in fit["counts"] if count]
         if len(counts) == len(fit["scales"]) > 1:
             boxes = np.log(np.array(counts, float))
-            slope = -np.polyfit(np.log(fit["scales"]), boxes, 1)[0]
+            sides = np.log(np.array(fit["scales"], float))
+            sides -= sides.mean()
+            slope = -float(sides @ boxes / (sides @ sides))
             figures["dimension"] = painter.plot_fractal_dimension_analysis(
-                fit["scales"], counts, float(slope), f"boxes with weight: {where}", to("dimension")
+                fit["scales"], counts, slope, f"boxes with weight: {where}", to("dimension")
             )
         return figures
 
@@ -301,18 +309,21 @@ class FractalAttentionAnalyzer:
         Raises:
             InvalidArgumentError: As in `analyze`.
         """
-        other = other_model_name
-        if not isinstance(other, FractalAttentionAnalyzer):
-            other = FractalAttentionAnalyzer(other)
+        other = (
+            other_model_name
+            if isinstance(other_model_name, FractalAttentionAnalyzer)
+            else FractalAttentionAnalyzer(other_model_name)
+        )
         count, number = integer("draws", draws, 2, 2**31 - 1), integer("seed", seed, 0, 2**63 - 1)
         wholes = [side.maps(text) for side in (self, other)]
         lengths = [side._own(maps).layers[0].shape[0] for side, maps in zip((self, other), wholes, strict=True)]
         shortest = min(lengths)
         sides: list[dict[str, Any]] = []
-        for side, maps, length in zip((self, other), wholes, lengths, strict=True):
+        analyzers: tuple[FractalAttentionAnalyzer, ...] = (self, other)
+        for side, maps, length in zip(analyzers, wholes, lengths, strict=True):
             cut = maps if length == shortest else side.maps(text, max_tokens=shortest)
             result = side._of_head(cut, kwargs.get("layer_idx", -1), kwargs.get("head_idx", 0))
-            layer = side._own(cut).layers[result["layer_idx"]]
+            layer = side._own(cut).layer(result["layer_idx"])
             sides.append({
                 "name": side.model_name,
                 **{name: result[name] for name in ("fractal_dimension", "fit", "metrics", "layer_idx", "head_idx")},
@@ -341,14 +352,15 @@ class FractalAttentionAnalyzer:
         return f"FractalAttentionAnalyzer({self.model_name!r}, {type(self.model).__name__})"
 
 
-def _dimension(layer: LayerMaps, head: int) -> Slope:
-    if not isinstance(layer.weights, np.ndarray):
+def head_dimension(layer: LayerMaps, head: int) -> Slope:
+    """The information dimension of one head, which must have a matrix."""
+    if isinstance(layer.weights, EdgeWeights):
         raise ShapeError("layer", "sparse weights", "a layer with matrices; measure() takes sparse ones")
     return renyi_dimension(layer.weights[head], layer.support, q=1)
 
 
 def _null(layer: LayerMaps, head: int, draws: int, rng: np.random.Generator) -> dict[str, Any]:
-    observed = float(_dimension(layer, head))
+    observed = float(head_dimension(layer, head))
     if not np.isfinite(observed):
         return {"null": "rows shuffled", "draws": 0, "mean": None, "std": None, "z": None, "p": None}
     weights = cast("Any", layer.weights)[head]

@@ -151,8 +151,10 @@ def write_table(table: Table, path: str | os.PathLike[str], format: Format = "cs
             np.savez_compressed(file, schema=np.int64(SCHEMA), **cast("Any", dict(table.columns)))
     elif format == "parquet":
         try:
-            import pyarrow as pa
-            from pyarrow import parquet
+            from importlib import import_module
+
+            pa: Any = import_module("pyarrow")
+            parquet: Any = import_module("pyarrow.parquet")
         except ImportError as error:
             raise ImportError("Parquet files need pyarrow: pip install pyarrow") from error
         arrow = pa.table({name: pa.array(column.tolist(), from_pandas=True) for name, column in table.columns.items()})

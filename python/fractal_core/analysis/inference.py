@@ -229,7 +229,8 @@ def variance_shares(values: npt.ArrayLike, factors: Mapping[str, npt.ArrayLike])
     total = float(y @ y)
     if not total > 0:
         raise InvalidArgumentError("values", "equal numbers", "numbers that vary")
-    columns, explained, found = [np.ones((len(y), 1))], 0.0, []
+    columns, explained = [np.ones((len(y), 1))], 0.0
+    found: list[VarianceShare] = []
     for name, labels in factors.items():
         given: npt.NDArray[Any] = np.asarray(labels)
         if given.shape != y.shape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 from fractal_core._arguments import flag, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError
@@ -125,7 +125,7 @@ class ModelLoader:
             ImportError: transformers is not installed.
         """
         transformers = need_transformers()
-        if not isinstance(model_name, (str, os.PathLike)):
+        if not isinstance(cast("object", model_name), (str, os.PathLike)):
             raise DTypeError("model_name", type(model_name).__name__, "a name, a folder, or a live model")
         where = os.fspath(model_name)
         eager = flag("force_eager_attention", force_eager_attention)

@@ -14,7 +14,7 @@ from fractal_core.analysis.maps import AttentionMaps, Kind, LayerMaps
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     import torch
 
@@ -84,8 +84,8 @@ def capture_batch(
         raise DTypeError("model", type(model).__name__, "a transformers model")
     original = getattr(config, "_attn_implementation", None)
     with _eager(model, original), _no_grad(model):
-        outputs = model(**inputs, output_attentions=True, return_dict=True)
-    raw = {field: outputs.get(field) for field, _, _ in _FIELDS if outputs.get(field)}
+        outputs: Any = cast("Any", model)(**inputs, output_attentions=True, return_dict=True)
+    raw: dict[str, Any] = {field: outputs.get(field) for field, _, _ in _FIELDS if outputs.get(field)}
     if not raw:
         raise InvalidArgumentError(
             "model", f"{type(model).__name__}, which gives no attention weights", "a model with attention layers"
@@ -127,7 +127,7 @@ def _check_weights(model: object, field: str, number: int, weights: torch.Tensor
 
 
 @contextmanager
-def _eager(model: Any, original: str | None) -> Iterator[None]:  # noqa: ANN401
+def _eager(model: Any, original: str | None) -> Generator[None]:  # noqa: ANN401
     """Has the model make its weights meanwhile."""
     if original in {None, "eager"}:
         yield
@@ -151,7 +151,7 @@ def _eager(model: Any, original: str | None) -> Iterator[None]:  # noqa: ANN401
 
 
 @contextmanager
-def _no_grad(model: Any) -> Iterator[None]:  # noqa: ANN401
+def _no_grad(model: Any) -> Generator[None]:  # noqa: ANN401
     """Without gradients and dropout, in the mode that the model had afterwards."""
     import torch
 
@@ -242,7 +242,7 @@ def _digest(inputs: Mapping[str, Any], entry: int) -> str:
     for name in sorted(inputs):
         value = inputs[name]
         if hasattr(value, "detach"):
-            array = cast("Any", value)[entry].detach().cpu().numpy()
+            array = value[entry].detach().cpu().numpy()
             found.update(name.encode())
             found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()

@@ -17,7 +17,7 @@ The two nulls of models, other weights and other texts, are `fractal_core.analys
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex, cast
 
 import numpy as np
 
@@ -207,8 +207,8 @@ def block_shuffled(series: npt.ArrayLike, block: SupportsIndex, *, rng: np.rando
     """
     rows = _series(series)
     size = integer("block", block, 1, rows.shape[-1])
-    starts = generator(rng).permutation(np.arange(0, rows.shape[-1], size))
-    return np.concatenate([rows[..., start : start + size] for start in starts], axis=-1)
+    starts = generator(rng).permutation(np.arange(0, int(rows.shape[-1]), size))
+    return np.concatenate([rows[..., start : start + size] for start in cast("list[int]", starts.tolist())], axis=-1)
 
 
 def phase_randomized(series: npt.ArrayLike, *, rng: np.random.Generator) -> Floats:

@@ -55,7 +55,7 @@ class StreamingDimensions:
         # By side: sums over the boxes of complete rows, and the row of boxes that still grows. The last head is uniform
         # attention, the baseline.
         self._done = np.zeros((_SIDES, 3, self.heads + 1))
-        self._open: list[Floats] = [np.zeros((self.heads + 1, 0))] * _SIDES
+        self._open: list[Floats] = [np.zeros((self.heads + 1, 0)) for _ in range(_SIDES)]
 
     def add(self, row: npt.ArrayLike) -> RowStatistics:
         """One more query.
@@ -82,7 +82,7 @@ class StreamingDimensions:
         self._mass += summed.sum(-1)
         for k in range(_SIDES):
             if k and summed.shape[1] > 1:
-                summed = np.add.reduceat(summed, np.arange(0, summed.shape[1], 2), axis=1)
+                summed = np.add.reduceat(summed, np.arange(0, int(summed.shape[1]), 2), axis=1)
             grown = np.zeros_like(summed)
             grown[:, : self._open[k].shape[1]] = self._open[k]
             grown += summed

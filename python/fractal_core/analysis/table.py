@@ -74,9 +74,10 @@ class Table:
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas as pd
+        from importlib import import_module
 
-        return pd.DataFrame(dict(self.columns))
+        pandas: Any = import_module("pandas")
+        return pandas.DataFrame(dict(self.columns))
 
     def grid(self, measure: str, rows: str = "layer", columns: str = "head") -> npt.NDArray[np.float64]:
         """The values of a measure as a matrix, by default layers by heads; NaN where there is no row.

@@ -173,7 +173,7 @@ def as_dict(slope: Slope) -> dict[str, Any]:
     def plain(value: npt.NDArray[Any] | None) -> Any:  # noqa: ANN401
         if value is None:
             return None
-        return np.where(np.isfinite(value), value, None).tolist()
+        return np.where(np.isfinite(value), value.astype(object), np.array(None)).tolist()
 
     return {
         "method": slope.method,

@@ -78,9 +78,9 @@ def _slope(counts: list[int]) -> float:
     kept = [(side, count) for side, count in zip(SCALES, counts, strict=True) if count > 0]
     if len(kept) < 2:
         return float("nan")
-    x, y = np.log(np.array(kept, np.float64)).T
-    x = x - x.mean()
-    return float(-(x @ y) / (x @ x))
+    logs: npt.NDArray[np.float64] = np.log(np.array(kept, np.float64))
+    x = logs[:, 0] - logs[:, 0].mean()
+    return float(-(x @ logs[:, 1]) / (x @ x))
 
 
 def nearest_lengths(lengths: Iterable[int], target: float = CLAIM) -> list[tuple[int, float]]:

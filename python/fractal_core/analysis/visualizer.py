@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -264,7 +264,9 @@ class AttentionVisualizer:
         best = np.argsort(-values, kind="stable")[: integer("top_k", top_k, 1, 2**31 - 1)]
         figure, (axes,) = self._figure(1, (6.4, 0.9 + 0.3 * len(best)))
         axes.barh(np.arange(len(best)), values[best])
-        axes.set_yticks(np.arange(len(best)), [f"{_short(tokens[i])}  ({i})" for i in best], fontsize=8)
+        axes.set_yticks(
+            np.arange(len(best)), [f"{_short(tokens[i])}  ({i})" for i in cast("list[int]", best.tolist())], fontsize=8
+        )
         axes.invert_yaxis()
         axes.set(title=title, xlabel="score")
         return _saved(figure, save_path)

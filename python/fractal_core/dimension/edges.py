@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -40,11 +40,12 @@ class EdgeWeights:
             ShapeError: The last axis is not as long as the set has edges, or an axis has length 0.
             DTypeError: No index set, or no real dtype.
         """
-        if not isinstance(index_set, IndexSet):
+        if not isinstance(cast("object", index_set), IndexSet):
             raise DTypeError("index_set", type(index_set).__name__, "an IndexSet")
-        array = floats("values", values).reshape(np.shape(values))
-        if array.ndim < 1 or array.shape[-1] != index_set.nnz or 0 in array.shape:
-            raise ShapeError("values", array.shape, f"(..., {index_set.nnz}), an edge at least")
+        shape: tuple[int, ...] = tuple(np.shape(values))
+        array: npt.NDArray[Any] = floats("values", values).reshape(shape)
+        if not shape or shape[-1] != index_set.nnz or 0 in shape:
+            raise ShapeError("values", shape, f"(..., {index_set.nnz}), an edge at least")
         if not (np.isfinite(array) & (array >= 0)).all():
             raise InvalidArgumentError("values", "a weight that is negative or not finite", "finite weights, 0 or more")
         object.__setattr__(self, "index_set", index_set)
@@ -161,7 +162,7 @@ def statistics(  # noqa: PLR0917
         found.setdefault(name, []).append(of)
 
     def total(of: Floats) -> Floats:
-        return np.bincount(query, of, minlength=n)
+        return np.bincount(query, of, minlength=n).astype(np.float64)
 
     for given in values:
         x = given.astype(np.float64)

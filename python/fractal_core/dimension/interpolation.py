@@ -125,13 +125,14 @@ class FractalInterpolation:
         if not ((at >= first) & (at <= last)).all():
             raise InvalidArgumentError("points", "a point outside", f"{first} ..= {last}")
         count = self._steps() if steps is None else integer("steps", steps, 0, _MOST_STEPS)
-        where, weight, value = at.ravel().copy(), np.ones(at.size), np.zeros(at.size)
+        where = np.array(at, np.float64).reshape(-1)
+        weight, value = np.ones(at.size), np.zeros(at.size)
         for _ in range(count):
             piece = np.clip(np.searchsorted(self.x, where, side="left") - 1, 0, len(self.factors) - 1)
-            left, right = self.x[piece], self.x[piece + 1]
-            share = (where - left) / (right - left)
+            left, right = np.take(self.x, piece), np.take(self.x, piece + 1)
+            share = np.asarray((where - left) / (right - left), np.float64)
             # Both ends of a piece come from the ends of the whole, exactly.
-            whole = np.where(share == 1, last, first + share * (last - first))
+            whole = np.asarray(np.where(share == 1, last, first + share * (last - first)), np.float64)
             straight = np.where(share == 1, self.y[piece + 1], self.y[piece] + share * np.diff(self.y)[piece])
             value += weight * (straight - self.factors[piece] * _line(whole, self.x[[0, -1]], self.y[[0, -1]]))
             weight *= self.factors[piece]
@@ -161,7 +162,7 @@ class FractalInterpolation:
         n = len(self.factors)
         if n > 1 and (depth + 1) * math.log2(n) > 26:
             raise InvalidArgumentError("levels", depth, f"at most {_MOST_POINTS} points")
-        x, y = self.x, self.y
+        x, y = np.array(self.x, np.float64), np.array(self.y, np.float64)
         span, ends = self.x[-1] - self.x[0], (self.x[[0, -1]], self.y[[0, -1]])
         for _ in range(depth if n > 1 else 0):
             share = (x - self.x[0]) / span
@@ -174,7 +175,7 @@ class FractalInterpolation:
             ]  # fmt: skip
             x = np.concatenate([*(px[:-1] for px, _ in pieces), self.x[-1:]])
             y = np.concatenate([*(py[:-1] for _, py in pieces), self.y[-1:]])
-        return x.copy(), y.copy()
+        return x, y
 
 
 def _line(at: Floats, x: Floats, y: Floats) -> Floats:
@@ -237,7 +238,7 @@ def fit_interpolation(x: npt.ArrayLike, y: npt.ArrayLike, knots: npt.ArrayLike, 
         # The samples of the piece, and where in the whole they come from: on equal steps those are samples, too.
         piece = slice(left, right + 1)
         share = (places[piece] - places[left]) / (places[right] - places[left])
-        shape = np.interp(places[0] + share * (places[-1] - places[0]), places, rest)
+        shape = np.asarray(np.interp(places[0] + share * (places[-1] - places[0]), places, rest), np.float64)
         wanted = values[piece] - (values[left] * (1 - share) + values[right] * share)
         square = shape @ shape
         factors[i] = np.clip(wanted @ shape / square, -most, most) if square > 0 else 0.0
@@ -333,7 +334,7 @@ def _folded(at: Floats, n: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
     edge = np.rint(scaled)
     scaled = np.where(np.abs(scaled - edge) <= 4e-16 * n, edge, scaled)
     cell = np.clip(np.floor(scaled).astype(np.int64), 0, n - 1)
-    within = np.clip(scaled - cell, 0.0, 1.0)
+    within = np.clip(np.asarray(scaled - cell, np.float64), 0.0, 1.0)
     return cell, within, np.where(cell % 2 == 1, 1 - within, within)
 
 
@@ -367,7 +368,7 @@ def interpolated_rows(
     cells, values = on_support("weights", given)
     found = np.zeros(values.shape)
     functions: dict[int, Callable[[Floats], Floats]] = {}
-    for matrix, row in np.ndindex(values.shape[:2]):
+    for matrix, row in itertools.product(range(values.shape[0]), range(values.shape[1])):
         keys = np.flatnonzero(cells[matrix, row])
         mass = values[matrix, row, keys]
         if not mass.sum() > 0:

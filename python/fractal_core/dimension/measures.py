@@ -111,21 +111,25 @@ def _moments(
     order, single = orders("q", q)
     if isinstance(weights, EdgeWeights):
         edges.no_other_support(support)
-        shape, lead, label = weights.index_set.shape, weights.lead, "index set"
+        index_set, lead, label = weights.index_set, weights.lead, "index set"
+        shape = index_set.shape
+        chosen = _scales(scales, shape)
+        numbers = edges.moments(index_set, weights.rows, chosen, order)
+        uniform = edges.moments(index_set, edges.uniform(index_set), chosen, order)
     else:
         given = matrices("weights", weights, support)
         shape, lead, label = given.shape, given.lead, given.label
-    shorter = min(shape)
-    chosen = powers(shorter // 4, shorter) if scales is None else sides("scales", scales, max(shape))
-    if isinstance(weights, EdgeWeights):
-        numbers = edges.moments(weights.index_set, weights.rows, chosen, order)
-        uniform = edges.moments(weights.index_set, edges.uniform(weights.index_set), chosen, order)
-    else:
+        chosen = _scales(scales, shape)
         numbers = _native.measure_moments(given.values, given.support, chosen, order)
         uniform = _uniform_moments(given, chosen, order)
-    small = shorter < SMALLEST and not flag("force", force)
+    small = min(shape) < SMALLEST and not flag("force", force)
     lead = lead if single else (*lead, len(order))
     return _Moments(label, order, chosen, lead, _per_order(numbers), _per_order(uniform), small)
+
+
+def _scales(scales: Iterable[int] | None, shape: tuple[int, int]) -> list[int]:
+    shorter = min(shape)
+    return powers(shorter // 4, shorter) if scales is None else sides("scales", scales, max(shape))
 
 
 def _uniform_moments(given: Given, scales: list[int], order: list[float]) -> npt.NDArray[np.float64]:

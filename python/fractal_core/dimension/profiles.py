@@ -106,7 +106,7 @@ def column_statistics(weights: npt.ArrayLike | EdgeWeights, support: Support = "
     The mathematics: C. Gini, "Variabilità e mutabilità" (1912).
     """
     query, key, values, cells, lead, (n, m) = _flat(weights, support)
-    mass = np.stack([np.bincount(key, value, minlength=m) for value in values])
+    mass = np.stack([np.bincount(key, value, minlength=m) for value in values]).astype(np.float64)
     inside = np.ones((1, len(key)), bool) if cells is None else cells
     used = np.stack([np.bincount(key[row], minlength=m) > 0 for row in inside])
     even = [np.bincount(key[row], 1 / np.bincount(query[row], minlength=n)[query[row]], minlength=m) for row in inside]
