@@ -102,7 +102,7 @@ rust:
 
 $(STAMPS)/setup: pyproject.toml constraints.txt | rust $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $$(command -v $(PYTHON)) .venv
-	$(UV) pip install --constraint constraints.txt --group dev --requirement pyproject.toml --extra torch --extra cli --extra viz
+	$(UV) pip install --constraint constraints.txt --group dev --requirement pyproject.toml --extra torch --extra cli --extra viz --extra hf
 	mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/bench: $(STAMPS)/build

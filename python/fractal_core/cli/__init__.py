@@ -1,4 +1,4 @@
-"""The command line, `fractal-core`: `bench`, `demo`, `info`, `patterns` and `render`.
+"""The command line, `fractal-core`: `analyze`, `bench`, `compare`, `demo`, `doctor`, `info`, `patterns`, `render`.
 
 Exit codes: 0 done, 1 failed, 2 a wrong argument, 130 interrupted. Nothing heavy loads before its command runs.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["faa_analyze", "faa_compare", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,3 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f'error: the command line needs {error.name}: pip install "fractal-attn[cli]"', file=sys.stderr)
         raise SystemExit(1) from None
     app(None if arguments is None else list(arguments), prog_name="fractal-core")
+
+
+def faa_analyze() -> None:
+    """`faa-analyze`: `fractal-core analyze` under the name of Fractal-Attention Analysis."""
+    main(["analyze", *sys.argv[1:]])
+
+
+def faa_compare() -> None:
+    """`faa-compare`: `fractal-core compare` likewise."""
+    main(["compare", *sys.argv[1:]])

@@ -188,3 +188,88 @@ def render(
 
     stem = "-".join(filter(None, (what, "".join(c if c.isalnum() else "-" for c in name).strip("-"))))
     typer.echo(draw(what, name, out or Path("out") / f"{stem}.png", n=n, causal=causal))
+
+
+@app.command()
+@guarded
+def analyze(  # noqa: PLR0917
+    model: Annotated[str | None, typer.Option(help="A name of the hub, or a folder.", metavar="MODEL")] = None,
+    text: Annotated[str | None, typer.Option(help="The text.", metavar="TEXT")] = None,
+    input_file: Annotated[
+        str | None, typer.Option(help="A file to read it from; - is standard input.", metavar="FILE")
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Attention that --save-maps kept, instead of a model.", metavar="FILE")
+    ] = None,
+    layer: Annotated[int, typer.Option(help="The layer; negative numbers count from the end.")] = -1,
+    head: Annotated[int, typer.Option(help="The head.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="A table of every head of every layer.")] = False,
+    layers: Annotated[
+        list[str] | None, typer.Option(help="A layer of the table, by number or name; may be given again.")
+    ] = None,
+    heads: Annotated[list[int] | None, typer.Option(help="A head of the table; may be given again.")] = None,
+    measures: Annotated[
+        list[str] | None, typer.Option("--measure", help="A column of the table; may be given again.")
+    ] = None,
+    nulls: Annotated[int, typer.Option(min=0, help="Draws of the row shuffle for every head of the table.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Write results to this file.", metavar="FILE")] = None,
+    format_: Annotated[str, typer.Option("--format", help="json, csv, npz or parquet.")] = "json",
+    save_maps: Annotated[Path | None, typer.Option(help="Keep the attention of all layers, as .npz.")] = None,
+    save_viz: Annotated[Path | None, typer.Option(help="A folder for pictures, made if need be.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or a device of torch such as cuda.")] = "auto",
+    max_gpu_memory: Annotated[float, typer.Option(help="GiB of a GPU that the model may take.")] = 20,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the libraries say.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Analyse the attention of a model: one head in full, or a table of heads, beside nulls."""
+    need("torch", "torch")
+    need("transformers", "hf")
+    from fractal_core.cli.analyze import Asked, run
+
+    asked = Asked(
+        model=model,
+        maps=maps,
+        text=text,
+        input_file=input_file,
+        layer=layer,
+        head=head,
+        layers=layers or [],
+        heads=heads or [],
+        every=every,
+        measures=measures or [],
+        nulls=nulls,
+        seed=seed,
+        output=output,
+        format=format_,
+        save_maps=save_maps,
+        save_viz=save_viz,
+        device=device,
+        memory=max_gpu_memory,
+        verbose=verbose,
+    )
+    with json_alone(as_json):
+        run(asked, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+@guarded
+def compare(  # noqa: PLR0917
+    model1: Annotated[str, typer.Option("--model1", help="A name of the hub, or a folder.", metavar="MODEL")],
+    model2: Annotated[str, typer.Option("--model2", help="Another one.", metavar="MODEL")],
+    text: Annotated[str, typer.Option(help="The text.", metavar="TEXT")],
+    layer: Annotated[int, typer.Option(help="The layer; negative numbers count from the end.")] = -1,
+    head: Annotated[int, typer.Option(help="The head.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Write the comparison to this file, as JSON.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or a device of torch such as cuda.")] = "auto",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the libraries say.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Compare the same head of two models on one text, at one length, beside nulls."""
+    need("torch", "torch")
+    need("transformers", "hf")
+    from fractal_core.cli.analyze import compare as command
+
+    with json_alone(as_json):
+        command((model1, model2), text, (layer, head), output, device=device, verbose=verbose, as_json=as_json)
