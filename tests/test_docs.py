@@ -38,7 +38,7 @@ def test_promised_name_exists(name: str):
 
 def test_every_public_name_is_in_the_api_page():
     page = read("docs/api.md")
-    modules = ["curves", "dimension", "sets", "fields", "errors", "patterns", "testing"]
+    modules = ["analysis", "curves", "dimension", "sets", "fields", "errors", "patterns", "testing"]
     missing = [f"fc.{m}.{n}" for m in modules for n in getattr(fc, m).__all__ if f"`fc.{m}.{n}`" not in page]
     assert missing == []
 
@@ -67,7 +67,7 @@ def test_commands_named_in_the_documents_exist():
 
     printed = typer_testing.CliRunner().invoke(app, ["--help"]).output
     named = {command for _, command in pages_with(r"`fractal-core ([a-z]+)")}
-    assert named == {"bench", "demo", "doctor", "info", "patterns", "render"}
+    assert named == {"analyze", "bench", "compare", "demo", "doctor", "info", "patterns", "render"}
     assert [command for command in named if not re.search(rf"\b{command}\b", printed)] == []
 
 

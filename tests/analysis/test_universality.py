@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fractal_core import dimension
@@ -64,3 +69,16 @@ def test_the_verdict():
     assert str(found).endswith("not universal")
     assert auc(ours_random, ours) == 1
     assert variance_shares(ours, {"length": lengths})[0].alone < 0.9
+
+
+def test_the_example_reproduces_the_claim_and_its_undoing():
+    pytest.importorskip("transformers")
+    example = Path(__file__).parents[2] / "examples" / "universality_test.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    peer = done.stdout.split("\nthe peer's number\n")[1].split("\ninformation dimension")[0]
+    (share,) = re.findall(r"length +explains +([\d.]+)% alone", peer)
+    assert float(share) > 99
+    assert "N =  250: 2.0296 ± 0.000" in done.stdout
+    assert "N = 250: 2.0296, N = 251: 2.0296" in done.stdout
+    assert peer.rstrip().endswith("not universal")
