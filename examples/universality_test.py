@@ -20,7 +20,7 @@ from fractal_core.analysis import AttentionMaps, capture, nulls, universality
 from fractal_core.analysis.inference import auc, cohens_d, variance_shares
 
 LENGTHS = (64, 100, 128, 250, 256)
-TEXT = " ".join(topics.topics["classes"].split()) if "classes" in topics.topics else " ".join(topics.topics.values())
+TEXT = " ".join(topics.topics["class"].split())
 
 
 def small_models() -> Iterator[tuple[str, object, object]]:
