@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fractal_core.analysis.adapters import from_bertviz, from_cache, to_bertviz
     from fractal_core.analysis.analyzer import BatchResults, FractalAttentionAnalyzer
     from fractal_core.analysis.export import write_results, write_table
     from fractal_core.analysis.loading import DeviceManager, ModelLoader
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fractal_core.analysis.measures import MEASURES, measure
     from fractal_core.analysis.metrics import AttentionMetrics
     from fractal_core.analysis.models import capture, capture_batch
+    from fractal_core.analysis.scores import TokenScores, faithfulness, token_scores
     from fractal_core.analysis.streaming import StreamingDimensions
     from fractal_core.analysis.table import Table
     from fractal_core.analysis.transforms import FractalTransforms
@@ -34,6 +36,12 @@ _OBJECTS = {
     "FractalTransforms": "transforms",
     "ModelLoader": "loading",
     "StreamingDimensions": "streaming",
+    "TokenScores": "scores",
+    "faithfulness": "scores",
+    "from_bertviz": "adapters",
+    "from_cache": "adapters",
+    "to_bertviz": "adapters",
+    "token_scores": "scores",
     "write_results": "export",
     "write_table": "export",
     "LayerMaps": "maps",
@@ -58,9 +66,15 @@ __all__ = [
     "ModelLoader",
     "StreamingDimensions",
     "Table",
+    "TokenScores",
     "capture",
     "capture_batch",
+    "faithfulness",
+    "from_bertviz",
+    "from_cache",
     "measure",
+    "to_bertviz",
+    "token_scores",
     "write_results",
     "write_table",
 ]

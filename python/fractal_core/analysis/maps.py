@@ -28,8 +28,8 @@ Kind: TypeAlias = Literal["causal", "encoder", "decoder", "cross", "vision"]
 
 KINDS = ("causal", "encoder", "decoder", "cross", "vision")
 
-_SLACK = 2e-3
-"""How far the sum of a row may be from 1: bfloat16 rounds to 8 bits."""
+_SLACK = 5e-3
+"""How far the sum of a row may be from 1: bfloat16 rounds each weight by up to 4e-3 of it."""
 
 _SCHEMA = 1
 
