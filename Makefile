@@ -113,6 +113,7 @@ $(STAMPS)/setup: pyproject.toml constraints.txt | rust $(UV)
 
 $(STAMPS)/bench: $(STAMPS)/build
 	$(UV) pip install --constraint constraints.txt --group bench
+	$(UV) pip install --constraint constraints.txt --no-deps fractal-attention-analysis
 	touch $@
 
 $(STAMPS)/build: $(STAMPS)/setup $(RUST)

@@ -14,7 +14,7 @@ from fractal_core.bench.case import Case
 from fractal_core.bench.clock import stays_faster
 from fractal_core.bench.peers import PeerError, masked
 
-from benches.measurements import alone, attention, curves, julia, predicted, scaling, soft_julia, statistics
+from benches.measurements import alone, attention, curves, dimension, julia, predicted, scaling, soft_julia, statistics
 from benches.measurements import originals as tutorial
 from benches.peers import attention as peers
 from benches.peers import interpreters
@@ -92,6 +92,14 @@ def test_random_ladder_and_neighbourhood():
         "neighbourhood/dense": 120,
         "neighbourhood/peak": None,
     }
+
+
+def test_dimension():
+    rows = list(dimension.counting(ONE, n=64))
+    if rows[0].value is not None:
+        sane(rows)
+    assert {row.name: row.bar for row in rows} == {"dimension/count": 40, "dimension/threshold": 10}
+    assert bars(sane(list(dimension.heads(ONE, shape=(2, 2, 64, 64))))) == {"dimension/heads": 0.5}
 
 
 def test_statistics():

@@ -38,7 +38,7 @@ class TokenScores:
 
     def ranking(self) -> npt.NDArray[np.int64]:
         """Places of tokens, the largest score first, (N,)."""
-        return np.argsort(-self.scores, kind="stable")
+        return np.argsort(-np.asarray(self.scores, np.float64), kind="stable")
 
     def to_lime(self) -> list[tuple[str, float]]:
         """As LIME's `as_list()`: pairs of token and weight, the largest first."""
@@ -48,7 +48,7 @@ class TokenScores:
         """As Captum's attributions of one input: a float64 tensor of shape (1, N)."""
         import torch
 
-        return torch.from_numpy(self.scores.copy())[None]
+        return torch.from_numpy(np.array(self.scores, np.float64))[None]
 
     def to_shap(self) -> Any:  # noqa: ANN401
         """As SHAP's: an `Explanation` with `values` (1, N), `base_values` (1,) and `data` (1, N).

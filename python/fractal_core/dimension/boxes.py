@@ -68,10 +68,11 @@ def box_dimension(
     """
     if mode not in MODES:
         raise InvalidArgumentError("mode", repr(mode), "relative, exact or raw")
-    boolean = np.asarray(weights).dtype == np.bool_
-    given = matrices("weights", weights, support, boolean=True)
-    rule, number = _rule(foreground, boolean=bool(boolean))
-    cells = _native.foreground(given.values, given.support, rule, number)
+    boolean = bool(np.asarray(weights).dtype == np.bool_)
+    given = matrices("weights", weights, support, boolean=True, sets=True)
+    rule, number = _rule(foreground, boolean=boolean)
+    whole = given.values.dtype == np.bool_
+    cells = given.values if whole else _native.foreground(given.values, given.support, rule, number)
     empty = np.flatnonzero(~cells.any(axis=(1, 2)))
     if empty.size:
         which = np.unravel_index(int(empty[0]), given.lead) if given.lead else ()

@@ -66,12 +66,20 @@ def floats(argument: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array, dtype=np.float32 if narrow else np.float64)
 
 
-def matrices(argument: str, value: npt.ArrayLike, support: Support, *, boolean: bool = False) -> Given:
-    """Matrices of shape (..., N, M) on a support; booleans as 0 and 1 where they are allowed."""
+def matrices(
+    argument: str, value: npt.ArrayLike, support: Support, *, boolean: bool = False, sets: bool = False
+) -> Given:
+    """Matrices of shape (..., N, M) on a support; booleans as 0 and 1 where they are allowed.
+
+    With `sets`, booleans on the full support stay what they are.
+    """
     array: npt.NDArray[Any] = np.asarray(value)
-    if boolean and array.dtype == np.bool_:
-        array = array.astype(np.float32)
-    array = floats(argument, array)
+    if sets and array.dtype == np.bool_ and isinstance(support, str) and support == "full":
+        array = np.ascontiguousarray(array).reshape(array.shape)
+    elif boolean and array.dtype == np.bool_:
+        array = floats(argument, array.astype(np.float32))
+    else:
+        array = floats(argument, array)
     if array.ndim < 2 or 0 in array.shape:
         raise ShapeError(argument, array.shape, "(..., N, M), no axis of length 0")
     lead, shape = array.shape[:-2], array.shape[-2:]

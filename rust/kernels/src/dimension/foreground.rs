@@ -86,18 +86,36 @@ fn reaching(weights: &mut [f64], share: f64) -> f64 {
     weights.last().copied().unwrap_or(f64::INFINITY)
 }
 
+/// By counting leading bits, and ranking those alone whose bits are the right ones.
 fn quantile<T: Scalar>(weights: Matrices<'_, T>, matrix: usize, share: f64) -> f64 {
-    let [_, rows, columns] = weights.domain().shape();
-    let mut all: Vec<f64> = memory::with_capacity("weights", rows * columns).or_leave();
-    for i in 0..rows {
-        let row = weights.row(matrix, i);
-        weights.domain().row(matrix, i).each(|j| all.push(row[j].into()));
-    }
-    if all.is_empty() {
+    let each = |visit: &mut dyn FnMut(T)| {
+        for i in 0..weights.domain().shape()[1] {
+            let row = weights.row(matrix, i);
+            match weights.domain().row(matrix, i) {
+                InRow::Between(range) => row[range].iter().for_each(|&x| visit(x)),
+                InRow::Where(cells) => row.iter().zip(cells).filter(|&(_, &cell)| cell).for_each(|(&x, _)| visit(x)),
+            }
+        }
+    };
+    let mut counts = memory::zeros::<usize>("weights", 1 << 16).or_leave();
+    each(&mut |x| counts[usize::from(x.leading())] += 1);
+    let all = counts.iter().sum::<usize>();
+    if all == 0 {
         return 0.0;
     }
-    let rank = (share * (all.len() - 1) as f64).floor() as usize;
-    *all.select_nth_unstable_by(rank, f64::total_cmp).1
+    let mut rank = (share * (all - 1) as f64).floor() as usize;
+    let mut bits = 0;
+    while rank >= counts[bits] {
+        rank -= counts[bits];
+        bits += 1;
+    }
+    let mut near: Vec<f64> = memory::with_capacity("weights", counts[bits]).or_leave();
+    each(&mut |x| {
+        if usize::from(x.leading()) == bits {
+            near.push(x.into());
+        }
+    });
+    *near.select_nth_unstable_by(rank, f64::total_cmp).1
 }
 
 #[cfg(test)]
@@ -132,6 +150,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_quantile_is_the_one_of_that_rank(
+            mut values in prop::collection::vec(prop_oneof![0.0_f64..1.0, Just(0.0), Just(-0.0), Just(0.25)], 16),
+            share in 0.0_f64..=1.0,
+        ) {
+            let domain = Domain::new(Support::Full, [1, 4, 4]).unwrap();
+            let found = quantile(Matrices::new("weights", &values, domain).unwrap(), 0, share);
+            let single: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+            let of_single = quantile(Matrices::new("weights", &single, domain).unwrap(), 0, share);
+            values.sort_unstable_by(f64::total_cmp);
+            let wanted = values[(share * 15.0).floor() as usize];
+            prop_assert_eq!(found.abs().to_bits(), wanted.abs().to_bits());
+            prop_assert_eq!(of_single.abs() as f32, wanted.abs() as f32);
+        }
+
         #[test]
         fn a_share_of_mass_is_reached_by_the_fewest(
             row in prop::collection::vec(0.0_f64..1.0, 9), share in 0.01_f64..1.0,

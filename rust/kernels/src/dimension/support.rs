@@ -147,9 +147,23 @@ impl<'a> Domain<'a> {
 }
 
 /// Numbers that matrices are made of.
-pub trait Scalar: Copy + Into<f64> + Send + Sync {}
-impl Scalar for f32 {}
-impl Scalar for f64 {}
+pub trait Scalar: Copy + Into<f64> + Send + Sync {
+    /// The leading 16 bits, which are in the order of the numbers where these are 0 or more.
+    fn leading(self) -> u16;
+}
+
+impl Scalar for f32 {
+    fn leading(self) -> u16 {
+        // A zero may be negative.
+        ((self + 0.0).to_bits() >> 16) as u16
+    }
+}
+
+impl Scalar for f64 {
+    fn leading(self) -> u16 {
+        ((self + 0.0).to_bits() >> 48) as u16
+    }
+}
 
 /// Matrices on a support, in C order.
 #[derive(Clone, Copy, Debug)]
