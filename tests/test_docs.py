@@ -67,7 +67,7 @@ def test_commands_named_in_the_documents_exist():
 
     printed = typer_testing.CliRunner().invoke(app, ["--help"]).output
     named = {command for _, command in pages_with(r"`fractal-core ([a-z]+)")}
-    assert named == {"analyze", "bench", "compare", "demo", "doctor", "info", "patterns", "render"}
+    assert named == {"analyze", "bench", "compare", "dashboard", "demo", "doctor", "info", "patterns", "render"}
     assert [command for command in named if not re.search(rf"\b{command}\b", printed)] == []
 
 

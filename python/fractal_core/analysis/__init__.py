@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fractal_core.analysis.measures import MEASURES, measure
     from fractal_core.analysis.metrics import AttentionMetrics
     from fractal_core.analysis.models import capture, capture_batch
+    from fractal_core.analysis.report import write_report
     from fractal_core.analysis.scores import TokenScores, faithfulness, token_scores
     from fractal_core.analysis.streaming import StreamingDimensions
     from fractal_core.analysis.table import Table
@@ -42,6 +43,7 @@ _OBJECTS = {
     "from_cache": "adapters",
     "to_bertviz": "adapters",
     "token_scores": "scores",
+    "write_report": "report",
     "write_results": "export",
     "write_table": "export",
     "LayerMaps": "maps",
@@ -75,6 +77,7 @@ __all__ = [
     "measure",
     "to_bertviz",
     "token_scores",
+    "write_report",
     "write_results",
     "write_table",
 ]

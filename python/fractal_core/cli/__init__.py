@@ -1,4 +1,6 @@
-"""The command line, `fractal-core`: `analyze`, `bench`, `compare`, `demo`, `doctor`, `info`, `patterns`, `render`.
+"""The command line, `fractal-core`.
+
+Its commands: `analyze`, `bench`, `compare`, `dashboard`, `demo`, `doctor`, `info`, `patterns` and `render`.
 
 Exit codes: 0 done, 1 failed, 2 a wrong argument, 130 interrupted. Nothing heavy loads before its command runs.
 """

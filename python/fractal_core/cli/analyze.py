@@ -11,7 +11,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table as Printed
 
-from fractal_core.analysis import AttentionMaps, DeviceManager, FractalAttentionAnalyzer, Table, measure
+from fractal_core.analysis import AttentionMaps, DeviceManager, FractalAttentionAnalyzer, Table, measure, write_report
 from fractal_core.analysis.export import FORMATS, plain, write_results, write_table
 from fractal_core.analysis.files import checked_path
 from fractal_core.analysis.inference import false_discoveries, permutation_test
@@ -48,6 +48,7 @@ class Asked:
         output: Where to write results.
         format: How.
         save_maps: Where to keep the attention.
+        report: Where to write a page about all heads.
         save_viz: A folder for pictures.
         device: "auto", "cpu", or a device of torch.
         memory: GiB of a GPU that the model may take.
@@ -69,6 +70,7 @@ class Asked:
     output: Path | None
     format: str
     save_maps: Path | None
+    report: Path | None
     save_viz: Path | None
     device: str
     memory: float
@@ -85,7 +87,7 @@ def run(asked: Asked, *, as_json: bool, quiet: bool = False) -> None:
     show = console(quiet=as_json or quiet)
     if asked.format not in FORMATS:
         raise InvalidArgumentError("--format", repr(asked.format), ", ".join(FORMATS))
-    for path in (asked.output, asked.save_maps):
+    for path in (asked.output, asked.save_maps, asked.report):
         if path is not None:
             checked_path(path)
     if asked.maps is not None:
@@ -99,7 +101,7 @@ def run(asked: Asked, *, as_json: bool, quiet: bool = False) -> None:
     _silence(verbose=asked.verbose)
     with show.status("loading the model"):
         analyzer = FractalAttentionAnalyzer(asked.model, _device(asked))
-    if asked.every or asked.layers or asked.heads or asked.save_maps is not None:
+    if asked.every or asked.layers or asked.heads or asked.save_maps is not None or asked.report is not None:
         with show.status("one forward pass"):
             maps = analyzer.maps(text)
         if asked.save_maps is not None:
@@ -176,6 +178,9 @@ def _of_heads(maps: AttentionMaps, asked: Asked, show: Console, *, as_json: bool
     if asked.nulls:
         with show.status("drawing nulls"):
             table = _with_nulls(table, maps, asked)
+    if asked.report is not None:
+        with show.status("writing the report"):
+            write_report(maps, asked.report, draws=asked.nulls or 19, rng=np.random.default_rng(asked.seed))
     if asked.output is not None:
         write_table(table, asked.output, asked.format)  # type: ignore[arg-type]
     if as_json:

@@ -216,6 +216,7 @@ def analyze(  # noqa: PLR0917
     output: Annotated[Path | None, typer.Option(help="Write results to this file.", metavar="FILE")] = None,
     format_: Annotated[str, typer.Option("--format", help="json, csv, npz or parquet.")] = "json",
     save_maps: Annotated[Path | None, typer.Option(help="Keep the attention of all layers, as .npz.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page about all heads, as .html.")] = None,
     save_viz: Annotated[Path | None, typer.Option(help="A folder for pictures, made if need be.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, or a device of torch such as cuda.")] = "auto",
     max_gpu_memory: Annotated[float, typer.Option(help="GiB of a GPU that the model may take.")] = 20,
@@ -244,6 +245,7 @@ def analyze(  # noqa: PLR0917
         output=output,
         format=format_,
         save_maps=save_maps,
+        report=report,
         save_viz=save_viz,
         device=device,
         memory=max_gpu_memory,
@@ -273,3 +275,25 @@ def compare(  # noqa: PLR0917
 
     with json_alone(as_json):
         command((model1, model2), text, (layer, head), output, device=device, verbose=verbose, as_json=as_json)
+
+
+@app.command()
+@guarded
+def dashboard(
+    source: Annotated[
+        str | None, typer.Argument(help="Attention that --save-maps kept, or a model with --text.", metavar="SOURCE")
+    ] = None,
+    other: Annotated[str | None, typer.Option(help="Another one, to compare.", metavar="SOURCE")] = None,
+    text: Annotated[str | None, typer.Option(help="The text for a model.", metavar="TEXT")] = None,
+    host: Annotated[str, typer.Option(help="Only this machine by default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where.")] = 8050,
+) -> None:
+    """Browse the attention of a model, or of two, in a browser."""
+    need("dash", "dashboard")
+    need("torch", "torch")
+    need("transformers", "hf")
+    from fractal_core.dashboard import load, serve
+
+    first, second = (None if which is None else load(which, text) for which in (source, other))
+    typer.echo(f"http://{host}:{port}  (Ctrl-C ends it)")
+    serve(first, second, host=host, port=port)
