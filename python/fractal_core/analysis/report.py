@@ -40,7 +40,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; border-bottom: 1px solid var(--line); }
 figure { margin: 1rem 0; background: #fff; border-radius: 6px; padding: .5rem; overflow-x: auto; }
-figcaption { color: #16202e; font-size: .9rem; }
+figure svg { max-width: 100%; height: auto; } figcaption { color: #16202e; font-size: .9rem; }
 .grids { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
@@ -129,7 +129,7 @@ def _tested(maps: AttentionMaps, table: Table, draws: int, rng: np.random.Genera
     )
     return (
         f"<p>{int(found.rejected.sum())} of {len(tests)} heads differ from {draws} shuffles of their own rows at a "
-        f"share of false discoveries of 5 %; the smallest p-value that so many draws can give is {1 / (draws + 1):.3g}. The "
-        f'{len(order)} that differ most:</p><div class="wide"><table><tr><th>head<th>D1<th>shuffled<th>z<th>p<th>q</tr>'
+        f"share of false discoveries of 5 %; the smallest p-value that so many draws can give is {1 / (draws + 1):.3g}. "
+        f'The {len(order)} that differ most:</p><div class="wide"><table><tr><th>head<th>D1<th>shuffled<th>z<th>p<th>q</tr>'
         f"{cells}</table></div>"
     )
