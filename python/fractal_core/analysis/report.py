@@ -127,9 +127,10 @@ def _tested(maps: AttentionMaps, table: Table, draws: int, rng: np.random.Genera
         for i in order
         for row, mean, z, p_ in [tests[i]]
     )
+    head = "".join(f"<th>{name}" for name in ("head", "D1", "shuffled", "z", "p", "q"))
     return (
         f"<p>{int(found.rejected.sum())} of {len(tests)} heads differ from {draws} shuffles of their own rows at a "
-        f"share of false discoveries of 5 %; the smallest p-value that so many draws can give is {1 / (draws + 1):.3g}. "
-        f'The {len(order)} that differ most:</p><div class="wide"><table><tr><th>head<th>D1<th>shuffled<th>z<th>p<th>q</tr>'
-        f"{cells}</table></div>"
+        f"share of false discoveries of 5 %; the smallest p-value of so many draws is {1 / (draws + 1):.3g}. "
+        f"The {len(order)} that differ most:</p>"
+        f'<div class="wide"><table><tr>{head}</tr>{cells}</table></div>'
     )
