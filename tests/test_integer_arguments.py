@@ -189,6 +189,7 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
             "variogram",
         )
     },
+    "dimension.surface_mfdfa scales": (8, lambda n: slopes(fc.dimension.surface_mfdfa(GRID, scales=[4, n]))),
     "dimension.correlation_dimension theiler": (
         2,
         lambda n: slopes(fc.dimension.correlation_dimension(GRID, theiler=n)),
@@ -196,6 +197,7 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "dimension.correlation_sum theiler": (2, lambda n: fc.dimension.correlation_sum(GRID, [1.0, 2.0], theiler=n)),
     "dimension.dfa order": (2, lambda n: slopes(fc.dimension.dfa(SERIES, order=n))),
     "dimension.mfdfa order": (2, lambda n: slopes(fc.dimension.mfdfa(SERIES, order=n))),
+    "dimension.surface_mfdfa order": (2, lambda n: slopes(fc.dimension.surface_mfdfa(GRID, order=n))),
     "dimension.higuchi_dimension kmax": (8, lambda n: slopes(fc.dimension.higuchi_dimension(SERIES, kmax=n))),
     "dimension.interpolated_rows every": (4, lambda n: fc.dimension.interpolated_rows(GRID, every=n)),
     "dimension.position_weights n": (4, fc.dimension.position_weights),

@@ -24,6 +24,7 @@ explains a model's prediction: these numbers describe the geometry of attention.
 
 from fractal_core.dimension.boxes import box_dimension
 from fractal_core.dimension.edges import EdgeWeights
+from fractal_core.dimension.fluctuations import surface_mfdfa
 from fractal_core.dimension.golden import (
     BASES,
     PHI,
@@ -94,5 +95,6 @@ __all__ = [
     "renyi_dimension",
     "row_statistics",
     "singularity_spectrum",
+    "surface_mfdfa",
     "variogram",
 ]

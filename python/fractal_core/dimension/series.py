@@ -40,7 +40,7 @@ def higuchi_dimension(series: npt.ArrayLike, *, kmax: SupportsIndex = 10) -> Slo
 
     Returns:
         `D` with shape (...): 1 for a straight line, `2 - H` for fractional Brownian motion, 2 for white noise;
-        `counts` are mean lengths. Every step of the series counts; `antropy` leaves out the last of each start.
+        `counts` are mean lengths. `antropy` computes the same.
 
     Raises:
         InvalidArgumentError: A value is not finite, or `kmax` is outside of its range.
