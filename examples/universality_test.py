@@ -9,14 +9,13 @@ of one English text, at several lengths.
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Iterator
 from pydoc_data import topics
 
 import numpy as np
 from fractal_core import dimension
-from fractal_core.analysis import AttentionMaps, capture, nulls, universality
+from fractal_core.analysis import AttentionMaps, capture, nulls, random_model, universality
 from fractal_core.analysis.inference import auc, cohens_d, variance_shares
 
 LENGTHS = (64, 100, 128, 250, 256)
@@ -55,14 +54,6 @@ def models_of(folders: list[str]) -> Iterator[tuple[str, object, object]]:
         yield folder.rstrip("/").rpartition("/")[2], model, ids
 
 
-def random_weights(model: object) -> object:
-    """The same architecture, initialised anew."""
-    import torch
-
-    torch.manual_seed(1)
-    return type(model)(copy.deepcopy(model.config)).eval()
-
-
 def heads(maps: AttentionMaps) -> Iterator[np.ndarray]:
     """Every head of every layer."""
     for layer in maps:
@@ -76,7 +67,7 @@ def main(folders: list[str]) -> None:
         name: [] for name in ("peer", "ours", "peer random", "ours random", "peer null", "ours null", "length", "model")
     }
     for name, model, ids in models_of(folders) if folders else small_models():
-        other = random_weights(model)
+        other = random_model(model, seed=1)
         for n in (n for n in LENGTHS if n <= ids.shape[1]):
             for kind, net in (("", model), (" random", other)):
                 maps = capture(net, {"input_ids": ids[:, :n]})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fractal_core.analysis.maps import AttentionMaps, LayerMaps
     from fractal_core.analysis.measures import MEASURES, measure
     from fractal_core.analysis.metrics import AttentionMetrics
+    from fractal_core.analysis.model_nulls import random_model, shuffled_tokens
     from fractal_core.analysis.models import capture, capture_batch
     from fractal_core.analysis.report import write_report
     from fractal_core.analysis.scores import TokenScores, faithfulness, token_scores
@@ -42,6 +43,8 @@ _OBJECTS = {
     "from_bertviz": "adapters",
     "from_cache": "adapters",
     "to_bertviz": "adapters",
+    "random_model": "model_nulls",
+    "shuffled_tokens": "model_nulls",
     "token_scores": "scores",
     "write_report": "report",
     "write_results": "export",
@@ -75,6 +78,8 @@ __all__ = [
     "from_bertviz",
     "from_cache",
     "measure",
+    "random_model",
+    "shuffled_tokens",
     "to_bertviz",
     "token_scores",
     "write_report",
