@@ -65,10 +65,10 @@ def shuffled_tokens(
         InvalidArgumentError: No token.
         DTypeError: An argument has no fitting type.
     """
-    tokens = vector("ids", ids).copy()
+    tokens = np.array(vector("ids", ids), np.int64)
     if not len(tokens):
         raise InvalidArgumentError("ids", [], "one token or more")
     kept = [integer("keep", token, -(2**63), 2**63 - 1) for token in keep]
-    places = np.flatnonzero(~np.isin(tokens, kept))
+    places = np.flatnonzero(np.isin(tokens, kept, invert=True))
     tokens[places] = tokens[generator(rng).permutation(places)]
     return tokens
