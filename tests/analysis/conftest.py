@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
 SENTENCE = (
     "the golden ratio appears in nature and mathematics . a quick brown fox jumps over lazy dogs while rivers run"
 )
@@ -26,7 +23,7 @@ def _encoder(**more):
 
 def build(name: str):
     """A model with random weights, the same at every call."""
-    t = transformers
+    torch, t = pytest.importorskip("torch"), pytest.importorskip("transformers")
     t.logging.set_verbosity_error()
     torch.manual_seed(0)
     made = {
@@ -59,7 +56,7 @@ def model():
 @pytest.fixture(scope="session")
 def tokenizer():
     """One token a word."""
-    tokenizers = pytest.importorskip("tokenizers")
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
     vocabulary = {word: i for i, word in enumerate(["<s>", "</s>", "<pad>", "<unk>", *dict.fromkeys(WORDS)])}
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
