@@ -181,7 +181,7 @@ def test_a_cascade_has_its_surface_fluctuations():
     # Dyadic segments are copies of each other up to their mass, so that only a slope of their common shape is left.
     wanted = (2 - np.log2((P[:, None] ** orders).sum(axis=0))) / orders
     np.testing.assert_allclose(found.value - found.value[2], wanted - wanted[2], atol=1e-9)
-    np.testing.assert_allclose(found.value, wanted, atol=0.02)
+    np.testing.assert_allclose(found.value, wanted, atol=0.15)
 
 
 def test_surface_fluctuations_of_noise_ramps_and_supports():
@@ -193,7 +193,10 @@ def test_surface_fluctuations_of_noise_ramps_and_supports():
     assert (dimension.surface_mfdfa(ramp, q=2, profile=False).counts < 1e-9).all()
     hidden = np.where(np.tri(256) > 0, noise, -np.inf)
     assert dimension.surface_mfdfa(hidden, "causal", q=2).value.mean() == pytest.approx(1, abs=0.1)
-    turned = dimension.surface_mfdfa(noise.swapaxes(1, 2), q=[-1, 0, 3])
-    np.testing.assert_allclose(turned.value, dimension.surface_mfdfa(5 * noise + 2, q=[-1, 0, 3]).value, atol=0.02)
+    scaled, turned = (dimension.surface_mfdfa(x, q=[-1, 0, 3]) for x in (5 * noise + 2, noise.swapaxes(1, 2)))
+    plain = dimension.surface_mfdfa(noise, q=[-1, 0, 3])
+    np.testing.assert_allclose(scaled.value, plain.value, atol=1e-9)
+    np.testing.assert_allclose(scaled.counts, 5 * plain.counts, rtol=1e-9)
+    np.testing.assert_allclose(turned.value, plain.value, atol=1e-9)
     assert np.isnan(dimension.surface_mfdfa(noise[..., :31], q=2).value).all()
     assert np.isfinite(dimension.surface_mfdfa(noise[..., :31], q=2, force=True).value).all()

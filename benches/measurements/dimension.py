@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from fractal_core import dimension as fd
@@ -20,7 +19,9 @@ SCALES = (2, 4, 8, 16, 32)
 """Those of the peer."""
 
 
-def dimension(settings: Settings, *, n: int = 2048, layers: int = 12, heads: int = 12, tokens: int = 512) -> Iterator[Row]:
+def dimension(
+    settings: Settings, *, n: int = 2048, layers: int = 12, heads: int = 12, tokens: int = 512
+) -> Iterator[Row]:
     """Counting boxes, threshold and counting, and D_0 to D_2 with the row statistics of all heads.
 
     Args:
@@ -47,16 +48,18 @@ def dimension(settings: Settings, *, n: int = 2048, layers: int = 12, heads: int
             lambda: fd.box_dimension(weights, foreground=("quantile", 0.5), mode="raw", scales=SCALES),
         ),
     }
+    try:
+        theirs = median_box_dimension()
+    except PeerError as error:
+        for name, (what, bar, _) in ours.items():
+            yield Row(f"dimension/{name}", what, peer, bar=bar, note=str(error))
+        yield Row("dimension/all-heads", "all heads", peer, note=str(error))
+        return
+    note = "the peer's call takes the median and counts"
     for name, (what, bar, call) in ours.items():
-        row = Row(f"dimension/{name}", f"{what}, {n} x {n}, float32", peer, bar=bar)
-        try:
-            theirs = median_box_dimension()
-        except PeerError as error:
-            yield replace(row, note=str(error))
-            continue
         times = interleaved({"ours": call, "peer": lambda: theirs(weights)}, settings.count(11))
-        note = "the peer's call with its median and counts"
-        yield Row.faster(row.name, row.what, peer, times, theirs="peer", bar=bar, note=note)
+        what_ = f"{what}, {n} x {n}, float32"
+        yield Row.faster(f"dimension/{name}", what_, peer, times, theirs="peer", bar=bar, note=note)
     logits = rng.normal(size=(layers, heads, tokens, tokens)).astype(np.float32)
     maps = np.exp(logits)
     maps /= maps.sum(axis=-1, keepdims=True)
@@ -65,12 +68,10 @@ def dimension(settings: Settings, *, n: int = 2048, layers: int = 12, heads: int
         fd.renyi_dimension(maps, q=[0, 1, 2])
         fd.row_statistics(maps)
 
-    try:
-        theirs = median_box_dimension()
-    except PeerError as error:
-        yield Row("dimension/all-heads", "all heads", peer, note=str(error))
-        return
     calls = {"ours": all_heads, "peer": lambda: [theirs(head) for layer in maps for head in layer]}
     times = interleaved(calls, settings.count(5))
+    note = "the peer gives one dimension a head"
     what = f"D_0 to D_2 and row statistics, ({layers}, {heads}, {tokens}, {tokens}), float32"
-    yield Row.faster("dimension/all-heads", what, peer, times, theirs="peer", note="the peer gives one dimension a head")
+    yield Row.faster(
+        "dimension/all-heads", what, peer, times, theirs="peer", note="the peer gives one dimension a head"
+    )

@@ -8,7 +8,6 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import flag, integer, real
-from fractal_core.dimension.edges import EdgeWeights
 from fractal_core.dimension.given import (
     SMALLEST,
     Given,
@@ -79,10 +78,13 @@ def box_dimension(
     """
     if mode not in MODES:
         raise InvalidArgumentError("mode", repr(mode), "relative, exact or raw")
-    boolean = np.asarray(weights.values if isinstance(weights, EdgeWeights) else weights).dtype == np.bool_
     given = matrices("weights", weights, support, boolean=True, edges=True)
-    rule, number = _rule(foreground, boolean=bool(boolean))
-    cells = _native.foreground(given.values, given.support, rule, number)
+    boolean = given.values.dtype == np.bool_
+    rule, number = _rule(foreground, boolean=boolean)
+    if boolean and given.support[0] in {"full", "edges"}:
+        cells = given.values
+    else:
+        cells = _native.foreground(given.weights, given.support, rule, number)
     empty = np.flatnonzero(~cells.reshape(len(cells), -1).any(axis=1))
     if empty.size:
         which = np.unravel_index(int(empty[0]), given.lead) if given.lead else ()

@@ -40,7 +40,7 @@ class Given:
     """Matrices in the form of the extension, with the shape they came in."""
 
     values: npt.NDArray[Any]
-    """Shape (matrices, N, M), or (matrices, nnz) of edges; float32 or float64, contiguous."""
+    """Shape (matrices, N, M), or (matrices, nnz) of edges, contiguous; float32 or float64, or bool where allowed."""
     lead: tuple[int, ...]
     """The leading axes."""
     support: NativeSupport
@@ -59,6 +59,11 @@ class Given:
         """The shorter side."""
         return min(self.shape)
 
+    @property
+    def weights(self) -> npt.NDArray[Any]:
+        """The values as floats, booleans as 0 and 1."""
+        return self.values.astype(np.float32) if self.values.dtype == np.bool_ else self.values
+
     def with_values(self, values: npt.NDArray[Any], lead: tuple[int, ...]) -> Given:
         """The same support under other values."""
         return Given(values, lead, self.support, self.label, self.shape)
@@ -74,15 +79,13 @@ def floats(argument: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
 
 
 def matrices(argument: str, value: Weights, support: Support, *, boolean: bool = False, edges: bool = False) -> Given:
-    """Matrices of shape (..., N, M) on a support; booleans as 0 and 1, and edges, where they are allowed."""
+    """Matrices of shape (..., N, M) on a support; booleans, which stay such, and edges where they are allowed."""
     if isinstance(value, EdgeWeights):
         if not edges:
             raise DTypeError(argument, "EdgeWeights", "an array of shape (..., N, M)")
         return _edges(argument, value, support, boolean=boolean)
     array: npt.NDArray[Any] = np.asarray(value)
-    if boolean and array.dtype == np.bool_:
-        array = array.astype(np.float32)
-    array = floats(argument, array)
+    array = np.ascontiguousarray(array) if boolean and array.dtype == np.bool_ else floats(argument, array)
     if array.ndim < 2 or 0 in array.shape:
         raise ShapeError(argument, array.shape, "(..., N, M), no axis of length 0")
     lead, shape = array.shape[:-2], array.shape[-2:]
@@ -95,9 +98,7 @@ def _edges(argument: str, value: EdgeWeights, support: Support, *, boolean: bool
     if support is not own and not (isinstance(support, str) and support == "full"):
         raise InvalidArgumentError("support", repr(support), '"full": EdgeWeights bring their own, the index set')
     array = value.values
-    if boolean and array.dtype == np.bool_:
-        array = array.astype(np.float32)
-    array = floats(argument, array)
+    array = np.ascontiguousarray(array) if boolean and array.dtype == np.bool_ else floats(argument, array)
     if 0 in array.shape or 0 in own.shape:
         raise ShapeError(argument, value.shape, "at least one cell, and no axis of length 0")
     parts = (np.ascontiguousarray(own.indptr), np.ascontiguousarray(own.indices))

@@ -241,5 +241,5 @@ def lacunarity(weights: Weights, support: Support = "full", *, scales: Iterable[
     """
     given = matrices("weights", weights, support, boolean=True, edges=True)
     chosen = powers(given.shorter // 4, given.shorter) if scales is None else sides("scales", scales, given.shorter)
-    found = _native.lacunarity(given.values, given.support, chosen).reshape(*given.lead, len(chosen), 2)
+    found = _native.lacunarity(given.weights, given.support, chosen).reshape(*given.lead, len(chosen), 2)
     return Lacunarity(np.array(chosen, np.int64), found[..., 0], found[..., 1])

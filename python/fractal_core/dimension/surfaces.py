@@ -161,7 +161,8 @@ def surface_mfdfa(
         values: Shape (..., N, M), finite on the support, anything outside.
         support: The cells that there are, as the module says.
         q: One order, or several, which become the last axis; -100 to 100. At 0 logarithms are averaged.
-        order: Total degree of the polynomials that are taken from each segment, 0 to 8.
+        order: Degree, along rows and along columns, of the polynomials that are taken from each segment, 0 to 8; from 1
+            on, `a i j + b i + c j + d` and more, so that a level does not count.
         scales: Sides of segments, increasing, at least `order + 2`; by default 12 from 6 to a quarter of the shorter
             side, spaced evenly in their logarithm.
         profile: Whether each segment is summed up from its corner first.

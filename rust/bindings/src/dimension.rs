@@ -305,11 +305,10 @@ pub(crate) fn higuchi_lengths<'py>(
     py: Python<'py>,
     series: Bound<'py, PyAny>,
     kmax: usize,
-    last_step: bool,
 ) -> Result<Bound<'py, PyArray2<f64>>> {
     let array = typed::<f64>(&series, "series")?;
     let (shape, values) = (shape_of::<2, f64>(&array, "series")?, flat(&array, "series")?);
-    let found = pooled(py, |executor| curves::higuchi(ManySeries::new(values, shape)?, kmax, last_step, executor))?;
+    let found = pooled(py, |executor| curves::higuchi(ManySeries::new(values, shape)?, kmax, executor))?;
     shaped(py, found, [shape[0], kmax])
 }
 

@@ -20,45 +20,83 @@ pub(super) struct Sums {
     pub second_logs: f64,
 }
 
-/// The sums of `values / most`, all 0 to 1. None where a quotient is no normal number, which only logarithms one by one
-/// are exact for.
-pub(super) fn sums(level: Level, values: &[f64], most: f64) -> Option<Sums> {
-    if most < f64::MIN_POSITIVE * 4.0 || !most.is_finite() {
-        return None;
+/// The sums of `values`, finite and not negative, over the largest of them, and that one. None where a quotient is no
+/// normal number, which only logarithms one by one are exact for.
+pub(super) fn sums(level: Level, values: &[f64]) -> Option<(Sums, f64)> {
+    dispatch!(level, simd => of(simd, values))
+}
+
+/// The sum of numbers, in lanes.
+pub(super) fn total<T: Copy + Into<f64>>(values: &[T]) -> f64 {
+    let mut lanes = [0.0; 8];
+    let parts = values.chunks_exact(8);
+    let rest: f64 = parts.remainder().iter().map(|&x| x.into()).sum();
+    for part in parts {
+        lanes.iter_mut().zip(part).for_each(|(sum, &x)| *sum += x.into());
     }
-    dispatch!(level, simd => of(simd, values, most.recip()))
+    lanes.iter().sum::<f64>() + rest
 }
 
 #[inline(always)]
-fn of<S: Simd>(simd: S, values: &[f64], scale: f64) -> Option<Sums> {
-    let splat = |x| S::f64s::splat(simd, x);
-    let (zero, one, least) = (splat(0.0), splat(1.0), splat(f64::MIN_POSITIVE));
-    let mut sums = [zero; 6];
-    let mut low = zero;
-    let mut add = |x: S::f64s| {
-        let x = x * splat(scale);
-        let held = x.simd_gt(zero);
-        low += held.select(x.simd_lt(least).select(one, zero), zero);
-        let log = held.select(ln(simd, x), zero);
-        let (x_log, square) = (x * log, x * x);
-        for (sum, part) in sums.iter_mut().zip([held.select(one, zero), log, x, x_log, square, square * log]) {
-            *sum += part;
-        }
-    };
+fn of<S: Simd>(simd: S, values: &[f64]) -> Option<(Sums, f64)> {
     let lanes = S::f64s::LEN;
     let whole = values.chunks_exact(lanes);
-    let rest = whole.remainder();
+    let mut last = [0.0; 8];
+    last[..whole.remainder().len()].copy_from_slice(whole.remainder());
+    let last = S::f64s::from_slice(simd, &last[..lanes]);
+    let mut tops = last;
+    for part in whole.clone() {
+        tops = tops.max(S::f64s::from_slice(simd, part));
+    }
+    let most = tops.reduce_max();
+    if most < f64::MIN_POSITIVE * 4.0 {
+        return values.is_empty().then_some((Sums::default(), 0.0));
+    }
+    let scale = S::f64s::splat(simd, most.recip());
+    let mut sums = [S::f64s::splat(simd, 0.0); 7];
     for part in whole {
-        add(S::f64s::from_slice(simd, part));
+        add(simd, S::f64s::from_slice(simd, part) * scale, &mut sums);
     }
-    if !rest.is_empty() {
-        let mut last = [0.0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        add(S::f64s::from_slice(simd, &last[..lanes]));
+    add(simd, last * scale, &mut sums);
+    let mut found = [0.0; 7];
+    for (found, sum) in found.iter_mut().zip(sums) {
+        *found = sum.reduce_sum();
     }
-    let [count, logs, first, first_logs, second, second_logs] = sums.map(|sum| sum.reduce_sum());
-    (low.reduce_sum() == 0.0).then_some(Sums { count, logs, first, first_logs, second, second_logs })
+    let [low, count, logs, first, first_logs, second, second_logs] = found;
+    (low < 0.5).then_some((Sums { count, logs, first, first_logs, second, second_logs }, most))
 }
+
+#[inline(always)]
+fn add<S: Simd>(simd: S, x: S::f64s, sums: &mut [S::f64s; 7]) {
+    let (zero, one) = (S::f64s::splat(simd, 0.0), S::f64s::splat(simd, 1.0));
+    let held = x.simd_gt(zero);
+    let low = x.simd_lt(S::f64s::splat(simd, f64::MIN_POSITIVE));
+    let count = held.select(one, zero);
+    let log = held.select(ln(simd, x), zero);
+    let (x_log, square) = (x * log, x * x);
+    sums[0] += low.select(count, zero);
+    sums[1] += count;
+    sums[2] += log;
+    sums[3] += x;
+    sums[4] += x_log;
+    sums[5] += square;
+    sums[6] += x * x_log;
+}
+
+/// `2 / (2 i + 1)`.
+const SERIES: [f64; 11] = [
+    2.0,
+    2.0 / 3.0,
+    2.0 / 5.0,
+    2.0 / 7.0,
+    2.0 / 9.0,
+    2.0 / 11.0,
+    2.0 / 13.0,
+    2.0 / 15.0,
+    2.0 / 17.0,
+    2.0 / 19.0,
+    2.0 / 21.0,
+];
 
 /// The logarithm of normal numbers above 0: `x = 2^k m` with `m` from `sqrt(1/2)` to `sqrt(2)`, and
 /// `ln m = 2 artanh((m - 1) / (m + 1))` by its series. The error is a few roundings of the result or of 1.
@@ -74,10 +112,9 @@ fn ln<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
     let k = S::f64s::from_bits(exponent + integers(WHOLE.to_bits())) - splat(WHOLE + BIAS as f64);
     let s = (m - splat(1.0)) / (m + splat(1.0));
     let square = s * s;
-    let term = |i: i32| splat(2.0 / f64::from(2 * i + 1));
-    let mut p = term(10);
-    for i in (0..10).rev() {
-        p = p * square + term(i);
+    let mut p = splat(SERIES[10]);
+    for c in SERIES[..10].iter().rev() {
+        p = p * square + splat(*c);
     }
     // The high part of ln 2 times k is exact.
     (p * s + k * splat(1.908_214_929_270_587_7e-10)) + k * splat(0.693_147_180_369_123_8)
@@ -97,10 +134,15 @@ mod tests {
         ) {
             let values: Vec<f64> =
                 exponents.iter().zip(&zeros).map(|(e, &zero)| if zero { 0.0 } else { most * e.exp2() }).collect();
-            let shares: Vec<f64> = values.iter().map(|x| x * most.recip()).filter(|&x| x > 0.0).collect();
+            let largest = values.iter().copied().fold(0.0, f64::max);
+            prop_assume!(largest > 0.0);
+            let shares: Vec<f64> = values.iter().map(|x| x * largest.recip()).filter(|&x| x > 0.0).collect();
+            prop_assume!(shares.iter().all(|x| x.is_normal()));
+            prop_assert!((total(&values) - values.iter().sum::<f64>()).abs() <= 1e-14 * total(&values));
             let wanted = |of: &dyn Fn(f64) -> f64| shares.iter().map(|&x| of(x)).sum::<f64>();
             for (_, level) in levels() {
-                let found = sums(level, &values, most).unwrap();
+                let (found, top) = sums(level, &values).unwrap();
+                prop_assert_eq!(top.to_bits(), largest.to_bits());
                 for (found, wanted) in [
                     (found.count, shares.len() as f64),
                     (found.logs, wanted(&|x| x.ln())),
@@ -118,9 +160,9 @@ mod tests {
     #[test]
     fn numbers_that_are_not_normal_are_left_to_others() {
         for (_, level) in levels() {
-            assert_eq!(sums(level, &[1.0, 1e-310], 1.0), None);
-            assert_eq!(sums(level, &[1e-310], 1e-310), None);
-            assert_eq!(sums(level, &[], 1.0), Some(Sums::default()));
+            assert_eq!(sums(level, &[1.0, 1e-310]), None);
+            assert_eq!(sums(level, &[1e-310]), None);
+            assert_eq!(sums(level, &[]), Some((Sums::default(), 0.0)));
         }
     }
 }

@@ -50,7 +50,7 @@ pub fn moments<T: Scalar>(
     let mut moments = memory::filled("q", NONE, all)?;
     run.for_each_chunk(&mut moments, sides * orders.len(), |level, matrix, moments| {
         let cells = weights.matrix(matrix);
-        let mass: f64 = cells.chunks(columns).map(|row| row.iter().map(|&x| x.into()).sum::<f64>()).sum();
+        let mass: f64 = cells.chunks(columns).map(logs::total).sum();
         if mass <= 0.0 {
             return;
         }
@@ -104,8 +104,7 @@ fn usual(q: f64) -> bool {
 
 /// The usual orders by one pass over the boxes; false where their shares are too far apart for it.
 fn of_usual(level: Level, boxes: &[f64], mass: f64, orders: &[f64], moments: &mut [Moment]) -> bool {
-    let most = boxes.iter().copied().fold(0.0, f64::max);
-    let Some(sums) = logs::sums(level, boxes, most) else { return false };
+    let Some((sums, most)) = logs::sums(level, boxes) else { return false };
     // Shares are these numbers times the largest one.
     let log = (most / mass).ln();
     for (moment, &q) in moments.iter_mut().zip(orders) {

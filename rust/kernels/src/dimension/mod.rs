@@ -20,6 +20,7 @@ pub mod rollout;
 pub mod rows;
 pub mod segments;
 pub mod series;
+mod sorting;
 pub mod support;
 pub mod surface;
 pub mod tiling;

@@ -66,14 +66,27 @@ pub fn statistics<T: Scalar>(weights: Matrices<'_, T>, asked: Questions<'_>, run
     let mut found = memory::filled("weights", [f64::NAN; 16], all)?;
     let piece = ((1 << 16) / columns).max(1);
     run.for_each_chunk(&mut found, piece, |level, task, found| {
-        let mut order: Vec<f64> = memory::with_capacity("weights", columns).or_leave();
+        let mut room = Room {
+            order: memory::with_capacity("weights", columns).or_leave(),
+            spare: memory::with_capacity("weights", columns).or_leave(),
+            shares: memory::with_capacity("weights", columns).or_leave(),
+        };
         for (k, found) in found.iter_mut().enumerate() {
             interrupt::check_each(k, 16);
             let (matrix, row) = ((task * piece + k) / rows, (task * piece + k) % rows);
-            of_row(level, weights, matrix, row, asked, &mut order, found);
+            of_row(level, weights, matrix, row, asked, &mut room, found);
         }
     });
     Ok(found)
+}
+
+/// What rows take turns with.
+struct Room<T> {
+    /// The weights above 0, sorted.
+    order: Vec<T>,
+    spare: Vec<T>,
+    /// The same over the row's mass.
+    shares: Vec<f64>,
 }
 
 fn of_row<T: Scalar>(
@@ -82,13 +95,13 @@ fn of_row<T: Scalar>(
     matrix: usize,
     row: usize,
     asked: Questions<'_>,
-    order: &mut Vec<f64>,
+    Room { order, spare, shares }: &mut Room<T>,
     found: &mut [f64; 16],
 ) {
     let (domain, values) = (weights.domain(), weights.row(matrix, row));
     let (keys, own) = (domain.row(matrix, row), domain.position(row));
     let n = keys.count();
-    let mass: f64 = values.iter().map(|&x| x.into()).sum();
+    let mass = logs::total(values);
     (found[0], found[1]) = (mass, n as f64);
     if mass <= 0.0 {
         return;
@@ -99,12 +112,16 @@ fn of_row<T: Scalar>(
         let x: f64 = values[k].into();
         if x > 0.0 {
             distance += x * (own - j as isize).unsigned_abs() as f64;
-            order.push(x / mass);
+            order.push(values[k]);
         }
     });
-    let maximum = order.iter().copied().fold(0.0, f64::max);
-    let (plogp, squares) = match logs::sums(level, order, maximum) {
-        Some(sums) => {
+    T::sort(order, spare);
+    shares.clear();
+    shares.extend(order.iter().map(|&x| x.into() / mass));
+    let order = &*shares;
+    let maximum = order.last().copied().unwrap_or(0.0);
+    let (plogp, squares) = match logs::sums(level, order) {
+        Some((sums, _)) => {
             let log = maximum.ln() * sums.first;
             (maximum * (sums.first_logs + log), maximum * maximum * sums.second)
         }
@@ -113,13 +130,12 @@ fn of_row<T: Scalar>(
     let columns = domain.shape()[2];
     let within = |from: isize, to: isize| {
         let [from, to] = [from, to].map(|end| end.clamp(0, columns as isize) as usize);
-        values[keys.places(from..to)].iter().map(|&x| x.into()).sum::<f64>() / mass
+        logs::total(&values[keys.places(from..to)]) / mass
     };
     let entropy = (-plogp).max(0.0);
     found[2] = entropy;
     found[4] = 1.0 / squares;
     found[5] = maximum;
-    order.sort_unstable_by(f64::total_cmp);
     let (zeros, several) = (n - order.len(), n > 1);
     let mut ranked = 0.0;
     for (i, &p) in order.iter().enumerate() {

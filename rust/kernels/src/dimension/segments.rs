@@ -12,7 +12,7 @@ use crate::memory::{self, OrLeave};
 pub struct Segments<'a> {
     /// Sides, each at least `order + 2`.
     pub sides: &'a [usize],
-    /// Total degree of the polynomial that is taken from each.
+    /// Degree, along rows and along columns, of the polynomial that is taken from each.
     pub order: usize,
     /// Orders of the mean over segments.
     pub orders: &'a [f64],
@@ -89,13 +89,12 @@ fn firsts(shape: [usize; 2], side: usize, corners: bool) -> Vec<[usize; 2]> {
     firsts
 }
 
-/// Orthonormal polynomials of two variables, of a total degree up to `order`, on `side` times `side` points.
+/// Orthonormal polynomials of two variables, of a degree up to `order` in each, on `side` times `side` points.
 fn planes(side: usize, order: usize) -> Result<Vec<f64>> {
     let lines = polynomials(side, order)?;
-    let count = (order + 1) * (order + 2) / 2;
-    let mut basis: Vec<f64> = memory::with_capacity("scales", side * side * count)?;
-    for (degree, down) in lines.chunks(side).enumerate() {
-        for across in lines.chunks(side).take(order + 1 - degree) {
+    let mut basis: Vec<f64> = memory::with_capacity("scales", lines.len() * lines.len())?;
+    for down in lines.chunks(side) {
+        for across in lines.chunks(side) {
             basis.extend(down.iter().flat_map(|a| across.iter().map(move |b| a * b)));
         }
     }

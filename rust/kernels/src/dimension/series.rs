@@ -37,8 +37,8 @@ impl<'a> ManySeries<'a> {
 
 /// T. Higuchi's lengths (1988) at steps of 1 to `most`: `(series, most)`. For each of the `k` starts `m` the length is
 /// `(n - 1) / (steps k^2) * sum |x[m + i k] - x[m + (i - 1) k]|` over all `steps = floor((n - 1 - m) / k)`; their mean
-/// counts. Without `last_step` the last step of each start is left out of its sum, but not out of `steps`.
-pub fn higuchi(series: ManySeries<'_>, most: usize, last_step: bool, executor: &dyn Executor) -> Result<Vec<f64>> {
+/// counts.
+pub fn higuchi(series: ManySeries<'_>, most: usize, executor: &dyn Executor) -> Result<Vec<f64>> {
     let n = series.length;
     if most == 0 || most > (n - 1) / 2 {
         return Err(KernelError::value("kmax", most, format!("1 ..= {}, half of the series", (n - 1) / 2)));
@@ -50,8 +50,7 @@ pub fn higuchi(series: ManySeries<'_>, most: usize, last_step: bool, executor: &
             interrupt::check();
             let of_start = |m: usize| {
                 let steps = (n - 1 - m) / k;
-                let sum: f64 =
-                    (1..steps + usize::from(last_step)).map(|s| (x[m + s * k] - x[m + (s - 1) * k]).abs()).sum();
+                let sum: f64 = (1..=steps).map(|s| (x[m + s * k] - x[m + (s - 1) * k]).abs()).sum();
                 sum * (n - 1) as f64 / (steps * k * k) as f64
             };
             *length = (0..k).map(of_start).sum::<f64>() / k as f64;
@@ -181,11 +180,11 @@ mod tests {
     #[test]
     fn a_straight_line_has_length_over_step() {
         let line: Vec<f64> = (0..101).map(|i| 3.0 * f64::from(i) - 7.0).collect();
-        for (length, k) in higuchi(of(&line), 20, true, &Serial).unwrap().into_iter().zip(1..) {
+        for (length, k) in higuchi(of(&line), 20, &Serial).unwrap().into_iter().zip(1..) {
             assert!((length - 300.0 / f64::from(k)).abs() < 1e-9);
         }
-        assert_eq!(higuchi(of(&line), 51, true, &Serial).unwrap_err().argument, "kmax");
-        assert_eq!(higuchi(of(&line), 0, true, &Serial).unwrap_err().argument, "kmax");
+        assert_eq!(higuchi(of(&line), 51, &Serial).unwrap_err().argument, "kmax");
+        assert_eq!(higuchi(of(&line), 0, &Serial).unwrap_err().argument, "kmax");
     }
 
     #[test]
@@ -239,7 +238,7 @@ mod tests {
 
         #[test]
         fn lengths_are_sums_of_steps(x in prop::collection::vec(-1.0_f64..1.0, 9..40), k in 1_usize..5) {
-            let found = higuchi(of(&x), k, true, &Serial).unwrap()[k - 1];
+            let found = higuchi(of(&x), k, &Serial).unwrap()[k - 1];
             let mut mean = 0.0;
             for m in 0..k {
                 let part: Vec<f64> = x[m..].iter().copied().step_by(k).collect();

@@ -1,6 +1,7 @@
 //! The cells of a matrix on which a statistic is defined, and matrices checked against them.
 
 use super::edges::Edges;
+use super::sorting;
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::{interrupt, memory};
@@ -205,9 +206,22 @@ impl<'a> Domain<'a> {
 }
 
 /// Numbers that matrices are made of.
-pub trait Scalar: Copy + Into<f64> + Send + Sync {}
-impl Scalar for f32 {}
-impl Scalar for f64 {}
+pub trait Scalar: Copy + Into<f64> + Send + Sync {
+    /// Sorts numbers above 0, smallest first; `spare` is what it may need beside them.
+    fn sort(numbers: &mut [Self], spare: &mut Vec<Self>);
+}
+
+impl Scalar for f32 {
+    fn sort(numbers: &mut [Self], spare: &mut Vec<Self>) {
+        sorting::by_digits(numbers, spare);
+    }
+}
+
+impl Scalar for f64 {
+    fn sort(numbers: &mut [Self], _spare: &mut Vec<Self>) {
+        numbers.sort_unstable_by(Self::total_cmp);
+    }
+}
 
 /// Matrices on a support, in C order.
 #[derive(Clone, Copy, Debug)]
