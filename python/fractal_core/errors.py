@@ -15,6 +15,7 @@ __all__ = [
     "GpuValidationError",
     "InvalidArgumentError",
     "KeyIndexError",
+    "ModelError",
     "OutOfMemoryError",
     "PluginError",
     "ShapeError",
@@ -64,6 +65,10 @@ class OutOfMemoryError(_ArgumentError, MemoryError):
 
 class PluginError(FractalError, LookupError):
     """A pattern that is unknown, taken, or did not load; the message names the distribution and the reason."""
+
+
+class ModelError(FractalError, RuntimeError):
+    """A model that does not load, does not run, or gives no attention weights; the message says what to do."""
 
 
 class GpuError(FractalError, RuntimeError):

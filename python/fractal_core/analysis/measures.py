@@ -1,0 +1,348 @@
+"""Measures of every layer and head, as one tidy table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+
+from fractal_core import dimension
+from fractal_core._arguments import flag, integer
+from fractal_core.analysis.table import Table
+from fractal_core.errors import DTypeError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from fractal_core.analysis.maps import AttentionMaps, LayerMaps
+    from fractal_core.dimension import Slope
+
+ROWS = tuple(f.name for f in fields(dimension.RowStatistics))
+DIMENSIONS = ("box", "D1", "D2")
+MEASURES = (*DIMENSIONS, *(name for name in ROWS if name not in {"mass", "keys"}), "column_gini")
+_MOMENT = re.compile(r"D(-?\d+(?:\.\d+)?)")
+_NO_TOKENS = "no tokens"
+_EMPTY_SET = "empty set"
+_ONE_ROW = "no row with a number"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the measures are taken; every field goes into the table's provenance."""
+
+    foreground: float | tuple[str, float] = ("mass", 0.9)
+    """Which weights the box dimension counts, as `fractal_core.dimension.box_dimension` says."""
+    scales: tuple[int, ...] | None = None
+    """Sides of boxes; by default those of `fractal_core.dimension`."""
+    top_p: float = 0.9
+    top_k: int = 5
+    below: float = 0.5
+    sinks: int = 1
+    local: int = 8
+    force: bool = False
+    """Gives a dimension to sides below 32, too."""
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """One measure of the heads of one layer, each field of shape (H,)."""
+
+    value: npt.NDArray[np.float64]
+    stderr: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+    r2: npt.NDArray[np.float64]
+    reliable: npt.NDArray[np.bool_]
+    reasons: list[str]
+    baseline: npt.NDArray[np.float64]
+
+
+def measure(
+    maps: AttentionMaps,
+    measures: Sequence[str] | str = MEASURES,
+    *,
+    layers: Iterable[int | str] | int | str | None = None,
+    heads: Iterable[SupportsIndex] | None = None,
+    settings: Settings | None = None,
+) -> Table:
+    """Measures of the heads of an input's attention, all heads of a layer at once.
+
+    `box` is the box dimension of the set of strong weights, and `D<q>` the generalised dimension of order q, such as
+    `D1` and `D2`, of attention as a measure. The fields of `fractal_core.dimension.RowStatistics` are means over the
+    queries, with their spread. `column_gini` is Gini's index of what the keys receive, each divided by the queries that
+    can see it. `spectrum_width` is the width of the spectrum of singularities.
+
+    Args:
+        maps: The attention of one input.
+        measures: Names, as above.
+        layers: Places or names; all by default.
+        heads: Places; all by default. Layers must have them.
+        settings: How the measures are taken.
+
+    Returns:
+        Columns `layer` (place), `name`, `kind`, `head`, `measure`, `value`, `stderr` (of a fit, or of the mean over
+        queries), `std` (over queries), `r2`, `reliable`, `reasons` (in words, joined by "; "), `baseline` (the value of
+        uniform attention on the same support), `n_queries`, `n_keys`. A value that cannot be had is NaN, with its
+        reason.
+
+    Raises:
+        InvalidArgumentError: An unknown measure, layer or head, or a setting outside of its range.
+        DTypeError: An argument has no fitting type.
+    """
+    chosen = names(measures)
+    how = settings or Settings()
+    flag("force", how.force)
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for place in maps.chosen(layers):
+        layer = maps.layers[place]
+        which = _heads(heads, layer)
+        found = _Layer(layer, maps, how)
+        for name in chosen:
+            numbers = found.numbers(name)
+            for head in which:
+                row = (
+                    place,
+                    layer.name,
+                    layer.kind,
+                    head,
+                    name,
+                    numbers.value[head],
+                    numbers.stderr[head],
+                    numbers.std[head],
+                    numbers.r2[head],
+                    numbers.reliable[head],
+                    numbers.reasons[head],
+                    numbers.baseline[head],
+                    *layer.shape,
+                )
+                for column, value in zip(columns.values(), row, strict=True):
+                    column.append(value)
+    arrays = {name: np.array(column, dtype=_COLUMNS[name]) for name, column in columns.items()}
+    taken = {f.name: getattr(how, f.name) for f in fields(how)}
+    return Table(arrays, {**maps.provenance, "measure_settings": taken})
+
+
+_COLUMNS: dict[str, Any] = {
+    "layer": np.int64,
+    "name": np.str_,
+    "kind": np.str_,
+    "head": np.int64,
+    "measure": np.str_,
+    "value": np.float64,
+    "stderr": np.float64,
+    "std": np.float64,
+    "r2": np.float64,
+    "reliable": np.bool_,
+    "reasons": np.str_,
+    "baseline": np.float64,
+    "n_queries": np.int64,
+    "n_keys": np.int64,
+}
+
+
+def names(measures: Sequence[str] | str) -> tuple[str, ...]:
+    """Measures as a tuple of known names, each once.
+
+    Raises:
+        InvalidArgumentError: A name is unknown, or there is none.
+        DTypeError: They are no strings.
+    """
+    listed = [measures] if isinstance(measures, str) else list(measures)
+    for name in listed:
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DTypeError("measures", repr(name), "names of measures")
+        if name not in {"box", "column_gini", "spectrum_width", *ROWS} and not _MOMENT.fullmatch(name):
+            raise InvalidArgumentError(
+                "measures", repr(name), f"box, D<order>, spectrum_width, column_gini, {', '.join(ROWS)}"
+            )
+    if not listed:
+        raise InvalidArgumentError("measures", "none", "at least one name")
+    return tuple(dict.fromkeys(listed))
+
+
+def _heads(heads: Iterable[SupportsIndex] | None, layer: LayerMaps) -> list[int]:
+    if heads is None:
+        return list(range(layer.heads))
+    try:
+        listed = list(heads)
+    except TypeError:
+        raise DTypeError("heads", repr(heads), "a sequence of integers") from None
+    return sorted({integer("heads", h, -layer.heads, layer.heads - 1) % layer.heads for h in listed})
+
+
+class _Layer:
+    """The measures of one layer; what several need is computed once."""
+
+    def __init__(self, layer: LayerMaps, maps: AttentionMaps, how: Settings) -> None:
+        self.layer = layer
+        self.how = how
+        ids = maps.key_ids(layer)
+        # A query's own token is that of a key only where both are one sequence.
+        self.ids = None if layer.kind == "cross" else ids
+        self.uniform = layer.uniform()
+        self._rows: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+    def numbers(self, name: str) -> _Numbers:
+        if name == "box":
+            return self._box()
+        if name == "spectrum_width":
+            return self._width()
+        if name == "column_gini":
+            return self._columns()
+        order = _MOMENT.fullmatch(name)
+        if order:
+            slope = dimension.renyi_dimension(
+                self.layer.weights,
+                self.layer.support,
+                q=float(order[1]),
+                scales=self.how.scales,
+                force=self.how.force,
+            )
+            return _of_slope(slope)
+        return self._of_rows(name)
+
+    def _box(self) -> _Numbers:
+        how, layer = self.how, self.layer
+
+        def taken(of: LayerMaps) -> Slope:
+            return dimension.box_dimension(
+                of.weights, of.support, foreground=how.foreground, scales=how.scales, force=how.force
+            )
+
+        baseline = self._baseline_box(taken)
+        try:
+            return _of_slope(taken(layer), baseline)
+        except InvalidArgumentError as error:
+            if error.argument != "foreground" or "empty" not in str(error.given):
+                raise
+        each = [_empty() for _ in range(layer.heads)]
+        for head in range(layer.heads):
+            try:
+                each[head] = _of_slope(taken(layer.only(head)), baseline[head : head + 1])
+            except InvalidArgumentError as error:
+                if error.argument != "foreground" or "empty" not in str(error.given):
+                    raise
+        return _joined(each)
+
+    def _baseline_box(self, taken: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401  # the function above
+        try:
+            value = taken(replace(self.layer, weights=self.uniform)).value
+        except InvalidArgumentError as error:
+            if error.argument != "foreground" or "empty" not in str(error.given):
+                raise
+            value = np.full(1, np.nan)
+        return np.broadcast_to(value, self.layer.heads)
+
+    def _width(self) -> _Numbers:
+        spectrum = dimension.singularity_spectrum(
+            self.layer.weights, self.layer.support, scales=self.how.scales, force=self.how.force
+        )
+        nothing = np.full(self.layer.heads, np.nan)
+        reliable = spectrum.alpha.reliable.all(axis=-1)
+        reasons = [_reasons(spectrum.alpha[head]) for head in range(self.layer.heads)]
+        return _Numbers(
+            spectrum.width,
+            nothing,
+            nothing,
+            spectrum.alpha.r2.min(axis=-1),
+            reliable,
+            reasons,
+            spectrum.baseline_width,
+        )
+
+    def _statistics(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self._rows is None:
+            how = self.how
+
+            def taken(weights: Any) -> dict[str, Any]:  # noqa: ANN401  # an array or edges
+                return dimension.row_statistics(
+                    weights,
+                    self.layer.support,
+                    top_p=how.top_p,
+                    top_k=how.top_k,
+                    below=how.below,
+                    sinks=how.sinks,
+                    local=how.local,
+                    tokens=self.ids,
+                ).summary()
+
+            self._rows = taken(self.layer.weights), taken(self.uniform)
+        return self._rows
+
+    def _of_rows(self, name: str) -> _Numbers:
+        found, uniform = self._statistics()
+        spread = found[name]
+        reason = _NO_TOKENS if name == "induction" and self.ids is None else _ONE_ROW
+        good = spread.rows > 0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            stderr = spread.std / np.sqrt(spread.rows)
+        return _Numbers(
+            spread.mean,
+            stderr,
+            spread.std,
+            np.full(self.layer.heads, np.nan),
+            good,
+            ["" if ok else reason for ok in good],
+            np.broadcast_to(uniform[name].mean, self.layer.heads),
+        )
+
+    def _columns(self) -> _Numbers:
+        value, baseline = (_column_gini(*self.layer.columns(w)) for w in (self.layer.weights, self.uniform))
+        nothing = np.full(self.layer.heads, np.nan)
+        good = np.isfinite(value)
+        reasons = ["" if ok else "fewer than two keys with mass" for ok in good]
+        return _Numbers(value, nothing, nothing, nothing, good, reasons, np.broadcast_to(baseline, value.shape))
+
+
+def _column_gini(mass: npt.NDArray[np.float64], queries: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Gini's index of the mass a query that can see the key gives to it, (H,)."""
+    seen = np.broadcast_to(queries > 0, mass.shape)
+    n = seen.sum(axis=-1, keepdims=True)
+    # Keys that no query sees sort to the front, and count as nothing.
+    received = np.sort(np.where(seen, mass / np.maximum(queries, 1), -1.0), axis=-1)
+    rank = np.arange(1, mass.shape[-1] + 1) - (mass.shape[-1] - n)
+    received = np.maximum(received, 0.0)
+    total = received.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gini = ((2 * rank - n - 1) * received).sum(axis=-1) / (n[..., 0] * total)
+    return np.where((n[..., 0] > 1) & (total > 0), gini, np.nan)
+
+
+def _reasons(slope: Slope) -> str:
+    return "; ".join(reason for reason, holds in slope.flags.items() if np.any(holds))
+
+
+def _of_slope(slope: Slope, baseline: npt.NDArray[np.float64] | None = None) -> _Numbers:
+    heads = slope.value.shape[0]
+    return _Numbers(
+        slope.value,
+        slope.stderr,
+        np.full(heads, np.nan),
+        slope.r2,
+        slope.reliable,
+        [_reasons(slope[head]) for head in range(heads)],
+        baseline if baseline is not None else np.full(heads, np.nan) if slope.baseline is None else slope.baseline,
+    )
+
+
+def _empty() -> _Numbers:
+    nothing = np.full(1, np.nan)
+    return _Numbers(nothing, nothing, nothing, nothing, np.zeros(1, np.bool_), [_EMPTY_SET], nothing)
+
+
+def _joined(each: list[_Numbers]) -> _Numbers:
+    def of(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(numbers, name) for numbers in each])
+
+    return _Numbers(
+        of("value"),
+        of("stderr"),
+        of("std"),
+        of("r2"),
+        of("reliable"),
+        [reason for numbers in each for reason in numbers.reasons],
+        of("baseline"),
+    )
