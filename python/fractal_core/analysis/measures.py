@@ -10,7 +10,7 @@ import numpy as np
 
 from fractal_core import dimension
 from fractal_core._arguments import flag, integer
-from fractal_core.analysis.table import Table
+from fractal_core.analysis.numbers import NO_ROW, Measured, Numbers, empty, joined, of_slope, of_spread, reasons_of, table_of
 from fractal_core.errors import DTypeError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fractal_core.analysis.maps import AttentionMaps, LayerMaps
+    from fractal_core.analysis.table import Table
     from fractal_core.dimension import Slope
 
 ROWS = tuple(f.name for f in fields(dimension.RowStatistics))
@@ -26,8 +27,6 @@ DIMENSIONS = ("box", "D1", "D2")
 MEASURES = (*DIMENSIONS, *(name for name in ROWS if name not in {"mass", "keys"}), "column_gini")
 _MOMENT = re.compile(r"D(-?\d+(?:\.\d+)?)")
 _NO_TOKENS = "no tokens"
-_EMPTY_SET = "empty set"
-_ONE_ROW = "no row with a number"
 
 
 @dataclass(frozen=True)
@@ -45,19 +44,6 @@ class Settings:
     local: int = 8
     force: bool = False
     """Gives a dimension to sides below 32, too."""
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    """One measure of the heads of one layer, each field of shape (H,)."""
-
-    value: npt.NDArray[np.float64]
-    stderr: npt.NDArray[np.float64]
-    std: npt.NDArray[np.float64]
-    r2: npt.NDArray[np.float64]
-    reliable: npt.NDArray[np.bool_]
-    reasons: list[str]
-    baseline: npt.NDArray[np.float64]
 
 
 def measure(
@@ -95,52 +81,15 @@ def measure(
     chosen = names(measures)
     how = settings or Settings()
     flag("force", how.force)
-    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    measured: list[Measured] = []
     for place in maps.chosen(layers):
         layer = maps.layers[place]
-        which = _heads(heads, layer)
-        found = _Layer(layer, maps, how)
-        for name in chosen:
-            numbers = found.numbers(name)
-            for head in which:
-                row = (
-                    place,
-                    layer.name,
-                    layer.kind,
-                    head,
-                    name,
-                    numbers.value[head],
-                    numbers.stderr[head],
-                    numbers.std[head],
-                    numbers.r2[head],
-                    numbers.reliable[head],
-                    numbers.reasons[head],
-                    numbers.baseline[head],
-                    *layer.shape,
-                )
-                for column, value in zip(columns.values(), row, strict=True):
-                    column.append(value)
-    arrays = {name: np.array(column, dtype=_COLUMNS[name]) for name, column in columns.items()}
+        which, found = _heads(heads, layer), _Layer(layer, maps, how)
+        measured += [
+            Measured(place, layer.name, layer.kind, layer.shape, name, found.numbers(name), which) for name in chosen
+        ]
     taken = {f.name: getattr(how, f.name) for f in fields(how)}
-    return Table(arrays, {**maps.provenance, "measure_settings": taken})
-
-
-_COLUMNS: dict[str, Any] = {
-    "layer": np.int64,
-    "name": np.str_,
-    "kind": np.str_,
-    "head": np.int64,
-    "measure": np.str_,
-    "value": np.float64,
-    "stderr": np.float64,
-    "std": np.float64,
-    "r2": np.float64,
-    "reliable": np.bool_,
-    "reasons": np.str_,
-    "baseline": np.float64,
-    "n_queries": np.int64,
-    "n_keys": np.int64,
-}
+    return table_of(measured, {**maps.provenance, "measure_settings": taken})
 
 
 def names(measures: Sequence[str] | str) -> tuple[str, ...]:
@@ -185,7 +134,7 @@ class _Layer:
         self.uniform = layer.uniform()
         self._rows: tuple[dict[str, Any], dict[str, Any]] | None = None
 
-    def numbers(self, name: str) -> _Numbers:
+    def numbers(self, name: str) -> Numbers:
         if name == "box":
             return self._box()
         if name == "spectrum_width":
@@ -201,10 +150,10 @@ class _Layer:
                 scales=self.how.scales,
                 force=self.how.force,
             )
-            return _of_slope(slope)
+            return of_slope(slope)
         return self._of_rows(name)
 
-    def _box(self) -> _Numbers:
+    def _box(self) -> Numbers:
         how, layer = self.how, self.layer
 
         def taken(of: LayerMaps) -> Slope:
@@ -214,18 +163,18 @@ class _Layer:
 
         baseline = self._baseline_box(taken)
         try:
-            return _of_slope(taken(layer), baseline)
+            return of_slope(taken(layer), baseline)
         except InvalidArgumentError as error:
             if error.argument != "foreground" or "empty" not in str(error.given):
                 raise
-        each = [_empty() for _ in range(layer.heads)]
+        each = [empty() for _ in range(layer.heads)]
         for head in range(layer.heads):
             try:
-                each[head] = _of_slope(taken(layer.only(head)), baseline[head : head + 1])
+                each[head] = of_slope(taken(layer.only(head)), baseline[head : head + 1])
             except InvalidArgumentError as error:
                 if error.argument != "foreground" or "empty" not in str(error.given):
                     raise
-        return _joined(each)
+        return joined(each)
 
     def _baseline_box(self, taken: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401  # the function above
         try:
@@ -236,14 +185,14 @@ class _Layer:
             value = np.full(1, np.nan)
         return np.broadcast_to(value, self.layer.heads)
 
-    def _width(self) -> _Numbers:
+    def _width(self) -> Numbers:
         spectrum = dimension.singularity_spectrum(
             self.layer.weights, self.layer.support, scales=self.how.scales, force=self.how.force
         )
         nothing = np.full(self.layer.heads, np.nan)
         reliable = spectrum.alpha.reliable.all(axis=-1)
-        reasons = [_reasons(spectrum.alpha[head]) for head in range(self.layer.heads)]
-        return _Numbers(
+        reasons = [reasons_of(spectrum.alpha[head]) for head in range(self.layer.heads)]
+        return Numbers(
             spectrum.width,
             nothing,
             nothing,
@@ -272,29 +221,17 @@ class _Layer:
             self._rows = taken(self.layer.weights), taken(self.uniform)
         return self._rows
 
-    def _of_rows(self, name: str) -> _Numbers:
+    def _of_rows(self, name: str) -> Numbers:
         found, uniform = self._statistics()
-        spread = found[name]
-        reason = _NO_TOKENS if name == "induction" and self.ids is None else _ONE_ROW
-        good = spread.rows > 0
-        with np.errstate(invalid="ignore", divide="ignore"):
-            stderr = spread.std / np.sqrt(spread.rows)
-        return _Numbers(
-            spread.mean,
-            stderr,
-            spread.std,
-            np.full(self.layer.heads, np.nan),
-            good,
-            ["" if ok else reason for ok in good],
-            np.broadcast_to(uniform[name].mean, self.layer.heads),
-        )
+        reason = _NO_TOKENS if name == "induction" and self.ids is None else NO_ROW
+        return of_spread(found[name], uniform[name].mean, reason)
 
-    def _columns(self) -> _Numbers:
+    def _columns(self) -> Numbers:
         value, baseline = (_column_gini(*self.layer.columns(w)) for w in (self.layer.weights, self.uniform))
         nothing = np.full(self.layer.heads, np.nan)
         good = np.isfinite(value)
         reasons = ["" if ok else "fewer than two keys with mass" for ok in good]
-        return _Numbers(value, nothing, nothing, nothing, good, reasons, np.broadcast_to(baseline, value.shape))
+        return Numbers(value, nothing, nothing, nothing, good, reasons, np.broadcast_to(baseline, value.shape))
 
 
 def _column_gini(mass: npt.NDArray[np.float64], queries: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -309,40 +246,3 @@ def _column_gini(mass: npt.NDArray[np.float64], queries: npt.NDArray[np.float64]
     with np.errstate(invalid="ignore", divide="ignore"):
         gini = ((2 * rank - n - 1) * received).sum(axis=-1) / (n[..., 0] * total)
     return np.where((n[..., 0] > 1) & (total > 0), gini, np.nan)
-
-
-def _reasons(slope: Slope) -> str:
-    return "; ".join(reason for reason, holds in slope.flags.items() if np.any(holds))
-
-
-def _of_slope(slope: Slope, baseline: npt.NDArray[np.float64] | None = None) -> _Numbers:
-    heads = slope.value.shape[0]
-    return _Numbers(
-        slope.value,
-        slope.stderr,
-        np.full(heads, np.nan),
-        slope.r2,
-        slope.reliable,
-        [_reasons(slope[head]) for head in range(heads)],
-        baseline if baseline is not None else np.full(heads, np.nan) if slope.baseline is None else slope.baseline,
-    )
-
-
-def _empty() -> _Numbers:
-    nothing = np.full(1, np.nan)
-    return _Numbers(nothing, nothing, nothing, nothing, np.zeros(1, np.bool_), [_EMPTY_SET], nothing)
-
-
-def _joined(each: list[_Numbers]) -> _Numbers:
-    def of(name: str) -> npt.NDArray[Any]:
-        return np.concatenate([getattr(numbers, name) for numbers in each])
-
-    return _Numbers(
-        of("value"),
-        of("stderr"),
-        of("std"),
-        of("r2"),
-        of("reliable"),
-        [reason for numbers in each for reason in numbers.reasons],
-        of("baseline"),
-    )
