@@ -96,10 +96,9 @@ def readable(token: str) -> str:
 
 
 def _characters() -> frozenset[int]:
-    from matplotlib import rcParams
-    from matplotlib.font_manager import findfont
+    from matplotlib.font_manager import FontProperties, findfont
 
-    return _of_font(findfont("sans-serif" if "sans-serif" in rcParams["font.family"] else rcParams["font.family"][0]))
+    return _of_font(str(findfont(FontProperties())))
 
 
 @lru_cache(maxsize=4)

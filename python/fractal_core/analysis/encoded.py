@@ -121,7 +121,9 @@ def _add_target(model: Any, found: dict[str, torch.Tensor], tokenizer: Any, targ
     else:
         raise InvalidArgumentError("target", "None", "what the decoder reads, where the input is no text")
     # Of each input its own tokens, wherever its padding is.
-    shifted = [torch.cat([row.new_full((1,), int(start)), row[here != 0][:-1]]) for row, here in zip(ids, mask)]
+    shifted = [
+        torch.cat([row.new_full((1,), int(start)), row[here != 0][:-1]]) for row, here in zip(ids, mask, strict=True)
+    ]
     given = _padded([{"input_ids": row} for row in shifted])
     found["decoder_input_ids"], found["decoder_attention_mask"] = given["input_ids"], given["attention_mask"]
 
@@ -139,7 +141,7 @@ def _check(model: Any, found: dict[str, torch.Tensor]) -> None:  # noqa: ANN401
                 "inputs", f"{length} tokens", f"at most {most}, the positions that the model has"
             )
         rows = vocabulary(model)
-        if rows is not None and not (0 <= int(found[name].min()) and int(found[name].max()) < rows):
+        if rows is not None and not (int(found[name].min()) >= 0 and int(found[name].max()) < rows):
             raise InvalidArgumentError(name, f"a token {int(found[name].max())}", f"0 to {rows - 1}")
     for mask, of in zip(MASKS, ("input_ids", "decoder_input_ids"), strict=True):
         if mask not in found:

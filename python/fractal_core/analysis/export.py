@@ -29,7 +29,7 @@ _SEPARATE = ("visualizations", "maps")
 def export_results(
     results: object,
     output_path: str | os.PathLike[str],
-    format: str = "json",  # noqa: A002  # the seed's name
+    format: str = "json",  # the seed's name
     *,
     arrays: bool = False,
 ) -> None:

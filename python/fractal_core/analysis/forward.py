@@ -184,9 +184,9 @@ def _one(
                 own = cast("Mapping[str, Support]", support).get(name, own)
             elif support is not None:
                 own = support
-            own, array = cut(own, array, rows, columns)
+            own, kept = cut(own, array, rows, columns)
             tolerance = _TOLERANCES.get(weights[0].dtype, TOLERANCE)
-            layers.append(LayerMaps(name, kind, array, own, tolerance, _has_sinks(model)))
+            layers.append(LayerMaps(name, kind, kept, own, tolerance, _has_sinks(model)))
     return AttentionMaps(tuple(layers), **_words(model, tensors, item, keep, layers, tokenizer), provenance=provenance)
 
 

@@ -23,7 +23,14 @@ from fractal_core.analysis.devices import DeviceManager
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_OF_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+_OF_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer.model",
+)
 _OF_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code", "subfolder", "gguf_file")
 _HEADS = ("pooler", "lm_head", "classifier", "score", "cls", "qa_outputs", "pre_classifier", "proj_out", "head")
@@ -73,9 +80,7 @@ class ModelLoader:
             settings.setdefault("attn_implementation", EAGER)
         settings = {**self._sized(config), **settings}
         class_ = model_class(config)
-        model, report = _tried(
-            name, class_.from_pretrained, name, config=config, output_loading_info=True, **settings
-        )
+        model, report = _tried(name, class_.from_pretrained, name, config=config, output_loading_info=True, **settings)
         _complete(name, report)
         model = model.to(self.device_manager.device) if "device_map" not in settings else model
         return model.eval(), _reader(name, model, hub)

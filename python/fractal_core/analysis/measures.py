@@ -10,7 +10,17 @@ import numpy as np
 
 from fractal_core import dimension
 from fractal_core._arguments import flag, integer
-from fractal_core.analysis.numbers import NO_ROW, Measured, Numbers, empty, joined, of_slope, of_spread, reasons_of, table_of
+from fractal_core.analysis.numbers import (
+    NO_ROW,
+    Measured,
+    Numbers,
+    empty,
+    joined,
+    of_slope,
+    of_spread,
+    reasons_of,
+    table_of,
+)
 from fractal_core.errors import DTypeError, InvalidArgumentError
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EMPTY_SET = "empty set"
 NO_ROW = "no row with a number"
 
+
 @dataclass(frozen=True)
 class Numbers:
     """One measure of the heads of a layer, each field of shape (H,)."""
@@ -78,6 +79,7 @@ def empty() -> Numbers:
 
 def joined(each: list[Numbers]) -> Numbers:
     """Heads one after the other."""
+
     def of(name: str) -> npt.NDArray[Any]:
         return np.concatenate([getattr(numbers, name) for numbers in each])
 

@@ -179,7 +179,8 @@ class DimensionStream:
         count, first = given.shape[1], self.length
         length = first + count
         numbers = None if ids is None else vector("ids", ids)
-        if numbers is not None and len(numbers) != count or (numbers is None) != (not self._ids) and first:
+        changed = first > 0 and (numbers is None) == bool(self._ids)
+        if changed or (numbers is not None and len(numbers) != count):
             raise ShapeError("ids", None if numbers is None else numbers.shape, f"({count},) at every call, or None")
         queries, keys = np.arange(first, length)[:, None], np.arange(length)
         cells = (keys <= queries) & (keys >= queries - self.radius)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex, cast
 from weakref import WeakSet
 
 import numpy as np
@@ -35,7 +35,7 @@ class AttentionVisualizer:
         InvalidArgumentError: No such style.
     """
 
-    _made: WeakSet[Figure] = WeakSet()
+    _made: ClassVar[WeakSet[Figure]] = WeakSet()
 
     def __init__(self, style: str | None = None, *, dpi: SupportsIndex = 150) -> None:
         from matplotlib import style as styles
