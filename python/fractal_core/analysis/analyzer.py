@@ -278,7 +278,9 @@ class FractalAttentionAnalyzer:
         inputs, cut = same_length([(self.model, self.tokenizer), (other.model, other.tokenizer)], text)
         rng = np.random.default_rng(integer("seed", seed, 0, INT32_MAX))
         both = [(one.model_name, one.attention(given)) for one, given in zip((self, other), inputs, strict=True)]
-        return compared(both, cut, layer_idx, head_idx, settings or Settings(), draws, rng)
+        return compared(
+            both, cut, layer_idx=layer_idx, head_idx=head_idx, settings=settings or Settings(), draws=draws, rng=rng
+        )
 
     def stream(self, text: Any, *, max_new_tokens: SupportsIndex = 64, **settings: Any) -> GenerationStream:  # noqa: ANN401
         """The attention of a causal model while it writes; `GenerationStream` says the rest."""

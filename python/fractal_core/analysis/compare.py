@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fractal_core.analysis.maps import AttentionMaps
+    from fractal_core.analysis.maps import AttentionMaps, LayerMaps
     from fractal_core.analysis.measures import Settings
 
 RULE = "both inputs have the same number of tokens; the longer was cut to the length of the shorter"
@@ -44,6 +44,7 @@ def same_length(models: Sequence[tuple[Any, Any]], text: Any) -> tuple[list[Any]
 def compared(
     both: Sequence[tuple[str, AttentionMaps]],
     cut: Sequence[int],
+    *,
     layer_idx: int | str,
     head_idx: Any,  # noqa: ANN401
     settings: Settings,
@@ -76,7 +77,7 @@ def compared(
 
 def _null(
     result: dict[str, Any],
-    layer: Any,
+    layer: LayerMaps,
     settings: Settings,
     draws: int,
     rng: np.random.Generator,

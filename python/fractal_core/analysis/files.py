@@ -75,7 +75,7 @@ def load_maps(path: str | os.PathLike[str]) -> AttentionMaps:
         InvalidArgumentError: There is no such file, it is broken, or it holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             described = json.loads(archive["description"].tobytes())
             if described.get("format") != _FORMAT or described.get("schema") != SCHEMA:
                 given = f"{described.get('format')}, schema {described.get('schema')}"
@@ -85,7 +85,7 @@ def load_maps(path: str | os.PathLike[str]) -> AttentionMaps:
                 layers,
                 tuple(described["tokens"]),
                 tuple(described["target_tokens"]),
-                *(archive[name] if name in archive else None for name in ("ids", "target_ids")),
+                *(archive.get(name) for name in ("ids", "target_ids")),
                 grid=None if described["grid"] is None else tuple(described["grid"]),
                 provenance=described["provenance"],
             )

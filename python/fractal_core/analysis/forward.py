@@ -117,7 +117,10 @@ def capture_batch(
         given = cast("Mapping[str, Any]", inputs)
         if "decoder_input_ids" in tensors:
             provenance["decoder_input"] = "given" if "decoder_input_ids" in given else provenance["decoder_input"]
-    return tuple(_one(model, tensors, stacks, i, batch, tokenizer, support, provenance) for i in range(batch))
+    return tuple(
+        _one(model, tensors, stacks, item=i, batch=batch, tokenizer=tokenizer, support=support, provenance=provenance)
+        for i in range(batch)
+    )
 
 
 def _passed(model: Any, tensors: dict[str, torch.Tensor]) -> Any:  # noqa: ANN401
@@ -164,6 +167,7 @@ def _one(
     model: Any,  # noqa: ANN401
     tensors: dict[str, torch.Tensor],
     stacks: dict[str, list[torch.Tensor]],
+    *,
     item: int,
     batch: int,
     tokenizer: Any,  # noqa: ANN401
@@ -179,7 +183,7 @@ def _one(
         places = layer_types(model, stack, len(made))
         for (place, type_), array in zip(places, made, strict=True):
             name = f"{_PREFIX.get(field, 'layer')} {place}"
-            own = support_of(model, kind, stack, type_, place, array.shape[-2:])
+            own = support_of(model, kind, stack, type_, array.shape[-2:])
             if isinstance(support, Mapping):
                 own = cast("Mapping[str, Support]", support).get(name, own)
             elif support is not None:
@@ -187,7 +191,11 @@ def _one(
             own, kept = cut(own, array, rows, columns)
             tolerance = _TOLERANCES.get(weights[0].dtype, TOLERANCE)
             layers.append(LayerMaps(name, kind, kept, own, tolerance, _has_sinks(model)))
-    return AttentionMaps(tuple(layers), **_words(model, tensors, item, keep, layers, tokenizer), provenance=provenance)
+    return AttentionMaps(
+        tuple(layers),
+        **_words(model, tensors, item=item, keep=keep, layers=layers, tokenizer=tokenizer),
+        provenance=provenance,
+    )
 
 
 _PREFIX = {"encoder_attentions": "encoder", "decoder_attentions": "decoder", "cross_attentions": "cross"}
@@ -247,6 +255,7 @@ def _has_sinks(model: Any) -> bool:  # noqa: ANN401
 def _words(
     model: Any,  # noqa: ANN401
     tensors: dict[str, torch.Tensor],
+    *,
     item: int,
     keep: Mapping[str, npt.NDArray[np.int64] | None],
     layers: list[LayerMaps],

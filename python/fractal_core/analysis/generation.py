@@ -138,7 +138,7 @@ class GenerationStream:
                 layer_types(self.model, "only", len(attentions)), attentions, strict=True
             ):
                 shape = (int(weights.shape[-2]), int(weights.shape[-1]))
-                support: Any = support_of(self.model, "causal", "only", type_, place, shape)
+                support: Any = support_of(self.model, "causal", "only", type_, shape)
                 stream = DimensionStream(weights.shape[1], q=self.q, support=support, longest=self.total)
                 self.layers.append((f"layer {place}", stream))
         for (name, stream), weights in zip(self.layers, attentions, strict=True):

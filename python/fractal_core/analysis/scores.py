@@ -73,9 +73,22 @@ class TokenScores:
             return fields
         return shap.Explanation(**fields)
 
-    def to_lime(self) -> LimeExplanation:
-        """An explanation with the methods of `lime.explanation.Explanation`."""
-        return LimeExplanation(self)
+    def to_lime(self) -> Any:  # noqa: ANN401
+        """A `lime.explanation.Explanation`, or without lime an object with the methods that its readers call."""
+        try:
+            from lime.explanation import DomainMapper, Explanation  # pyright: ignore
+        except ImportError:
+            return LimeExplanation(self)
+        words = self.tokens
+
+        class Words(DomainMapper):  # pyright: ignore
+            def map_exp_ids(self, exp: list[tuple[int, float]], **_: Any) -> list[tuple[str, float]]:  # noqa: ANN401
+                return [(words[place], value) for place, value in exp]
+
+        made: Any = Explanation(Words(), class_names=["", self.faithfulness.target])
+        made.local_exp, made.top_labels = LimeExplanation(self).as_map(), [1]
+        made.score, made.intercept = {1: self.faithfulness.deletion_gain}, {1: self.faithfulness.empty}
+        return made
 
 
 @dataclass(frozen=True)
@@ -85,9 +98,9 @@ class LimeExplanation:
     of: TokenScores
 
     @property
-    def score(self) -> float:
-        """How much sooner the output falls than in random orders; in LIME's objects the fit of the local model."""
-        return self.of.faithfulness.deletion_gain
+    def score(self) -> dict[int, float]:
+        """Of the one label: how much sooner the output falls than in random orders."""
+        return {1: self.of.faithfulness.deletion_gain}
 
     def available_labels(self) -> list[int]:
         """The one label, 1."""

@@ -61,7 +61,6 @@ def support_of(
     kind: str,
     stack: str,
     type_: str | None,
-    place: int,
     shape: tuple[int, int],
 ) -> Support:
     """The cells that a layer has by the model's configuration."""
