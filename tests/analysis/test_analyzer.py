@@ -91,12 +91,12 @@ def test_everything_from_one_pass(analyzer):
 
 
 def test_few_tokens(analyzer):
-    for text in ("a", "Hi!", "The golden ratio"):
-        found = analyzer.analyze(text, return_visualizations=True)
+    for text in ("a", "Hi!", TEXT[:40]):
+        found = analyzer.analyze(text)
         assert np.isnan(found["fractal_dimension"])
         assert any("below 32" in reason for reason in found["dimensions"]["box"]["reasons"])
         assert np.isfinite(found["metrics"]["entropy"])
-    assert np.isfinite(analyzer.analyze("The golden ratio", settings=Settings(force=True))["fractal_dimension"])
+    assert np.isfinite(analyzer.analyze(TEXT[:40], settings=Settings(force=True))["fractal_dimension"])
 
 
 def test_figures(analyzer, tmp_path):
@@ -112,14 +112,15 @@ def test_figures(analyzer, tmp_path):
 
 def test_several_texts(analyzer, tmp_path):
     texts = [TEXT, "Second sentence to analyze.", TEXT + "Third sentence to analyze."]
-    found = analyzer.analyze_batch(texts, batch_size=2, save_dir=tmp_path)
+    found = analyzer.analyze_batch(texts, batch_size=2)
     assert [r["text_index"] for r in found] == [0, 1, 2]
     for text, result in zip(texts, found, strict=True):
         alone = analyzer.analyze(text)
         assert result["n_tokens"] == alone["n_tokens"]
         for name, value in alone["metrics"].items():
             assert result["metrics"][name] == pytest.approx(value, abs=1e-5)
-    assert len(list(tmp_path.iterdir())) == 3 * 4
+    analyzer.analyze_batch(["One.", "Two."], save_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2 * 4
     entropy = [r["metrics"]["entropy"] for r in found]
     said = found.aggregate["entropy"]
     assert said["n"] == 3
@@ -194,6 +195,11 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def no_strings_for_numbers(value):
     if isinstance(value, dict):
         return all(no_strings_for_numbers(v) for v in value.values())
@@ -234,13 +240,12 @@ def test_csv_and_parquet_hold_the_same(analyzer, results, tmp_path):
     for name, given in (("one", results), ("batch", batch), ("two", comparison), ("all", analyzer.analyze_all(TEXT))):
         analyzer.export_results(given, tmp_path / f"{name}.csv", "csv")
         analyzer.export_results(given, tmp_path / f"{name}.parquet", "parquet")
-        with (tmp_path / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = rows_of(tmp_path / f"{name}.csv")
         table = parquet.read_table(tmp_path / f"{name}.parquet")
         assert [float(row["value"]) for row in rows] == pytest.approx(table["value"].to_pylist(), nan_ok=True)
         assert {row["schema"] for row in rows} == {"1"}
         assert json.loads(table.schema.metadata[b"fractal_attn"])["schema"] == 1
-    assert len({row["text_index"] for row in csv.DictReader((tmp_path / "batch.csv").open(encoding="utf-8"))}) == 2
+    assert len({row["text_index"] for row in rows_of(tmp_path / "batch.csv")}) == 2
 
 
 def test_npz(analyzer, results, tmp_path):
@@ -267,7 +272,7 @@ def test_batches_tell_their_aggregate(analyzer, tmp_path):
 def test_a_table_alone(tmp_path):
     table = measure(AttentionMaps.from_arrays(weights(2, 40), "causal"))
     export_results(table, tmp_path / "table.csv", "csv")
-    rows = list(csv.DictReader((tmp_path / "table.csv").open(encoding="utf-8")))
+    rows = rows_of(tmp_path / "table.csv")
     assert [float(row["value"]) for row in rows] == pytest.approx(table["value"].tolist(), nan_ok=True)
 
 

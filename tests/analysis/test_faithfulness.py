@@ -125,6 +125,7 @@ def test_captum(scored):
     assert scored.tokens[0] in visualization.format_word_importances(fields.raw_input_ids, fields.word_attributions)
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of matplotlib, when shap is imported
 def test_shap(scored):
     found = scored.to_shap()
     value = found.get if isinstance(found, dict) else lambda name: getattr(found, name)
