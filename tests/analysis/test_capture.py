@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from fractal_core.analysis import capture, capture_batch
 from fractal_core.errors import InvalidArgumentError, ModelError, ShapeError
+
+torch = pytest.importorskip("torch")
 
 LAYERS = {
     "gpt2": [("layer 0", "causal", "causal"), ("layer 1", "causal", "causal")],

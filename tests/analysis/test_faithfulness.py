@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from fractal_core import dimension
 from fractal_core.analysis import AttentionMaps, attention_scores, capture, token_importance
 from fractal_core.analysis.faithfulness import checked
 from fractal_core.analysis.scores import LimeExplanation
 from fractal_core.errors import DTypeError, InvalidArgumentError, ModelError
 from noisy_attention import weights
+
+torch = pytest.importorskip("torch")
 
 TEXT = "The golden ratio appears in nature and mathematics."
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from fractal_core import dimension
 from fractal_core.analysis import FractalAttentionAnalyzer, GenerationStream, capture, measure
 from fractal_core.errors import InvalidArgumentError, ModelError
+
+torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "gemma3", "mistral"])

@@ -7,10 +7,11 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from fractal_core.analysis import AttentionMaps, capture, from_bertviz, from_cache, measure, to_bertviz
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from noisy_attention import weights
+
+torch = pytest.importorskip("torch")
 
 TEXT = "The golden ratio appears in nature."
 

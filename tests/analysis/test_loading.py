@@ -6,10 +6,11 @@ import json
 import shutil
 
 import pytest
-import torch
 from fractal_core.analysis import DeviceManager, FractalAttentionAnalyzer, ModelLoader
 from fractal_core.analysis.loading import estimate_model_size
 from fractal_core.errors import DTypeError, InvalidArgumentError, ModelError
+
+torch = pytest.importorskip("torch")
 
 LOADER = ModelLoader(DeviceManager(prefer_gpu=False))
 

@@ -199,16 +199,19 @@ class FractalAttentionAnalyzer:
         if not listed:
             raise InvalidArgumentError("texts", "none", "at least one text")
         size = integer("batch_size", batch_size, 1, INT32_MAX)
+        from fractal_core.analysis.encoded import encode
         from fractal_core.analysis.forward import capture_batch
 
+        parts = [listed[start : start + size] for start in range(0, len(listed), size)]
+        for part in parts:  # so that a bad text is refused before the first figure is written
+            encode(self.model, part, self.tokenizer, None)
         results: list[dict[str, Any]] = []
-        for start in range(0, len(listed), size):
-            started = time.perf_counter()
-            part = listed[start : start + size]
+        for part in parts:
+            started, first = time.perf_counter(), len(results)
             passed = capture_batch(self.model, part, self.tokenizer, switch=self.force_eager_attention)
             each = (time.perf_counter() - started) / len(part)
             for offset, maps in enumerate(passed):
-                index = start + offset
+                index = first + offset
                 result = analyze_maps(
                     maps,
                     layer_idx,
