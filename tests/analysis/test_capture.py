@@ -161,9 +161,7 @@ def test_padding_is_cut_away(kind, side, make, ids):
 def test_texts_of_several_lengths_are_padded_here(make, ids):
     maps = capture_batch(make("bert"), [ids, ids[:9], ids[:23]])
     assert [m.layers[0].shape for m in maps] == [(40, 40), (9, 9), (23, 23)]
-    np.testing.assert_allclose(
-        maps[1].layers[0].weights, capture(make("bert"), ids[:9]).layers[0].weights, atol=2e-6
-    )
+    np.testing.assert_allclose(maps[1].layers[0].weights, capture(make("bert"), ids[:9]).layers[0].weights, atol=2e-6)
 
 
 def test_a_hole_in_the_mask_keeps_distances(make, ids):

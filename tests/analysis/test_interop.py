@@ -141,7 +141,7 @@ def test_nnsight_itself(make, ids):
 @pytest.mark.parametrize(
     ("error", "call"),
     [
-        (InvalidArgumentError, lambda: from_bertviz()),
+        (InvalidArgumentError, from_bertviz),
         (InvalidArgumentError, lambda: from_bertviz(tensors(), encoder_attention=tensors())),
         (InvalidArgumentError, lambda: from_bertviz([])),
         (ShapeError, lambda: from_bertviz([torch.ones(2, 3, 4, 4) / 4])),

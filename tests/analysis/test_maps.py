@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from noisy_attention import weights
 from fractal_core import IndexSet
 from fractal_core.analysis import AttentionMaps, LayerMaps, Table, load_maps, save_maps
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from noisy_attention import weights
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from noisy_attention import weights
 from fractal_core import dimension
 from fractal_core.analysis import MEASURES, AttentionMaps, LayerMaps, Settings, measure
 from fractal_core.errors import DTypeError, InvalidArgumentError
+from noisy_attention import weights
 
 
 @pytest.fixture(scope="module")

@@ -132,9 +132,7 @@ def test_interpolation_keeps_rows_and_support(n, pieces, scaling, causal, seed):
 def test_interpolation_passes_through_its_points(scaling):
     array = weights(1, 64, causal=False)[0]
     drawn = TRANSFORMS.fractal_interpolation_function(array, scaling, pieces=4)
-    np.testing.assert_allclose(
-        drawn.reshape(64, 4, 16).sum(axis=2), array.reshape(64, 4, 16).sum(axis=2), atol=1e-12
-    )
+    np.testing.assert_allclose(drawn.reshape(64, 4, 16).sum(axis=2), array.reshape(64, 4, 16).sum(axis=2), atol=1e-12)
     if scaling == 0:
         np.testing.assert_allclose(drawn, np.repeat(array.reshape(64, 4, 16).mean(axis=2), 16, axis=1), atol=1e-12)
 

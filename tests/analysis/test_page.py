@@ -20,7 +20,7 @@ def test_every_block_runs(folder):
     pytest.importorskip("matplotlib")
     code = "\n".join(BLOCKS)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-W", "ignore::PendingDeprecationWarning", "-c", code],  # shap's own
         cwd=folder,
         capture_output=True,
         text=True,

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from noisy_attention import weights
 from fractal_core import dimension
 from fractal_core.analysis import DimensionStream
 from fractal_core.errors import DTypeError, FractalError, InvalidArgumentError, ShapeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noisy_attention import weights
 
 CLOSE = 1e-12
 

@@ -45,6 +45,18 @@ def fused_for_good(make):
     return model
 
 
+def some():
+    return AttentionMaps.from_arrays(weights(2, 40), "causal")
+
+
+def figures(folder):
+    (folder / "taken").write_text("")
+    try:
+        analyze_maps(some(), save_dir=folder / "taken")
+    finally:
+        (folder / "taken").unlink()
+
+
 WITH_MODEL = [
     ("no text", InvalidArgumentError, lambda m, t: live(m, tokenizer=t).analyze("")),
     ("no tokenizer", InvalidArgumentError, lambda m, t: live(m).analyze("text")),
@@ -59,7 +71,11 @@ WITH_MODEL = [
     ("a number", DTypeError, lambda m, t: live(m).analyze(7)),
     ("nothing", DTypeError, lambda m, t: live(m).analyze(None)),
     ("several texts for one", InvalidArgumentError, lambda m, t: live(m, tokenizer=t).analyze(["a", "b"])),
-    ("one of three is too long", InvalidArgumentError, lambda m, t: live(m, tokenizer=t).analyze_batch(["a", LONG, "b"])),
+    (
+        "one of three is too long",
+        InvalidArgumentError,
+        lambda m, t: live(m, tokenizer=t).analyze_batch(["a", LONG, "b"]),
+    ),
     ("a mapping without input", InvalidArgumentError, lambda m, t: live(m).analyze({"attention_mask": [[1]]})),
     ("three axes", ShapeError, lambda m, t: live(m).analyze({"input_ids": OK[None, None]})),
     ("a mask of another length", ShapeError, lambda m, t: capture(m("gpt2"), mask(np.ones((1, 7), np.int64)))),
@@ -82,7 +98,11 @@ WITH_MODEL = [
     ("half a layer", DTypeError, lambda m, t: live(m).analyze(OK, layer_idx=0.5)),
     ("an unknown measure", InvalidArgumentError, lambda m, t: live(m).analyze_all(OK, ["universality"])),
     ("one scale", InvalidArgumentError, lambda m, t: live(m).analyze(OK, settings=Settings(scales=(4,)))),
-    ("scales beyond the matrix", InvalidArgumentError, lambda m, t: live(m).analyze(OK, settings=Settings(scales=(1, 99)))),
+    (
+        "scales beyond the matrix",
+        InvalidArgumentError,
+        lambda m, t: live(m).analyze(OK, settings=Settings(scales=(1, 99))),
+    ),
     ("the median", InvalidArgumentError, lambda m, t: live(m).analyze(OK, settings=Settings(foreground=("median", 1)))),
     ("an empty set", FractalError, lambda m, t: live(m).analyze(OK, settings=Settings(foreground=float("nan")))),
     ("a support that is not there", InvalidArgumentError, lambda m, t: capture(m("gpt2"), OK, support="diagonal")),
@@ -108,23 +128,11 @@ WITH_ARRAYS = [
     ("words for weights", DTypeError, lambda p: arrays(np.full((40, 40), "x"))),
     ("complex weights", DTypeError, lambda p: arrays(weights(1, 40) + 0j)),
     ("a file that is not there", InvalidArgumentError, lambda p: load_maps(p / "maps.npz")),
-    ("a folder for a file", InvalidArgumentError, lambda p: load_maps(p)),
+    ("a folder for a file", InvalidArgumentError, load_maps),
     ("a folder that is not there", InvalidArgumentError, lambda p: save_maps(some(), p / "no" / "maps.npz")),
-    ("figures in place of a file", InvalidArgumentError, lambda p: figures(p)),
+    ("figures in place of a file", InvalidArgumentError, figures),
     ("a number for a folder", DTypeError, lambda p: analyze_maps(some(), save_dir=7)),
 ]
-
-
-def some():
-    return AttentionMaps.from_arrays(weights(2, 40), "causal")
-
-
-def figures(folder):
-    (folder / "taken").write_text("")
-    try:
-        analyze_maps(some(), save_dir=folder / "taken")
-    finally:
-        (folder / "taken").unlink()
 
 
 def mask(array):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -35,8 +35,9 @@ def same_length(models: Sequence[tuple[Any, Any]], text: Any) -> tuple[list[Any]
     n = min(len(ids) for ids in each)
     cut: list[Any] = []
     for ids, (_, tokenizer) in zip(each, models, strict=True):
-        closing = n > 1 and int(ids[-1]) in set(getattr(tokenizer, "all_special_ids", ()))
-        kept = [*ids[: n - 1].tolist(), int(ids[-1])] if closing else ids[:n].tolist()
+        listed = cast("list[int]", ids.tolist())
+        special = cast("list[int]", getattr(tokenizer, "all_special_ids", None) or [])
+        kept = [*listed[: n - 1], listed[-1]] if n > 1 and listed[-1] in special else listed[:n]
         cut.append(np.array(kept))
     return cut, [len(ids) - n for ids in each]
 
@@ -56,7 +57,7 @@ def compared(
     for name, maps in both:
         result = analyze_maps(maps, layer_idx, head_idx, settings=settings)
         result["name"] = result["model_name"] = name
-        layer = maps.layers[result["layer_idx"]].only(result["head_idx"])
+        layer = maps.layer(int(result["layer_idx"])).only(int(result["head_idx"]))
         result["null"] = _null(result, layer, settings, draws, rng)
         found.append(result)
     first, second = found
@@ -115,7 +116,7 @@ def shuffled(weights: npt.NDArray[Any], cells: npt.NDArray[np.bool_], rng: np.ra
     order = np.argsort(~cells, axis=1, kind="stable")
     keys = rng.random(weights.shape)
     # Cells first, in a random order; what is outside stays where it is, behind them.
-    mixed = np.argsort(np.where(cells, keys, 2.0 + np.arange(weights.shape[1])), axis=1, kind="stable")
+    mixed = np.argsort(np.where(cells, keys, 2.0 + np.arange(cells.shape[1], dtype=np.float64)), axis=1, kind="stable")
     drawn = np.zeros_like(weights)
     np.put_along_axis(drawn, order, np.take_along_axis(weights, mixed, axis=1), axis=1)
     return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +14,20 @@ from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
 try:
-    import matplotlib  # noqa: F401
+    import matplotlib
 except ImportError as error:
     raise ImportError(
         'figures need matplotlib, which is an optional dependency: pip install "fractal-attn[viz]"'
     ) from error
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+del matplotlib
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 PIXELS = 1024
 LABELS = 40
@@ -79,7 +81,7 @@ def show(axes: Any, array: npt.NDArray[np.float64], **settings: Any) -> Any:  # 
 
 def label(axis: Any, tokens: Sequence[str], *, rotation: float = 0) -> None:  # noqa: ANN401
     """At most `LABELS` tokens along an axis, spaced evenly."""
-    places = np.arange(0, len(tokens), -(-len(tokens) // LABELS))
+    places = list(range(0, len(tokens), -(-len(tokens) // LABELS)))
     axis.set_ticks(places)
     axis.set_ticklabels([readable(tokens[place]) for place in places], rotation=rotation, fontsize=7)
     for text in axis.get_ticklabels():
@@ -96,16 +98,16 @@ def readable(token: str) -> str:
 
 
 def _characters() -> frozenset[int]:
-    from matplotlib.font_manager import FontProperties, findfont
+    from matplotlib import font_manager
 
-    return _of_font(str(findfont(FontProperties())))
+    return _of_font(str(font_manager.findfont(font_manager.FontProperties())))
 
 
 @lru_cache(maxsize=4)
 def _of_font(path: str) -> frozenset[int]:
-    from matplotlib.font_manager import get_font
+    from matplotlib import font_manager
 
-    return frozenset(get_font(path).get_charmap())
+    return frozenset(font_manager.get_font(path).get_charmap())
 
 
 def saved(made: Figure, path: str | os.PathLike[str] | None, dpi: int) -> None:
@@ -114,10 +116,9 @@ def saved(made: Figure, path: str | os.PathLike[str] | None, dpi: int) -> None:
         return
     if not isinstance(path, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("save_path", repr(path), "a path")
-    folder = os.path.dirname(os.fspath(path))
-    if folder:
-        os.makedirs(folder, exist_ok=True)
-    place: Path = target("save_path", path)
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place = target("save_path", place)
     kind = place.suffix.removeprefix(".") or "png"
     if kind not in made.canvas.get_supported_filetypes():
         allowed = ", ".join(sorted(made.canvas.get_supported_filetypes()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fractal_core.errors import DTypeError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 EAGER = "eager"
 
@@ -19,7 +19,7 @@ def implementation(model: Any) -> str:  # noqa: ANN401  # any model of transform
 
 
 @contextmanager
-def weights_given(model: Any, *, switch: bool = True) -> Iterator[str]:  # noqa: ANN401
+def weights_given(model: Any, *, switch: bool = True) -> Generator[str]:  # noqa: ANN401
     """The model in evaluation mode with attention that gives its weights; yields what it had before.
 
     Whatever happens inside, each module's mode and each configuration's implementation are put back.

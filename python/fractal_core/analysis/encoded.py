@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 MASKS = ("attention_mask", "decoder_attention_mask")
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx")
@@ -49,7 +52,8 @@ def _items(inputs: object) -> list[Any]:
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.detach().cpu().numpy()
     if isinstance(inputs, np.ndarray):
-        return [inputs] if inputs.ndim == 1 else list(inputs)
+        array = cast("npt.NDArray[Any]", inputs)
+        return [array] if array.ndim == 1 else list(array)
     if isinstance(inputs, Sequence) and len(cast("Sequence[Any]", inputs)):
         listed = list(cast("Sequence[Any]", inputs))
         return [listed] if not isinstance(listed[0], (str, Sequence, np.ndarray, torch.Tensor)) else listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -52,20 +53,21 @@ def export_results(
     """
     if format not in FORMATS:
         raise InvalidArgumentError("format", repr(format), ", ".join(FORMATS))
-    if not isinstance(results, (Mapping, Table)) and not _several(results):
+    several = _several(results)
+    if not several and not isinstance(results, (Mapping, Table)):
         raise DTypeError("results", type(results).__name__, "results of the analyzer, a list of them, or a Table")
-    if _several(results) and not len(cast("Sequence[Any]", results)):
+    if several and not len(cast("Sequence[Any]", results)):
         raise InvalidArgumentError("results", "none", "at least one result")
     path = target("output_path", output_path)
     if format == "parquet":
         _need_pyarrow()
     with replacing(path) as temporary:
         if format == "json":
-            temporary.write_text(as_json(results, arrays=arrays), encoding="utf-8")
+            temporary.write_text(as_json(cast("object", results), arrays=arrays), encoding="utf-8")
         elif format == "npz":
-            _npz(results, temporary)
+            _npz(cast("object", results), temporary)
         else:
-            table = tidy(results)
+            table = tidy(cast("object", results))
             (_csv if format == "csv" else _parquet)(table, temporary)
 
 
@@ -98,13 +100,14 @@ def plain(value: object, *, arrays: bool = False) -> Any:  # noqa: ANN401, PLR09
     if value is None or isinstance(value, (bool, str, int)):
         return value
     if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
+        number = float(cast("float", value))
+        return number if math.isfinite(number) else None
     if isinstance(value, np.integer):
-        return int(value)
+        return int(cast("int", value))
     if isinstance(value, np.bool_):
-        return bool(value)
+        return bool(cast("object", value))
     if isinstance(value, np.ndarray):
-        return plain(value.tolist(), arrays=arrays)
+        return plain(cast("npt.NDArray[Any]", value).tolist(), arrays=arrays)
     if isinstance(value, Table):
         return {"rows": [plain(row) for row in value.rows()], "provenance": plain(value.provenance)}
     if isinstance(value, Mapping):
@@ -133,19 +136,22 @@ def tidy(results: object) -> Table:
     """
     if isinstance(results, Table):
         return results
-    if isinstance(results, Mapping) and isinstance(cast("Mapping[str, Any]", results).get("table"), Table):
-        return cast("Mapping[str, Any]", results)["table"]
-    listed = cast("list[Any]", list(cast("Any", results))) if _several(results) else _single(results)
+    if isinstance(results, Mapping):
+        table = cast("Mapping[str, object]", results).get("table")
+        if isinstance(table, Table):
+            return table
+    given = cast("object", results)
+    listed: list[Any] = list(cast("Sequence[Any]", given)) if _several(given) else _single(given)
     rows: list[tuple[Any, ...]] = []
     for index, result in enumerate(listed):
         if not isinstance(result, Mapping) or "metrics" not in result:
-            raise DTypeError("results", type(result).__name__, "results of the analyzer")
+            raise DTypeError("results", type(cast("object", result)).__name__, "results of the analyzer")
         rows += _rows(cast("Mapping[str, Any]", result), index)
     kinds: dict[str, Any] = dict(zip(TIDY, (str, int, int, int, int, str, float, float, float, bool, str), strict=True))
     columns: dict[str, npt.NDArray[Any]] = {
         name: np.array([row[i] for row in rows], dtype=kinds[name]) for i, name in enumerate(TIDY)
     }
-    return Table(columns, cast("Any", listed[0]).get("provenance", {}))
+    return Table(columns, listed[0].get("provenance", {}))
 
 
 def _single(results: object) -> list[Any]:
@@ -182,10 +188,10 @@ def _csv(table: Table, path: Path) -> None:
 
 def _need_pyarrow() -> Any:  # noqa: ANN401
     try:
-        import pyarrow.parquet
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
     except ImportError as error:
         raise ImportError("the format parquet needs pyarrow: pip install pyarrow") from error
-    return pyarrow
 
 
 def _parquet(table: Table, path: Path) -> None:
@@ -204,7 +210,7 @@ def _npz(results: object, path: Path) -> None:
     else:
         for index, result in enumerate(cast("Sequence[Any]", results)):
             _arrays(result, f"{index}_", found)
-    found["description"] = np.frombuffer(as_json(results).encode(), np.uint8)
+    found["description"] = np.frombuffer(as_json(cast("object", results)).encode(), np.uint8)
     with path.open("wb") as file:
         np.savez_compressed(file, **found)  # pyright: ignore[reportArgumentType]
 
@@ -214,7 +220,7 @@ def _arrays(result: Mapping[str, Any], prefix: str, found: dict[str, npt.NDArray
         if name in _SEPARATE:
             continue
         if isinstance(value, np.ndarray):
-            found[prefix + name] = value
+            found[prefix + name] = cast("npt.NDArray[Any]", value)
         elif isinstance(value, Table):
             found.update({f"{prefix}{name}_{column}": array for column, array in value.columns.items()})
         elif isinstance(value, Mapping):

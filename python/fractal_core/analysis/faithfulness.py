@@ -109,7 +109,7 @@ def checked(
     draws = integer("draws", draws, 1, INT32_MAX)
     blank = _blank(model, tokenizer, replacement)
     output = _Output(model, torch.from_numpy(np.asarray(ids, np.int64)), tokenizer)
-    taken = np.unique(np.linspace(0, n, min(n, _STEPS) + 1).round().astype(int))
+    taken: list[int] = sorted({round(share * n / min(n, _STEPS)) for share in range(min(n, _STEPS) + 1)})
 
     def curves(places: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         rows = np.tile(ids, (2 * len(taken), 1))
@@ -120,7 +120,7 @@ def checked(
         return found[: len(taken)], found[len(taken) :]
 
     deletion, insertion = curves(np.asarray(order))
-    x = taken / n
+    x = np.array(taken) / n
     random = [curves(rng.permutation(n)) for _ in range(draws)]
     return Faithfulness(
         output.name,
@@ -161,7 +161,7 @@ class _Output:
             self.target = self._word(self.index)
         elif logits is not None and logits.ndim == 2:
             self.name, self.index = "probability of the class", int(logits[0].argmax())
-            names = getattr(model.config, "id2label", None) or {}
+            names: dict[int, str] = getattr(model.config, "id2label", None) or {}
             self.target = str(names.get(self.index, self.index))
         elif getattr(first, "last_hidden_state", None) is not None:
             self.name, self.target = "likeness of the state", ""

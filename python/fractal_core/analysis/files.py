@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fractal_core.analysis.maps import AttentionMaps, LayerMaps
+from fractal_core.analysis.maps import AttentionMaps, LayerMaps, edge_weights
 from fractal_core.analysis.provenance import SCHEMA
 from fractal_core.analysis.writing import replacing, target
 from fractal_core.errors import FractalError, InvalidArgumentError
@@ -38,8 +38,8 @@ def save_maps(maps: AttentionMaps, path: str | os.PathLike[str], *, compress: bo
     arrays: dict[str, npt.NDArray[Any]] = {}
     layers: list[dict[str, Any]] = []
     for place, layer in enumerate(maps.layers):
-        arrays[f"weights_{place}"] = np.asarray(layer.weights.values if layer.sparse else layer.weights)
-        entry = {"name": layer.name, "kind": layer.kind, "sparse": layer.sparse}
+        arrays[f"weights_{place}"] = layer.values
+        entry: dict[str, Any] = {"name": layer.name, "kind": layer.kind, "sparse": layer.sparse}
         entry |= {"tolerance": layer.tolerance, "sub_stochastic": layer.sub_stochastic}
         support: Any = layer.support
         if isinstance(support, IndexSet):
@@ -49,7 +49,7 @@ def save_maps(maps: AttentionMaps, path: str | os.PathLike[str], *, compress: bo
             arrays[f"cells_{place}"] = support
             entry["support"] = None
         else:
-            entry["support"] = list(support) if isinstance(support, tuple) else support
+            entry["support"] = [*support] if isinstance(support, tuple) else support
         layers.append(entry)
     for name in ("ids", "target_ids"):
         if getattr(maps, name) is not None:
@@ -97,15 +97,15 @@ def load_maps(path: str | os.PathLike[str]) -> AttentionMaps:
 
 def _layer(entry: dict[str, Any], place: int, archive: Any) -> LayerMaps:  # noqa: ANN401  # NpzFile
     weights: Any = archive[f"weights_{place}"]
-    support: Any = entry["support"]
-    if isinstance(support, dict):
-        support = IndexSet.from_csr(archive[f"indptr_{place}"], archive[f"indices_{place}"], support["n_keys"])
-    elif isinstance(support, list):
-        support = tuple(support)
-    elif support is None:
+    said: Any = entry["support"]
+    support: Any = said
+    if isinstance(said, dict):
+        n_keys = int(entry["support"]["n_keys"])
+        support = IndexSet.from_csr(archive[f"indptr_{place}"], archive[f"indices_{place}"], n_keys)
+    elif isinstance(said, list):
+        support = (entry["support"][0], int(entry["support"][1]))
+    elif said is None:
         support = archive[f"cells_{place}"]
     if entry["sparse"]:
-        from fractal_core.dimension import EdgeWeights
-
-        weights = EdgeWeights(support, weights)
+        weights = edge_weights(support, weights)
     return LayerMaps(entry["name"], entry["kind"], weights, support, entry["tolerance"], entry["sub_stochastic"])

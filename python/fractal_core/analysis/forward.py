@@ -185,7 +185,7 @@ def _one(
             name = f"{_PREFIX.get(field, 'layer')} {place}"
             own = support_of(model, kind, stack, type_, array.shape[-2:])
             if isinstance(support, Mapping):
-                own = cast("Mapping[str, Support]", support).get(name, own)
+                own = support.get(name, own)
             elif support is not None:
                 own = support
             own, kept = cut(own, array, rows, columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -16,11 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
+    from typing_extensions import TypeIs
 
     from fractal_core.dimension.given import Support
+    from fractal_core.index_sets import IndexSet
 
-Edges: TypeAlias = Any
-"""`fractal_core.dimension.EdgeWeights`."""
+
+class Edges(Protocol):
+    """What `fractal_core.dimension.EdgeWeights` is: sparse attention, one value an edge."""
+
+    @property
+    def index_set(self) -> IndexSet:
+        """Which keys each query has."""
+        ...
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """(H, nnz), in the order of the rows."""
+        ...
+
+
+Weights: TypeAlias = Any
+"""An array (H, N, M), or `Edges`: what `fractal_core.dimension` takes."""
 
 KINDS = ("causal", "encoder", "decoder", "cross", "vision")
 TOLERANCE = 1e-3
@@ -40,7 +57,7 @@ class LayerMaps:
     """Which layer of which stack, such as "layer 3" or "cross 0"; unique among the layers of an input."""
     kind: str
     """"causal", "encoder", "decoder", "cross" or "vision"."""
-    weights: npt.NDArray[Any] | Edges
+    weights: Weights
     """Shape (H, N, M), float32 or float64, not to be written to; or `EdgeWeights` with values (H, nnz)."""
     support: Support = "full"
     """The cells that there are, as `fractal_core.dimension` takes them; edges have their own."""
@@ -58,24 +75,29 @@ class LayerMaps:
             object.__setattr__(self, "support", self.weights.index_set)
             _check_rows(self, _edge_sums(self.weights), np.diff(self.weights.index_set.indptr) > 0)
             return
-        array: npt.NDArray[Any] = np.asarray(self.weights)
+        array = _as_array(self.weights)
         if array.dtype == np.float16:
-            array = array.astype(np.float32)
+            array = np.asarray(array, dtype=np.float32)
         if array.dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
             raise DTypeError(f"weights of {self.name}", array.dtype, "float16, float32 or float64")
         if array.ndim != 3 or 0 in array.shape:
             raise ShapeError(f"weights of {self.name}", array.shape, "(heads, queries, keys), no axis of length 0")
-        array = np.ascontiguousarray(array).view()
+        array = _as_array(np.ascontiguousarray(array).view())
         array.flags.writeable = False
         object.__setattr__(self, "weights", array)
         cells = supported(self.support, array.shape[-2:])
         _check_weights(self.name, array, cells)
-        _check_rows(self, array.sum(axis=-1, dtype=np.float64), cells.any(axis=-1))
+        _check_rows(self, array.sum(axis=-1, dtype=np.float64), np.asarray(cells.any(axis=-1)))
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """The numbers, (H, N, M), or (H, nnz) of edges."""
+        return self.weights.values if is_edges(self.weights) else self.weights
 
     @property
     def heads(self) -> int:
         """Number of heads."""
-        return int(self.weights.values.shape[0] if is_edges(self.weights) else self.weights.shape[0])
+        return int(self.values.shape[0])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,7 +118,7 @@ class LayerMaps:
             InvalidArgumentError: There is no such head.
         """
         index = integer("head", index, -self.heads, self.heads - 1)
-        if not self.sparse:
+        if not is_edges(self.weights):
             return self.weights[index]
         rows = np.repeat(np.arange(self.shape[0]), np.diff(self.weights.index_set.indptr))
         dense = np.zeros(self.shape, self.weights.values.dtype)
@@ -105,37 +127,46 @@ class LayerMaps:
 
     def only(self, head: int) -> LayerMaps:
         """The layer with one of its heads."""
-        if self.sparse:
-            weights = type(self.weights)(self.weights.index_set, self.weights.values[head : head + 1])
+        if is_edges(self.weights):
+            weights = edge_weights(self.weights.index_set, self.weights.values[head : head + 1])
             return replace(self, weights=weights)
         support = self.support
         if isinstance(support, np.ndarray) and support.ndim == 3 and len(support) > 1:
             support = support[head : head + 1]
         return replace(self, weights=self.weights[head : head + 1], support=support)
 
-    def uniform(self) -> npt.NDArray[Any] | Edges:
+    def uniform(self) -> Weights:
         """Attention that is even over the keys of every query on the same support, with one head."""
-        if self.sparse:
+        if is_edges(self.weights):
             keys = np.diff(np.asarray(self.weights.index_set.indptr, dtype=np.int64))
             even = np.repeat(1 / np.maximum(keys, 1), keys)
-            return type(self.weights)(self.weights.index_set, even[None].astype(self.weights.values.dtype))
+            return edge_weights(self.weights.index_set, even[None].astype(self.weights.values.dtype))
         cells = supported(self.support, self.shape)
         keys = np.maximum(cells.sum(axis=-1, keepdims=True), 1)
         return (cells / keys).astype(self.weights.dtype)
 
-    def columns(self, weights: npt.NDArray[Any] | Edges) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def columns(self, weights: Weights) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """What the keys receive, (H, M), and how many queries can see each, (M,)."""
         if is_edges(weights):
-            keys, n = np.asarray(weights.index_set.indices), self.shape[1]
-            mass = [np.bincount(keys, row, n) for row in np.asarray(weights.values, dtype=np.float64)]
-            return np.array(mass), np.bincount(keys, minlength=n).astype(np.float64)[None]
+            keys, n = np.asarray(weights.index_set.indices, dtype=np.int64), self.shape[1]
+            mass = np.zeros((len(weights.values), n))
+            for head, values in enumerate(weights.values):
+                mass[head] = np.bincount(keys, values, n)
+            return mass, np.bincount(keys, minlength=n).astype(np.float64)[None]
         cells = supported(self.support, self.shape)
         return weights.sum(axis=-2, dtype=np.float64), cells.sum(axis=-2, dtype=np.float64)
 
 
-def is_edges(weights: object) -> bool:
+def is_edges(weights: object) -> TypeIs[Edges]:
     """Whether these are `EdgeWeights`."""
     return hasattr(weights, "index_set") and hasattr(weights, "values")
+
+
+def edge_weights(index_set: IndexSet, values: npt.NDArray[Any]) -> Edges:
+    """`fractal_core.dimension.EdgeWeights` of these."""
+    import fractal_core.dimension as floor
+
+    return cast("Any", floor).EdgeWeights(index_set, values)
 
 
 def _edge_sums(edges: Edges) -> npt.NDArray[np.float64]:
@@ -205,7 +236,7 @@ class AttentionMaps:
     """The decoder's, where there are two stacks."""
     grid: tuple[int, int] | None = None
     """Rows and columns of an image's patches, which are the last tokens."""
-    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     """Model, versions and settings that made this; plain values that JSON can hold."""
 
     def __post_init__(self) -> None:
@@ -316,23 +347,30 @@ class AttentionMaps:
         rectangular = any(layer.shape[0] != layer.shape[1] for layer in made)
         if rectangular and any(layer.kind != "cross" for layer in made):
             raise ShapeError("weights", made[0].shape, "as many queries as keys, or the kind cross")
-        both = {"target_tokens": tuple(tokens)} if kind == "decoder" else {"tokens": tuple(tokens)}
-        numbers = None if ids is None else np.asarray(ids)
-        key = "target_ids" if kind == "decoder" else "ids"
-        return cls(tuple(made), **both, **{key: numbers}, provenance=provenance or {"source": "arrays"})
+        words, numbers = tuple(tokens), None if ids is None else np.asarray(ids)
+        said = provenance or {"source": "arrays"}
+        if kind == "decoder":
+            return cls(tuple(made), target_tokens=words, target_ids=numbers, provenance=said)
+        return cls(tuple(made), words, ids=numbers, provenance=said)
 
 
 def _is_causal_window(support: object) -> bool:
-    return isinstance(support, tuple) and len(cast("tuple[Any, ...]", support)) > 0 and support[0] == "causal_window"
+    return isinstance(support, tuple) and cast("tuple[Any, ...]", support)[:1] == ("causal_window",)
+
+
+def _as_array(weights: object) -> npt.NDArray[Any]:
+    return np.asarray(weights)
 
 
 def _as_layers(weights: object) -> list[Any]:
     if is_edges(weights):
         return [weights]
-    if isinstance(weights, (list, tuple)) and weights and all(np.ndim(w) >= 3 or is_edges(w) for w in weights):
-        layers = [w if is_edges(w) else np.asarray(w) for w in cast("list[Any]", weights)]
-        return [w[0] if not is_edges(w) and w.ndim == 4 and len(w) == 1 else w for w in layers]
-    array: npt.NDArray[Any] = np.asarray(weights)
+    if isinstance(weights, (list, tuple)) and weights:
+        given = [*cast("list[Any]", weights)]
+        if all(is_edges(w) or np.ndim(w) >= 3 for w in given):
+            layers: list[Any] = [w if is_edges(w) else np.asarray(w) for w in given]
+            return [w if is_edges(w) or w.ndim != 4 or len(w) != 1 else w[0] for w in layers]
+    array = _as_array(cast("object", weights))
     if array.ndim == 2:
         return [array[None]]
     if array.ndim == 3:

@@ -200,7 +200,7 @@ class _Layer:
             self.layer.weights, self.layer.support, scales=self.how.scales, force=self.how.force
         )
         nothing = np.full(self.layer.heads, np.nan)
-        reliable = spectrum.alpha.reliable.all(axis=-1)
+        reliable = np.asarray(spectrum.alpha.reliable.all(axis=-1))
         reasons = [reasons_of(spectrum.alpha[head]) for head in range(self.layer.heads)]
         return Numbers(
             spectrum.width,
@@ -250,9 +250,9 @@ def _column_gini(mass: npt.NDArray[np.float64], queries: npt.NDArray[np.float64]
     n = seen.sum(axis=-1, keepdims=True)
     # Keys that no query sees sort to the front, and count as nothing.
     received = np.sort(np.where(seen, mass / np.maximum(queries, 1), -1.0), axis=-1)
-    rank = np.arange(1, mass.shape[-1] + 1) - (mass.shape[-1] - n)
+    rank: npt.NDArray[Any] = np.arange(1, mass.shape[-1] + 1, dtype=np.int64) - (mass.shape[-1] - n)
     received = np.maximum(received, 0.0)
     total = received.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        gini = ((2 * rank - n - 1) * received).sum(axis=-1) / (n[..., 0] * total)
+        gini: npt.NDArray[np.float64] = ((2 * rank - n - 1) * received).sum(axis=-1) / (n[..., 0] * total)
     return np.where((n[..., 0] > 1) & (total > 0), gini, np.nan)

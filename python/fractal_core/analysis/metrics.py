@@ -109,7 +109,7 @@ class AttentionMetrics:
         array = self._matrix(attention_matrix)
         self._rows(array)
         n, m = array.shape
-        away = np.arange(m) - (np.arange(n)[:, None] + m - n)
+        away: npt.NDArray[Any] = np.arange(m, dtype=np.int64) - (np.arange(n, dtype=np.int64)[:, None] + m - n)
         total = array.sum(dtype=np.float64)
 
         def share(cells: npt.NDArray[np.bool_]) -> float:

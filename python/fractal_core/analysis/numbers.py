@@ -59,15 +59,17 @@ def reasons_of(slope: Slope) -> str:
 
 def of_slope(slope: Slope, baseline: npt.NDArray[np.float64] | None = None) -> Numbers:
     """A slope for each head; its own baseline unless one is given."""
-    heads = slope.value.shape[0]
+    heads = int(slope.value.shape[0])
+    nothing = np.full(heads, np.nan)
+    own = slope.baseline if baseline is None else baseline
     return Numbers(
         slope.value,
         slope.stderr,
-        np.full(heads, np.nan),
+        nothing,
         slope.r2,
         slope.reliable,
         [reasons_of(slope[head]) for head in range(heads)],
-        baseline if baseline is not None else np.full(heads, np.nan) if slope.baseline is None else slope.baseline,
+        nothing if own is None else own,
     )
 
 

@@ -39,10 +39,10 @@ def interpolated_rows(
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.take_along_axis(weights, order, axis=1) / mass
     profile = np.concatenate([np.zeros((n, 1)), np.cumsum(np.nan_to_num(shares), axis=1)], axis=1)
-    knots = np.arange(pieces + 1) * counts[:, None] // pieces
+    knots: npt.NDArray[np.int64] = np.arange(pieces + 1, dtype=np.int64) * counts[:, None] // pieces
     at = np.take_along_axis(profile, knots, axis=1)
     width = np.maximum(counts, 1)[:, None]
-    x = np.minimum(np.arange(m + 1), counts[:, None]) / width
+    x = np.minimum(np.arange(m + 1, dtype=np.int64), counts[:, None]) / width
     found, factor = np.zeros_like(x), np.ones_like(x)
     starts = knots / width
     while factor.max(initial=0.0) > 1e-17:
@@ -81,7 +81,7 @@ def self_similarity(weights: npt.NDArray[np.float64], cells: npt.NDArray[np.bool
     mass. Rows and columns beyond a multiple of the factor are left out. NaN where no part varies.
     """
     n, m = (length // factor for length in weights.shape)
-    field, there = (array[: n * factor, : m * factor] for array in (relative(weights, cells), cells))
+    field, there = relative(weights, cells)[: n * factor, : m * factor], cells[: n * factor, : m * factor]
     held = boxed(there, factor)
     with np.errstate(invalid="ignore"):
         whole = boxed(field, factor) / np.maximum(held, 1)

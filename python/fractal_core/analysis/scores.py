@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from fractal_core.analysis.maps import AttentionMaps
 
 METHODS = ("rollout", "received", "last")
+
+
+def _installed(module: str) -> Any:  # noqa: ANN401
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,8 @@ class TokenScores:
             "raw_input_ids": list(self.tokens),
             "convergence_score": checked.deletion_gain,
         }
-        try:
-            from captum.attr import visualization  # pyright: ignore
-        except ImportError:
-            return fields
-        return visualization.VisualizationDataRecord(**fields)
+        visualization = _installed("captum.attr.visualization")
+        return fields if visualization is None else visualization.VisualizationDataRecord(**fields)
 
     def to_shap(self) -> Any:  # noqa: ANN401
         """A `shap.Explanation` of one input, or its fields as a dictionary without shap.
@@ -67,25 +72,20 @@ class TokenScores:
             "feature_names": list(self.tokens),
             "output_names": [self.faithfulness.target],
         }
-        try:
-            import shap  # pyright: ignore
-        except ImportError:
-            return fields
-        return shap.Explanation(**fields)
+        shap = _installed("shap")
+        return fields if shap is None else shap.Explanation(**fields)
+
+    def _words(self, exp: list[tuple[int, float]], **_: object) -> list[tuple[str, float]]:
+        return [(self.tokens[place], value) for place, value in exp]
 
     def to_lime(self) -> Any:  # noqa: ANN401
         """A `lime.explanation.Explanation`, or without lime an object with the methods that its readers call."""
-        try:
-            from lime.explanation import DomainMapper, Explanation  # pyright: ignore
-        except ImportError:
+        lime = _installed("lime.explanation")
+        if lime is None:
             return LimeExplanation(self)
-        words = self.tokens
-
-        class Words(DomainMapper):  # pyright: ignore
-            def map_exp_ids(self, exp: list[tuple[int, float]], **_: Any) -> list[tuple[str, float]]:  # noqa: ANN401
-                return [(words[place], value) for place, value in exp]
-
-        made: Any = Explanation(Words(), class_names=["", self.faithfulness.target])
+        domain = lime.DomainMapper()
+        domain.map_exp_ids = self._words
+        made = lime.Explanation(domain, class_names=["", self.faithfulness.target])
         made.local_exp, made.top_labels = LimeExplanation(self).as_map(), [1]
         made.score, made.intercept = {1: self.faithfulness.deletion_gain}, {1: self.faithfulness.empty}
         return made
@@ -147,7 +147,7 @@ def attention_scores(maps: AttentionMaps, method: str = "rollout") -> npt.NDArra
         raise InvalidArgumentError("maps", [layer.kind for layer in maps.layers], "self-attention over the input")
     causal = layers[0].kind == "causal"
     if method == "received":
-        received = []
+        received: list[npt.NDArray[np.float64]] = []
         for layer in layers:
             mass, queries = layer.columns(layer.weights)
             received.append((mass / np.maximum(queries, 1)).mean(axis=0))

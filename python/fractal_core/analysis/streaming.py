@@ -182,8 +182,9 @@ class DimensionStream:
         changed = first > 0 and (numbers is None) == bool(self._ids)
         if changed or (numbers is not None and len(numbers) != count):
             raise ShapeError("ids", None if numbers is None else numbers.shape, f"({count},) at every call, or None")
-        queries, keys = np.arange(first, length)[:, None], np.arange(length)
-        cells = (keys <= queries) & (keys >= queries - self.radius)
+        queries: npt.NDArray[Any] = np.arange(first, length, dtype=np.int64)[:, None]
+        keys: npt.NDArray[Any] = np.arange(length, dtype=np.int64)
+        cells: npt.NDArray[np.bool_] = (keys <= queries) & (keys >= queries - self.radius)
         listed = ("listed", 0, cells[None])
         marked = _native.foreground(given, listed, self.rule, self.number)
         all_ids = None if numbers is None else np.array([*self._ids, *numbers.tolist()])
@@ -195,7 +196,7 @@ class DimensionStream:
         wide = given.astype(np.float64)
         self._mass.add(wide, first)
         self._set.add(marked.astype(np.float64), first)
-        there = cells.astype(np.float32)[None]
+        there: npt.NDArray[np.float32] = cells.astype(np.float32)[None]
         self._cells.add(there.astype(np.float64), first)
         # As the baseline of the whole matrix has it: evened out in float32.
         even = (there / there.sum(axis=-1, keepdims=True)).astype(np.float64)
@@ -297,7 +298,7 @@ def _radius(support: object) -> int:
     pair = cast("tuple[Any, ...]", support)
     if isinstance(support, tuple) and len(pair) == 2 and pair[0] == "causal_window":
         return integer("support", pair[1], 0, INT32_MAX)
-    raise InvalidArgumentError("support", repr(support), '"causal" or ("causal_window", r)')
+    raise InvalidArgumentError("support", repr(pair), '"causal" or ("causal_window", r)')
 
 
 def _rule(foreground: object) -> tuple[str, float]:

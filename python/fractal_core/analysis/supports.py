@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -39,12 +39,12 @@ def layer_types(model: Any, stack: str, layers: int) -> list[tuple[int, str | No
         ModelError: Fewer layers gave weights than the model has.
     """
     config = _config(model, stack)
-    types = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
+    types: Any = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
     if isinstance(types, (list, tuple)) and stack != "encoder":
-        listed = [(i, str(type_)) for i, type_ in enumerate(types)]
+        listed: list[tuple[int, str | None]] = [(i, str(type_)) for i, type_ in enumerate(cast("list[Any]", types))]
         if len(listed) == layers:
             return listed
-        with_weights = [(i, type_) for i, type_ in listed if type_ in _ATTENTION]
+        with_weights: list[tuple[int, str | None]] = [(i, type_) for i, type_ in listed if type_ in _ATTENTION]
         if len(with_weights) == layers:
             return with_weights
     stated = getattr(config, f"{stack}_layers", None) or getattr(config, "num_hidden_layers", None)
@@ -70,7 +70,7 @@ def support_of(
     causal = kind in {"causal", "decoder"}
     radius = _radius(config, type_, causal=causal)
     if type_ == "chunked_attention" and causal:
-        chunk = np.arange(shape[1]) // int(config.attention_chunk_size)
+        chunk = np.arange(shape[1], dtype=np.int64) // int(config.attention_chunk_size)
         return np.tril(chunk[:, None] == chunk[None])
     if radius is None:
         return "causal" if causal else "full"
@@ -104,8 +104,8 @@ def cut(
     if rows is None and columns is None:
         return support, weights
     n, m = weights.shape[-2:]
-    down = np.arange(n) if rows is None else rows
-    across = np.arange(m) if columns is None else columns
+    down: npt.NDArray[np.int64] = np.arange(n, dtype=np.int64) if rows is None else rows
+    across: npt.NDArray[np.int64] = np.arange(m, dtype=np.int64) if columns is None else columns
     # A mask with a hole in it moves keys closer together than a window measures them.
     together = all(len(side) == 0 or side[-1] - side[0] == len(side) - 1 for side in (down, across))
     named = support in {"full", "causal"} if isinstance(support, str) else isinstance(support, tuple) and together

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,11 +27,13 @@ class Table:
 
     columns: Mapping[str, npt.NDArray[Any]]
     """Name to column."""
-    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     """Where the numbers come from; plain values that JSON can hold."""
 
     def __post_init__(self) -> None:
-        columns = {name: np.asarray(column).view() for name, column in self.columns.items()}
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: np.asarray(column).view() for name, column in self.columns.items()
+        }
         lengths = {name: column.shape for name, column in columns.items()}
         if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
             raise ShapeError("columns", lengths, "columns of one length")
@@ -67,7 +70,7 @@ class Table:
         """
         keep = np.ones(len(self), np.bool_)
         for name, value in wanted.items():
-            several = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+            several = cast("list[Any]", [*value] if isinstance(value, (list, tuple, set, frozenset)) else [value])
             keep &= np.isin(self[name], several)
         return Table({name: column[keep] for name, column in self.columns.items()}, self.provenance)
 
@@ -92,7 +95,7 @@ class Table:
             ImportError: pandas is not installed.
         """
         try:
-            import pandas as pd
+            pandas = importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError("to_pandas needs pandas: pip install pandas") from error
-        return pd.DataFrame({name: column.copy() for name, column in self.columns.items()})
+        return pandas.DataFrame({name: column.copy() for name, column in self.columns.items()})

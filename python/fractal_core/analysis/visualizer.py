@@ -107,6 +107,7 @@ class AttentionVisualizer:
         with self._styled():
             made = self._figure(14, 4.6)
             axes = made.subplots(1, 3)
+            image: Any = None
             for place, (name, array) in enumerate((("original", first), ("transformed", second))):
                 image = drawing.show(axes[place], array, cmap="viridis", vmin=low, vmax=high)
                 axes[place].set_title(name)
@@ -264,7 +265,7 @@ class AttentionVisualizer:
         values = drawing.matrix("scores", array if array.ndim == 2 else array[None]).mean(axis=0)
         words = _tokens(tokens, len(values))
         most = min(integer("top_k", top_k, 1, INT32_MAX), len(values))
-        order = np.argsort(-values, kind="stable")[:most][::-1]
+        order: list[int] = np.argsort(-values, kind="stable")[:most][::-1].tolist()
         with self._styled():
             made = self._figure(6, 1.2 + 0.28 * min(most, 200))
             axes = made.subplots()
@@ -316,7 +317,7 @@ def _tokens(tokens: Sequence[str], n: int) -> list[str]:
 
 def _series(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     if not isinstance(metrics, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DTypeError("metrics_dict", type(metrics).__name__, "a mapping of metrics")
+        raise DTypeError("metrics_dict", type(cast("object", metrics)).__name__, "a mapping of metrics")
     if any(isinstance(value, Mapping) for value in metrics.values()):
         return {str(name): _series(cast("Mapping[str, Any]", inner))[""] for name, inner in metrics.items()}
     return {"": {str(name): real("metrics_dict", value) for name, value in metrics.items()}}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fractal_core.errors import DTypeError, InvalidArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 def target(argument: str, path: str | os.PathLike[str]) -> Path:
@@ -32,7 +32,7 @@ def target(argument: str, path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well, and goes when it does not."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
