@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fractal_core import dimension
+from fractal_core import IndexSet, dimension
 from fractal_core.analysis import MEASURES, AttentionMaps, LayerMaps, Settings, measure
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from noisy_attention import weights
@@ -128,6 +128,21 @@ def test_grids_of_layers_and_heads(maps):
     assert np.isnan(grid[1, 2])
     want = dimension.renyi_dimension(maps.layers[1].weights, ("causal_window", 9), q=1)
     np.testing.assert_allclose(grid[1, :2], want.value)
+
+
+@pytest.mark.skipif(not hasattr(dimension, "EdgeWeights"), reason="no sparse attention in fractal_core.dimension")
+def test_edges_have_the_numbers_of_their_matrix():
+    dense = weights(3, 64, radius=9)
+    index_set = IndexSet.from_mask(dense[0] > 0)
+    edges = dimension.EdgeWeights(index_set, dense[:, dense[0] > 0])
+    ids = np.arange(64) % 5
+    sparse = AttentionMaps.from_arrays(edges, kind="causal", ids=ids)
+    assert sparse.layers[0].sparse
+    np.testing.assert_array_equal(sparse.layers[0].head(1), dense[1])
+    want = measure(AttentionMaps.from_arrays(dense, ("causal_window", 9), ids=ids))
+    found = measure(sparse)
+    for column in ("value", "baseline", "std"):
+        np.testing.assert_allclose(found[column], want[column], atol=1e-9, err_msg=column)
 
 
 WRONG = [

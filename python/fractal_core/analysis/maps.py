@@ -75,7 +75,7 @@ class LayerMaps:
             object.__setattr__(self, "support", self.weights.index_set)
             _check_rows(self, _edge_sums(self.weights), np.diff(self.weights.index_set.indptr) > 0)
             return
-        array = _as_array(self.weights)
+        array = _as_array(cast("object", self.weights))
         if array.dtype == np.float16:
             array = np.asarray(array, dtype=np.float32)
         if array.dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:

@@ -43,18 +43,31 @@ def interpolated_rows(
     at = np.take_along_axis(profile, knots, axis=1)
     width = np.maximum(counts, 1)[:, None]
     x = np.minimum(np.arange(m + 1, dtype=np.int64), counts[:, None]) / width
-    found, factor = np.zeros_like(x), np.ones_like(x)
     starts = knots / width
-    while factor.max(initial=0.0) > 1e-17:
-        run = (x[..., None] >= starts[:, None, 1:-1]).sum(axis=-1) if pieces > 1 else np.zeros(x.shape, np.int64)
-        left, right = np.take_along_axis(starts, run, axis=1), np.take_along_axis(starts, run + 1, axis=1)
-        low, high = np.take_along_axis(at, run, axis=1), np.take_along_axis(at, run + 1, axis=1)
-        x = np.clip((x - left) / np.maximum(right - left, 1e-300), 0.0, 1.0)
-        found += factor * (low + (high - low) * (1 - scaling) * x)
-        factor = factor * (high - low) * scaling
+    found = _evaluated(x, starts, at, scaling)
     drawn = np.zeros_like(weights)
     np.put_along_axis(drawn, order, np.maximum(np.diff(found, axis=1), 0.0), axis=1)
     return np.where((counts < pieces)[:, None], weights, drawn * mass)
+
+
+def _evaluated(
+    x: npt.NDArray[np.float64], starts: npt.NDArray[np.float64], at: npt.NDArray[np.float64], scaling: float
+) -> npt.NDArray[np.float64]:
+    """The interpolation functions of rows, with knots (N, P + 1) and their values, at places (N, K) in 0 .. 1."""
+    found = np.zeros(x.size)
+    where = np.arange(x.size, dtype=np.int64)
+    place, factor = x.reshape(-1), np.ones(x.size)
+    while where.size:
+        row = where // x.shape[1]
+        run = (place[:, None] >= starts[row, 1:-1]).sum(axis=1)
+        left, right, low, high = starts[row, run], starts[row, run + 1], at[row, run], at[row, run + 1]
+        place = np.clip((place - left) / np.maximum(right - left, 1e-300), 0.0, 1.0)
+        found[where] += factor * (low + (high - low) * (1 - scaling) * place)
+        factor = factor * (high - low) * scaling
+        # What is left of the function adds less than this.
+        open_ = factor > 1e-15
+        where, place, factor = where[open_], place[open_], factor[open_]
+    return found.reshape(x.shape)
 
 
 def relative(weights: npt.NDArray[np.float64], cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -56,8 +56,8 @@ class TokenScores:
             "raw_input_ids": list(self.tokens),
             "convergence_score": checked.deletion_gain,
         }
-        visualization = _installed("captum.attr.visualization")
-        return fields if visualization is None else visualization.VisualizationDataRecord(**fields)
+        captum = _installed("captum.attr")
+        return fields if captum is None else captum.visualization.VisualizationDataRecord(**fields)
 
     def to_shap(self) -> Any:  # noqa: ANN401
         """A `shap.Explanation` of one input, or its fields as a dictionary without shap.
