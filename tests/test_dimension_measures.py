@@ -173,3 +173,27 @@ print(hashlib.sha256(b"".join(np.ascontiguousarray(p).tobytes() for p in parts))
         for threads in ("1", "3")
     ]
     assert runs[0] == runs[1]
+
+
+def test_a_cascade_has_its_surface_fluctuations():
+    orders, scales = np.array([-2.0, -1, 1, 2, 4]), [16, 32, 64]
+    found = dimension.surface_mfdfa(cascade(), q=orders, scales=scales)
+    # Dyadic segments are copies of each other up to their mass, so that only a slope of their common shape is left.
+    wanted = (2 - np.log2((P[:, None] ** orders).sum(axis=0))) / orders
+    np.testing.assert_allclose(found.value - found.value[2], wanted - wanted[2], atol=1e-9)
+    np.testing.assert_allclose(found.value, wanted, atol=0.02)
+
+
+def test_surface_fluctuations_of_noise_ramps_and_supports():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(4, 256, 256))
+    assert dimension.surface_mfdfa(noise, q=2).value.mean() == pytest.approx(1, abs=0.05)
+    assert dimension.surface_mfdfa(noise, q=2, profile=False).value.mean() == pytest.approx(0, abs=0.05)
+    ramp = np.add.outer(np.arange(64.0), 3 * np.arange(64.0))
+    assert (dimension.surface_mfdfa(ramp, q=2, profile=False).counts < 1e-9).all()
+    hidden = np.where(np.tri(256) > 0, noise, -np.inf)
+    assert dimension.surface_mfdfa(hidden, "causal", q=2).value.mean() == pytest.approx(1, abs=0.1)
+    turned = dimension.surface_mfdfa(noise.swapaxes(1, 2), q=[-1, 0, 3])
+    np.testing.assert_allclose(turned.value, dimension.surface_mfdfa(5 * noise + 2, q=[-1, 0, 3]).value, atol=0.02)
+    assert np.isnan(dimension.surface_mfdfa(noise[..., :31], q=2).value).all()
+    assert np.isfinite(dimension.surface_mfdfa(noise[..., :31], q=2, force=True).value).all()

@@ -14,7 +14,7 @@ from fractal_core.bench.case import Case
 from fractal_core.bench.clock import stays_faster
 from fractal_core.bench.peers import PeerError, masked
 
-from benches.measurements import alone, attention, curves, julia, predicted, scaling, soft_julia, statistics
+from benches.measurements import alone, attention, curves, dimension, julia, predicted, scaling, soft_julia, statistics
 from benches.measurements import originals as tutorial
 from benches.peers import attention as peers
 from benches.peers import interpreters
@@ -99,6 +99,19 @@ def test_statistics():
         "statistics/window": 1.0,
         "statistics/random": 1.0,
     }
+
+
+def test_dimension(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    rows = list(dimension.dimension(ONE, n=64, layers=1, heads=2, tokens=32))
+    assert bars({row.name: row for row in rows}) == {
+        "dimension/counting": 40,
+        "dimension/threshold": 10,
+        "dimension/median": None,
+        "dimension/all-heads": None,
+    }
+    assert all("needs uv" in row.note for row in rows)
 
 
 def test_scaling():

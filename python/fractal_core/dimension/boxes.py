@@ -8,7 +8,18 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import flag, integer, real
-from fractal_core.dimension.given import SMALLEST, Given, Support, is_power, matrices, powers, sides
+from fractal_core.dimension.edges import EdgeWeights
+from fractal_core.dimension.given import (
+    SMALLEST,
+    Given,
+    NativeSupport,
+    Support,
+    Weights,
+    is_power,
+    matrices,
+    powers,
+    sides,
+)
 from fractal_core.dimension.slope import Slope, fitted, logs
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
@@ -23,7 +34,7 @@ _FOREGROUND = 'a number, or ("above" | "uniform" | "mass" | "quantile", number)'
 
 
 def box_dimension(
-    weights: npt.ArrayLike,
+    weights: Weights,
     support: Support = "full",
     *,
     foreground: float | tuple[str, float] | None = None,
@@ -39,7 +50,7 @@ def box_dimension(
     ln(N_set(s) / N_support(s)) over ln s`, exactly 2 for the support itself at every length.
 
     Args:
-        weights: Shape (..., N, M), floats or booleans.
+        weights: Shape (..., N, M), floats or booleans, or `EdgeWeights`.
         support: The cells that there are, as the module says.
         foreground: Which weights count; None for booleans. A number or `("above", t)`: those above `t`.
             `("uniform", c)`: above `c` times the row's mass spread evenly over its keys. `("mass", p)`: the largest of
@@ -68,11 +79,11 @@ def box_dimension(
     """
     if mode not in MODES:
         raise InvalidArgumentError("mode", repr(mode), "relative, exact or raw")
-    boolean = np.asarray(weights).dtype == np.bool_
-    given = matrices("weights", weights, support, boolean=True)
+    boolean = np.asarray(weights.values if isinstance(weights, EdgeWeights) else weights).dtype == np.bool_
+    given = matrices("weights", weights, support, boolean=True, edges=True)
     rule, number = _rule(foreground, boolean=bool(boolean))
     cells = _native.foreground(given.values, given.support, rule, number)
-    empty = np.flatnonzero(~cells.any(axis=(1, 2)))
+    empty = np.flatnonzero(~cells.reshape(len(cells), -1).any(axis=1))
     if empty.size:
         which = np.unravel_index(int(empty[0]), given.lead) if given.lead else ()
         raise InvalidArgumentError(
@@ -82,15 +93,19 @@ def box_dimension(
         return _exact(given, cells, scales, small=_small(given, force))
     chosen = powers(given.shorter // 4, given.shorter) if scales is None else sides("scales", scales, max(given.shape))
     starts = _origins(origins, chosen)
-    counted = _counts(cells, chosen, starts)
+    counted = _counts(given, cells, chosen, starts)
     if mode == "raw":
         uneven = np.full(given.lead, any(side % s for side in given.shape for s in chosen))
         flags = {"raw: boxes reach over the edge, so the value depends on the length": uneven}
         name, log_y, offset = "box, raw", -logs(counted), 0.0
     else:
         flags = {}
-        every = _native.support_cells(given.support, (len(cells), *given.shape))
-        name, log_y, offset = "box, relative to the support", -logs(counted / _counts(every, chosen, starts)), 2.0
+        if given.sparse:
+            every = np.ones((1, cells.shape[1]), np.bool_)
+        else:
+            every = _native.support_cells(given.support, (len(cells), *given.shape))
+        whole = _counts(given, every, chosen, starts)
+        name, log_y, offset = "box, relative to the support", -logs(counted / whole), 2.0
     return fitted(
         name,
         given.label,
@@ -108,8 +123,11 @@ def _small(given: Given, force: object) -> bool:
     return given.shorter < SMALLEST and not flag("force", force)
 
 
-def _counts(cells: npt.NDArray[np.bool_], chosen: list[int], starts: list[tuple[int, int]]) -> npt.NDArray[np.float64]:
-    counted = [_native.box_counts(cells, chosen, origin) for origin in starts]
+def _counts(
+    given: Given, cells: npt.NDArray[np.bool_], chosen: list[int], starts: list[tuple[int, int]]
+) -> npt.NDArray[np.float64]:
+    layout: NativeSupport = given.support if given.sparse else ("full", 0, None)
+    counted = [_native.box_counts(cells, layout, chosen, origin) for origin in starts]
     return np.min(counted, axis=0).astype(np.float64)
 
 
@@ -160,8 +178,22 @@ def _exact(given: Given, cells: npt.NDArray[np.bool_], scales: Iterable[int] | N
     found: list[npt.NDArray[np.float64]] = []
     down, across = rows - side, columns - side
     for top, left in {(0, 0), (0, across), (down, 0), (down, across), (down // 2, across // 2)}:
-        window = np.ascontiguousarray(cells[:, top : top + side, left : left + side])
-        found.append(_native.box_counts(window, chosen, (0, 0)).astype(np.float64))
+        window, start = _window(given, cells, (top, left), side)
+        found.append(_counts(given, window, chosen, [(start[0] % chosen[-1], start[1] % chosen[-1])]))
     counted = np.mean(found, axis=0)
     name = f"box, exact in windows of {side}"
     return fitted(name, given.label, chosen, -logs(counted), counted, lead=given.lead, small=small)
+
+
+def _window(
+    given: Given, cells: npt.NDArray[np.bool_], corner: tuple[int, int], side: int
+) -> tuple[npt.NDArray[np.bool_], tuple[int, int]]:
+    """The cells of a window and the origin of the grid that begins at its corner."""
+    top, left = corner
+    if not isinstance(given.support[2], tuple):
+        return np.ascontiguousarray(cells[:, top : top + side, left : left + side]), (0, 0)
+    starts, keys = given.support[2]
+    inside = (keys >= left) & (keys < left + side)
+    inside[: starts[top]] = False
+    inside[starts[top + side] :] = False
+    return cells & inside, (-top, -left)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from fractal_core._arguments import INT32_MAX, integer, real
+from fractal_core.dimension.edges import EdgeWeights
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 Support: TypeAlias = "str | tuple[str, int] | npt.NDArray[np.bool_] | IndexSet"
 """The cells that there are; the module says how they are named."""
 
-NativeSupport: TypeAlias = "tuple[str, int, npt.NDArray[np.bool_] | None]"
+Weights: TypeAlias = "npt.ArrayLike | EdgeWeights"
+"""Matrices, or the cells of sparse ones."""
+
+NativeSupport: TypeAlias = (
+    "tuple[str, int, npt.NDArray[np.bool_] | tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]] | None]"
+)
 
 SMALLEST = 32
 """Shorter sides have too few scales for a dimension."""
@@ -34,17 +40,19 @@ class Given:
     """Matrices in the form of the extension, with the shape they came in."""
 
     values: npt.NDArray[Any]
-    """Shape (matrices, N, M), float32 or float64, contiguous."""
+    """Shape (matrices, N, M), or (matrices, nnz) of edges; float32 or float64, contiguous."""
     lead: tuple[int, ...]
     """The leading axes."""
     support: NativeSupport
     label: str
     """The support in words."""
+    shape: tuple[int, int]
+    """Queries and keys."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Queries and keys."""
-        return self.values.shape[1], self.values.shape[2]
+    def sparse(self) -> bool:
+        """Whether the values are of edges."""
+        return self.support[0] == "edges"
 
     @property
     def shorter(self) -> int:
@@ -53,7 +61,7 @@ class Given:
 
     def with_values(self, values: npt.NDArray[Any], lead: tuple[int, ...]) -> Given:
         """The same support under other values."""
-        return Given(values, lead, self.support, self.label)
+        return Given(values, lead, self.support, self.label, self.shape)
 
 
 def floats(argument: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -65,8 +73,12 @@ def floats(argument: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array, dtype=np.float32 if narrow else np.float64)
 
 
-def matrices(argument: str, value: npt.ArrayLike, support: Support, *, boolean: bool = False) -> Given:
-    """Matrices of shape (..., N, M) on a support; booleans as 0 and 1 where they are allowed."""
+def matrices(argument: str, value: Weights, support: Support, *, boolean: bool = False, edges: bool = False) -> Given:
+    """Matrices of shape (..., N, M) on a support; booleans as 0 and 1, and edges, where they are allowed."""
+    if isinstance(value, EdgeWeights):
+        if not edges:
+            raise DTypeError(argument, "EdgeWeights", "an array of shape (..., N, M)")
+        return _edges(argument, value, support, boolean=boolean)
     array: npt.NDArray[Any] = np.asarray(value)
     if boolean and array.dtype == np.bool_:
         array = array.astype(np.float32)
@@ -75,7 +87,22 @@ def matrices(argument: str, value: npt.ArrayLike, support: Support, *, boolean: 
         raise ShapeError(argument, array.shape, "(..., N, M), no axis of length 0")
     lead, shape = array.shape[:-2], array.shape[-2:]
     native, label = _support(support, lead, (shape[0], shape[1]))
-    return Given(array.reshape(-1, *shape), lead, native, label)
+    return Given(array.reshape(-1, *shape), lead, native, label, (shape[0], shape[1]))
+
+
+def _edges(argument: str, value: EdgeWeights, support: Support, *, boolean: bool) -> Given:
+    own = value.index_set
+    if support is not own and not (isinstance(support, str) and support == "full"):
+        raise InvalidArgumentError("support", repr(support), '"full": EdgeWeights bring their own, the index set')
+    array = value.values
+    if boolean and array.dtype == np.bool_:
+        array = array.astype(np.float32)
+    array = floats(argument, array)
+    if 0 in array.shape or 0 in own.shape:
+        raise ShapeError(argument, value.shape, "at least one cell, and no axis of length 0")
+    parts = (np.ascontiguousarray(own.indptr), np.ascontiguousarray(own.indices))
+    native: NativeSupport = ("edges", own.n_keys, parts)
+    return Given(array.reshape(-1, own.nnz), array.shape[:-1], native, "index set", own.shape)
 
 
 def _support(support: object, lead: tuple[int, ...], shape: tuple[int, int]) -> tuple[NativeSupport, str]:

@@ -9,7 +9,17 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import flag
-from fractal_core.dimension.given import SMALLEST, Given, Support, matrices, orders, powers, sides
+from fractal_core.dimension.given import (
+    SMALLEST,
+    Given,
+    NativeSupport,
+    Support,
+    Weights,
+    matrices,
+    orders,
+    powers,
+    sides,
+)
 from fractal_core.dimension.slope import Slope, fitted
 
 if TYPE_CHECKING:
@@ -103,26 +113,29 @@ def _per_order(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.ascontiguousarray(np.moveaxis(numbers, 2, 1))
 
 
-def _moments(
-    weights: npt.ArrayLike, support: Support, q: object, scales: Iterable[int] | None, *, force: bool
-) -> _Moments:
-    given = matrices("weights", weights, support)
+def _moments(weights: Weights, support: Support, q: object, scales: Iterable[int] | None, *, force: bool) -> _Moments:
+    given = matrices("weights", weights, support, edges=True)
     chosen = powers(given.shorter // 4, given.shorter) if scales is None else sides("scales", scales, max(given.shape))
     order, single = orders("q", q)
     numbers = _per_order(_native.measure_moments(given.values, given.support, chosen, order))
-    shape = (len(given.values), *given.shape)
-    cells = _native.support_cells(given.support, shape).astype(np.float32)
-    # Of each support that differs, attention that is even over the keys of every row.
-    even = (cells / np.maximum(cells.sum(axis=-1, keepdims=True), 1)).astype(np.float64)
-    on_itself = ("full", 0, None) if given.support[0] == "full" else ("listed", 0, cells > 0)
-    uniform = _per_order(_native.measure_moments(even, on_itself, chosen, order))
+    uniform = _per_order(_native.measure_moments(*_even(given), chosen, order))
     small = given.shorter < SMALLEST and not flag("force", force)
     lead = given.lead if single else (*given.lead, len(order))
     return _Moments(given, order, chosen, lead, numbers, uniform, small)
 
 
+def _even(given: Given) -> tuple[npt.NDArray[np.float64], NativeSupport]:
+    """Attention that is even over the keys of every row, once for each support that differs."""
+    if isinstance(given.support[2], tuple):
+        counts = np.diff(given.support[2][0])
+        return np.repeat(1 / np.maximum(counts, 1), counts)[None], given.support
+    cells = _native.support_cells(given.support, (len(given.values), *given.shape))
+    even = cells / np.maximum(cells.sum(axis=-1, keepdims=True), 1)
+    return even, ("full", 0, None) if given.support[0] == "full" else ("listed", 0, cells)
+
+
 def renyi_dimension(
-    weights: npt.ArrayLike,
+    weights: Weights,
     support: Support = "full",
     *,
     q: float | Sequence[float] = 1.0,
@@ -137,7 +150,7 @@ def renyi_dimension(
     within the support count.
 
     Args:
-        weights: Shape (..., N, M), 0 or more; scaled by whatever factor.
+        weights: Shape (..., N, M), 0 or more, or `EdgeWeights`; scaled by whatever factor.
         support: The cells that there are, as the module says.
         q: One order, or several, which become the last axis; -1000 to 1000.
         scales: Sides of boxes, increasing; by default powers of 3 where the shorter side is one, else of 2, up to a
@@ -167,7 +180,7 @@ def _renyi(numbers: npt.NDArray[np.float64], q: list[float]) -> npt.NDArray[np.f
 
 
 def singularity_spectrum(
-    weights: npt.ArrayLike,
+    weights: Weights,
     support: Support = "full",
     *,
     q: Sequence[float] | npt.NDArray[Any] = (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5),
@@ -207,11 +220,11 @@ def singularity_spectrum(
     return Spectrum(order, alpha, all_.slope("f", f(all_.numbers), f(all_.uniform)), tau.value)
 
 
-def lacunarity(weights: npt.ArrayLike, support: Support = "full", *, scales: Iterable[int] | None = None) -> Lacunarity:
+def lacunarity(weights: Weights, support: Support = "full", *, scales: Iterable[int] | None = None) -> Lacunarity:
     """Gliding-box lacunarity: how unevenly the mass fills the support, at each size of a box.
 
     Args:
-        weights: Shape (..., N, M), 0 or more; scaled by whatever factor.
+        weights: Shape (..., N, M), 0 or more, or `EdgeWeights`; scaled by whatever factor.
         support: The cells that there are; only boxes that lie in it with all their cells count.
         scales: Sides of boxes, at most the shorter side; by default powers up to a quarter of it.
 
@@ -226,7 +239,7 @@ def lacunarity(weights: npt.ArrayLike, support: Support = "full", *, scales: Ite
 
     The mathematics: C. Allain and M. Cloitre, Physical Review A 44 (1991).
     """
-    given = matrices("weights", weights, support, boolean=True)
+    given = matrices("weights", weights, support, boolean=True, edges=True)
     chosen = powers(given.shorter // 4, given.shorter) if scales is None else sides("scales", scales, given.shorter)
     found = _native.lacunarity(given.values, given.support, chosen).reshape(*given.lead, len(chosen), 2)
     return Lacunarity(np.array(chosen, np.int64), found[..., 0], found[..., 1])

@@ -9,7 +9,7 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import INT32_MAX, integer, real, vector
-from fractal_core.dimension.given import Support, matrices
+from fractal_core.dimension.given import Support, Weights, matrices
 from fractal_core.errors import InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _spread(values: npt.NDArray[np.float64]) -> Spread:
 
 
 def row_statistics(
-    weights: npt.ArrayLike,
+    weights: Weights,
     support: Support = "full",
     *,
     top_p: float = 0.9,
@@ -96,7 +96,7 @@ def row_statistics(
     """Entropy, evenness, concentration and habits of every row, each on the keys that the row has.
 
     Args:
-        weights: Shape (..., N, M), 0 or more.
+        weights: Shape (..., N, M), 0 or more, or `EdgeWeights`.
         support: The cells that there are, as the module says.
         top_p: Share of the mass for `top_p_keys`, above 0, at most 1.
         top_k: Keys for `top_k_mass`, 1 or more.
@@ -117,7 +117,7 @@ def row_statistics(
     The mathematics: N. Hurley and S. Rickard, "Comparing Measures of Sparsity" (2009); of induction, C. Olsson et al.,
     "In-context Learning and Induction Heads" (2022).
     """
-    given = matrices("weights", weights, support)
+    given = matrices("weights", weights, support, edges=True)
     found, names = _native.row_statistics(
         given.values,
         given.support,

@@ -31,16 +31,19 @@ def _constant(series: npt.NDArray[np.float64], lead: tuple[int, ...]) -> npt.NDA
     return np.asarray(np.ptp(series, axis=-1) == 0).reshape(lead)
 
 
-def higuchi_dimension(series: npt.ArrayLike, *, kmax: SupportsIndex = 10) -> Slope:
+def higuchi_dimension(series: npt.ArrayLike, *, kmax: SupportsIndex = 10, last_step: bool = True) -> Slope:
     """Higuchi's dimension of the graph of a series: how its length grows as steps get shorter.
 
     Args:
         series: Shape (..., n), finite, n at least 16.
         kmax: Longest step, at most half of the series.
+        last_step: Whether the last step of each start counts, as in Higuchi's definition. False is for comparison with
+            `antropy`, which leaves it out of the sum `L_m(k) = (n - 1) / (steps k^2) * sum |x[m + i k] - x[m + (i - 1) k]|`,
+            with `steps = floor((n - 1 - m) / k)` as before.
 
     Returns:
         `D` with shape (...): 1 for a straight line, `2 - H` for fractional Brownian motion, 2 for white noise;
-        `counts` are mean lengths. Every step of the series counts; `antropy` leaves out the last of each start.
+        `counts` are mean lengths.
 
     Raises:
         InvalidArgumentError: A value is not finite, or `kmax` is outside of its range.
@@ -51,7 +54,7 @@ def higuchi_dimension(series: npt.ArrayLike, *, kmax: SupportsIndex = 10) -> Slo
     """
     rows, lead = _series(series)
     most = integer("kmax", kmax, 2, (rows.shape[1] - 1) // 2)
-    lengths = _native.higuchi_lengths(rows, most)
+    lengths = _native.higuchi_lengths(rows, most, flag("last_step", last_step))
     flags = {FLAT: _constant(rows, lead)}
     steps = np.arange(1, most + 1)
     return fitted("Higuchi", "series", steps, logs(lengths), lengths, lead=lead, factor=-1.0, flags=flags)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import flag
-from fractal_core.dimension.given import SMALLEST, Given, Support, matrices, powers, sides
+from fractal_core._arguments import flag, integer
+from fractal_core.dimension.given import SMALLEST, Given, Support, matrices, orders, powers, sides
 from fractal_core.dimension.slope import Slope, fitted, logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -139,3 +139,59 @@ def differential_box_dimension(
         factor=-1.0,
         small=_small(given, force),
     )
+
+
+def surface_mfdfa(
+    values: npt.ArrayLike,
+    support: Support = "full",
+    *,
+    q: float | Sequence[float] | npt.NDArray[Any] = (-4, -2, 0, 2, 4),
+    order: SupportsIndex = 1,
+    scales: Iterable[int] | None = None,
+    profile: bool = True,
+    corners: bool = True,
+    force: bool = False,
+) -> Slope:
+    """Multifractal detrended fluctuation analysis of a surface, over square segments: generalised exponents `h(q)`.
+
+    Only segments that lie in the support with all their cells count. `tau(q) = q h(q) - 2`. A finite surface shows a
+    range of `h` whatever it is: compare with a shuffled copy.
+
+    Args:
+        values: Shape (..., N, M), finite on the support, anything outside.
+        support: The cells that there are, as the module says.
+        q: One order, or several, which become the last axis; -100 to 100. At 0 logarithms are averaged.
+        order: Total degree of the polynomials that are taken from each segment, 0 to 8.
+        scales: Sides of segments, increasing, at least `order + 2`; by default 12 from 6 to a quarter of the shorter
+            side, spaced evenly in their logarithm.
+        profile: Whether each segment is summed up from its corner first.
+        corners: Whether segments are laid from all four corners, so that no cell is left out.
+        force: Gives a value to matrices with a side below 32, too.
+
+    Returns:
+        `h(q)` with shape (...) or (..., Q): 1 for white noise, by the profile; `counts` are fluctuations, NaN where no
+        segment lies in the support.
+
+    Raises:
+        InvalidArgumentError: A value on the support is not finite, or a parameter outside of its range.
+        ShapeError: An array has the wrong shape.
+        DTypeError: An argument has no fitting type.
+
+    The mathematics: G.-F. Gu and W.-X. Zhou, Physical Review E 74 (2006).
+    """
+    given = matrices("values", values, support)
+    degree = integer("order", order, 0, 8)
+    if scales is None:
+        least = min(max(6, degree + 2), given.shorter)
+        spaced = np.unique(np.geomspace(least, max(given.shorter // 4, least + 1), 12).astype(int))
+        chosen = [int(side) for side in spaced]
+    else:
+        chosen = sides("scales", scales, given.shorter)
+    each, single = orders("q", q)
+    how = (flag("profile", profile), flag("corners", corners))
+    found = _native.surface_fluctuations(given.values, given.support, chosen, degree, each, *how)
+    lead = given.lead if single else (*given.lead, len(each))
+    flat = np.asarray((found == 0).any(axis=-1)).reshape(lead)
+    small = _small(given, force)
+    name = f"detrended fluctuations of degree {degree}"
+    return fitted(name, given.label, chosen, logs(found), found, lead=lead, flags={FLAT: flat}, small=small)

@@ -41,7 +41,8 @@ mod _native {
     #[pymodule_export]
     use crate::dimension::{
         attention_rollout, box_counts, closer_pairs, distance_extent, fit_lines, fluctuations, foreground,
-        higuchi_lengths, lacunarity, measure_moments, row_statistics, support_cells, surface_cover, surface_increments,
+        higuchi_lengths, lacunarity, mean_profile, measure_moments, row_statistics, support_cells, surface_cover,
+        surface_fluctuations, surface_increments,
     };
     #[pymodule_export]
     use crate::fields::{

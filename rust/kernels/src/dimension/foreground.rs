@@ -36,15 +36,19 @@ pub fn foreground<T: Scalar>(weights: Matrices<'_, T>, rule: Rule, executor: &dy
     weights.check_measure(executor)?;
     let domain = weights.domain();
     let [matrices, rows, columns] = domain.shape();
-    let mut set = memory::zeros("weights", memory::product::<bool>("weights", &[matrices, rows, columns])?)?;
-    for_each_chunk(executor, &mut set, rows * columns, |matrix, set| {
+    let mut set = memory::zeros("weights", memory::product::<bool>("weights", &[matrices, domain.size()])?)?;
+    if set.is_empty() {
+        return Ok(set);
+    }
+    for_each_chunk(executor, &mut set, domain.size(), |matrix, set| {
         let whole = match rule {
             Rule::Above(bound) => bound,
             Rule::AboveQuantile(share) => quantile(weights, matrix, share),
             Rule::AboveUniform(_) | Rule::TopMass(_) => 0.0,
         };
         let mut scratch: Vec<f64> = memory::with_capacity("weights", columns).or_leave();
-        for (i, set) in set.chunks_mut(columns).enumerate() {
+        for i in 0..rows {
+            let set = &mut set[domain.span(i)];
             let (row, keys) = (weights.row(matrix, i), domain.row(matrix, i));
             let bound = match rule {
                 Rule::Above(_) | Rule::AboveQuantile(_) => whole,
@@ -55,7 +59,7 @@ pub fn foreground<T: Scalar>(weights: Matrices<'_, T>, rule: Rule, executor: &dy
                     scratch.clear();
                     scratch.extend(row.iter().map(|&x| -> f64 { x.into() }).filter(|&x| x > 0.0));
                     let least = reaching(&mut scratch, share);
-                    keys.each(|j| set[j] = row[j].into() >= least);
+                    keys.each(|k, _| set[k] = row[k].into() >= least);
                     continue;
                 }
             };
@@ -63,6 +67,7 @@ pub fn foreground<T: Scalar>(weights: Matrices<'_, T>, rule: Rule, executor: &dy
                 InRow::Between(range) => {
                     set[range.clone()].iter_mut().zip(&row[range]).for_each(|(set, &x)| *set = x.into() > bound);
                 }
+                InRow::At(_) => set.iter_mut().zip(row).for_each(|(set, &x)| *set = x.into() > bound),
                 InRow::Where(cells) => {
                     set.iter_mut().zip(cells).zip(row).for_each(|((set, &cell), &x)| *set = cell && x.into() > bound);
                 }
@@ -87,11 +92,11 @@ fn reaching(weights: &mut [f64], share: f64) -> f64 {
 }
 
 fn quantile<T: Scalar>(weights: Matrices<'_, T>, matrix: usize, share: f64) -> f64 {
-    let [_, rows, columns] = weights.domain().shape();
-    let mut all: Vec<f64> = memory::with_capacity("weights", rows * columns).or_leave();
+    let [_, rows, _] = weights.domain().shape();
+    let mut all: Vec<f64> = memory::with_capacity("weights", weights.domain().size()).or_leave();
     for i in 0..rows {
         let row = weights.row(matrix, i);
-        weights.domain().row(matrix, i).each(|j| all.push(row[j].into()));
+        weights.domain().row(matrix, i).each(|k, _| all.push(row[k].into()));
     }
     if all.is_empty() {
         return 0.0;

@@ -41,6 +41,16 @@ impl Ladder {
         Ok(Self { sides: sides.to_vec(), from: (0..sides.len()).map(from).collect(), origin })
     }
 
+    /// The place of the side whose boxes those of a side are joined from; none where they are joined from cells.
+    pub fn below(&self, place: usize) -> Option<usize> {
+        self.from[place]
+    }
+
+    /// Cells before the first at which the grid begins.
+    pub fn origin(&self) -> [usize; 2] {
+        self.origin
+    }
+
     /// The sides.
     pub fn sides(&self) -> &[usize] {
         &self.sides
@@ -103,7 +113,9 @@ fn joined<S: Copy, T: Copy>(
         let (head, rest) = line.split_at((side - left).min(columns));
         let one = |part: &[T]| part[1..].iter().fold(part[0], |sum, &x| join(sum, x));
         boxes.push(one(head));
-        if side == 2 {
+        if side == 1 {
+            boxes.extend_from_slice(rest);
+        } else if side == 2 {
             let pairs = rest.chunks_exact(2);
             let odd = pairs.remainder().first().copied();
             boxes.extend(pairs.map(|pair| join(pair[0], pair[1])));

@@ -1,5 +1,6 @@
 //! Gliding-box lacunarity: how unevenly a measure fills space, at each size of a box (C. Allain and M. Cloitre, 1991).
 
+use super::gliding;
 use super::support::{Matrices, Scalar};
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
@@ -15,13 +16,21 @@ pub fn lacunarity<T: Scalar>(weights: Matrices<'_, T>, sides: &[usize], executor
         return Err(KernelError::value("scales", format!("{sides:?}"), format!("one or more of 1 ..= {longest}")));
     }
     weights.check_measure(executor)?;
+    let mut found = memory::zeros("scales", memory::product::<f64>("scales", &[matrices, sides.len(), 2])?)?;
+    if let Some(edges) = domain.edges() {
+        for_each_chunk(executor, &mut found, 2, |place, found| {
+            let values = weights.matrix(place / sides.len());
+            let (first, second, boxes) = gliding::boxes(edges, values, columns, sides[place % sides.len()]).or_leave();
+            found.copy_from_slice(&of_moments(first, second, boxes));
+        });
+        return Ok(found);
+    }
     let inside = domain.cells(executor)?;
     let mut held = memory::filled("support", SummedArea::default(), domain.different())?;
     for_each_chunk(executor, &mut held, 1, |matrix, held| {
         let inside = &inside[matrix * rows * columns..(matrix + 1) * rows * columns];
         held[0] = summed(inside, columns, |x| f64::from(u8::from(x))).or_leave();
     });
-    let mut found = memory::zeros("scales", memory::product::<f64>("scales", &[matrices, sides.len(), 2])?)?;
     for_each_chunk(executor, &mut found, 2 * sides.len(), |matrix, found| {
         let mass = summed(weights.matrix(matrix), columns, Into::into).or_leave();
         let held = &held[if domain.different() == 1 { 0 } else { matrix }];
@@ -38,12 +47,15 @@ pub fn lacunarity<T: Scalar>(weights: Matrices<'_, T>, sides: &[usize], executor
                 }
                 (first, second) = (first + row_first, second + row_second);
             }
-            let mean = first / boxes as f64;
-            found[0] = if first > 0.0 { second / boxes as f64 / (mean * mean) } else { f64::NAN };
-            found[1] = boxes as f64;
+            found.copy_from_slice(&of_moments(first, second, boxes));
         }
     });
     Ok(found)
+}
+
+fn of_moments(first: f64, second: f64, boxes: u64) -> [f64; 2] {
+    let mean = first / boxes as f64;
+    [if first > 0.0 { second / boxes as f64 / (mean * mean) } else { f64::NAN }, boxes as f64]
 }
 
 /// Sums of all cells above and left of each corner.

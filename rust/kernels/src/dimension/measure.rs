@@ -4,10 +4,13 @@
 //! under the weights `p^q / Z`, which A. Chhabra and R. V. Jensen (1989) take instead of a derivative.
 
 use super::grid::Ladder;
+use super::logs;
 use super::support::{Matrices, Scalar};
+use super::tiling::Tiling;
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::memory::{self, OrLeave};
+use crate::simd::{Level, Run};
 
 /// What one side of boxes gives for one order.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,33 +35,36 @@ pub fn moments<T: Scalar>(
     weights: Matrices<'_, T>,
     ladder: &Ladder,
     orders: &[f64],
-    executor: &dyn Executor,
+    run: Run<'_>,
 ) -> Result<Vec<Moment>> {
+    let executor = run.executor();
     if orders.is_empty() || orders.iter().any(|q| q.abs() > 1e3 || q.is_nan()) {
         return Err(KernelError::value("q", format!("{orders:?}"), "one or more numbers in -1000 ..= 1000"));
     }
     weights.check_measure(executor)?;
     let domain = weights.domain();
-    let ([matrices, rows, columns], sides) = (domain.shape(), ladder.sides().len());
-    let whole = if orders.iter().any(|&q| q < 0.0) { whole(weights, ladder, executor)? } else { Vec::new() };
+    let ([matrices, _, columns], sides) = (domain.shape(), ladder.sides().len());
+    let tiling = Tiling::new(domain, ladder)?;
+    let whole = if orders.iter().any(|&q| q < 0.0) { whole(weights, ladder, &tiling, executor)? } else { Vec::new() };
     let all = memory::product::<Moment>("q", &[matrices, sides, orders.len()])?;
     let mut moments = memory::filled("q", NONE, all)?;
-    for_each_chunk(executor, &mut moments, sides * orders.len(), |matrix, moments| {
+    run.for_each_chunk(&mut moments, sides * orders.len(), |level, matrix, moments| {
         let cells = weights.matrix(matrix);
         let mass: f64 = cells.chunks(columns).map(|row| row.iter().map(|&x| x.into()).sum::<f64>()).sum();
         if mass <= 0.0 {
             return;
         }
         let mut logs = Vec::new();
-        ladder.each(
+        tiling.each(
             cells,
-            [rows, columns],
             Into::into,
             |a: f64, b| a + b,
-            |k, joined| {
+            |k, boxes| {
                 let moments = &mut moments[k * orders.len()..(k + 1) * orders.len()];
                 let whole = whole.get(if domain.different() == 1 { 0 } else { matrix }).map(|sides| &sides[k][..]);
-                of_boxes(&joined.boxes, mass, whole, orders, &mut logs, moments);
+                if !orders.iter().all(|&q| usual(q)) || !of_usual(level, boxes, mass, orders, moments) {
+                    of_boxes(boxes, mass, whole, orders, &mut logs, moments);
+                }
             },
         );
     });
@@ -66,26 +72,53 @@ pub fn moments<T: Scalar>(
 }
 
 /// Of each different support and side, which boxes lie in the support with all their cells.
-fn whole<T: Scalar>(weights: Matrices<'_, T>, ladder: &Ladder, executor: &dyn Executor) -> Result<Vec<Vec<Vec<bool>>>> {
-    let domain = weights.domain();
-    let [_, rows, columns] = domain.shape();
+fn whole<T: Scalar>(
+    weights: Matrices<'_, T>,
+    ladder: &Ladder,
+    tiling: &Tiling<'_>,
+    executor: &dyn Executor,
+) -> Result<Vec<Vec<Vec<bool>>>> {
+    let (domain, size) = (weights.domain(), weights.domain().size());
     let cells = domain.cells(executor)?;
     let mut whole = memory::filled("support", Vec::new(), domain.different())?;
     for_each_chunk(executor, &mut whole, 1, |matrix, whole| {
-        let cells = &cells[matrix * rows * columns..(matrix + 1) * rows * columns];
-        ladder.each(
+        let cells = &cells[matrix * size..(matrix + 1) * size];
+        tiling.each(
             cells,
-            [rows, columns],
             u64::from,
             |a, b| a + b,
-            |k, joined| {
+            |k, boxes| {
                 let side = ladder.sides()[k] as u64;
-                let is_whole = joined.boxes.iter().map(|&count| count == side * side);
+                let is_whole = boxes.iter().map(|&count| count == side * side);
                 whole[0].push(memory::collected("support", is_whole).or_leave());
             },
         );
     });
     Ok(whole)
+}
+
+/// Whether an order needs no powers.
+fn usual(q: f64) -> bool {
+    [0.0, 1.0, 2.0].iter().any(|usual| q.total_cmp(usual).is_eq())
+}
+
+/// The usual orders by one pass over the boxes; false where their shares are too far apart for it.
+fn of_usual(level: Level, boxes: &[f64], mass: f64, orders: &[f64], moments: &mut [Moment]) -> bool {
+    let most = boxes.iter().copied().fold(0.0, f64::max);
+    let Some(sums) = logs::sums(level, boxes, most) else { return false };
+    // Shares are these numbers times the largest one.
+    let log = (most / mass).ln();
+    for (moment, &q) in moments.iter_mut().zip(orders) {
+        let (sum, sum_log) = match q as u8 {
+            0 => (sums.count, sums.logs),
+            1 => (sums.first, sums.first_logs),
+            _ => (sums.second, sums.second_logs),
+        };
+        moment.log_sum = sum.ln() + q * log;
+        moment.mean_log = sum_log / sum + log;
+        (moment.boxes, moment.left_out) = (sums.count, 0.0);
+    }
+    true
 }
 
 fn of_boxes(
@@ -147,6 +180,10 @@ mod tests {
     use crate::executor::Serial;
     use proptest::prelude::*;
 
+    fn run() -> Run<'static> {
+        Run::new(Level::new(), &Serial)
+    }
+
     const P: [f64; 4] = [0.1, 0.2, 0.3, 0.4];
 
     fn cascade(levels: u32) -> Vec<f64> {
@@ -161,7 +198,7 @@ mod tests {
         let domain = Domain::new(Support::Full, [1, 64, 64]).unwrap();
         let ladder = Ladder::new(&sides, 64, [0, 0]).unwrap();
         let weights = cascade(6);
-        let moments = moments(Matrices::new("weights", &weights, domain).unwrap(), &ladder, &orders, &Serial).unwrap();
+        let moments = moments(Matrices::new("weights", &weights, domain).unwrap(), &ladder, &orders, run()).unwrap();
         for (place, moment) in moments.iter().enumerate() {
             let (q, level) = (orders[place % 6], (6 - place / 6) as f64);
             let (z, mean) = P.iter().fold((0.0, 0.0), |(z, m), p| (z + p.powf(q), m + p.powf(q) * p.ln()));
@@ -177,8 +214,7 @@ mod tests {
         let cells = domain.cells(&Serial).unwrap();
         let weights: Vec<f32> = cells.iter().map(|&x| f32::from(u8::from(x))).collect();
         let ladder = Ladder::new(&[1, 2], 4, [0, 0]).unwrap();
-        let found =
-            moments(Matrices::new("weights", &weights, domain).unwrap(), &ladder, &[-1.0, 0.0], &Serial).unwrap();
+        let found = moments(Matrices::new("weights", &weights, domain).unwrap(), &ladder, &[-1.0, 0.0], run()).unwrap();
         let counted: Vec<[f64; 2]> = found.iter().map(|m| [m.boxes, m.left_out]).collect();
         assert_eq!(counted, [[10.0, 0.0], [10.0, 0.0], [1.0, 2.0], [3.0, 0.0]]);
         assert!((found[2].log_sum - 2.5_f64.ln()).abs() < 1e-12);
@@ -191,7 +227,7 @@ mod tests {
         ) {
             let domain = Domain::new(Support::Full, [1, 6, 5]).unwrap();
             let ladder = Ladder::new(&[side], 6, [0, 0]).unwrap();
-            let found = moments(Matrices::new("weights", &weights, domain).unwrap(), &ladder, &[q], &Serial).unwrap()[0];
+            let found = moments(Matrices::new("weights", &weights, domain).unwrap(), &ladder, &[q], run()).unwrap()[0];
             let mass: f64 = weights.iter().sum();
             let mut boxes = std::collections::HashMap::new();
             for (at, x) in weights.iter().enumerate() {
@@ -216,10 +252,10 @@ mod tests {
         let domain = Domain::new(Support::Full, [2, 2, 2]).unwrap();
         let ladder = Ladder::new(&[1], 2, [0, 0]).unwrap();
         let weights = Matrices::new("weights", &[1.0, 1e-300, 1e-300, 0.0, 0.0, 0.0, 0.0, 0.0], domain).unwrap();
-        let found = moments(weights, &ladder, &[-50.0, 500.0], &Serial).unwrap();
+        let found = moments(weights, &ladder, &[-50.0, 500.0], run()).unwrap();
         assert!((found[0].log_sum - (50.0 * 300.0 * 10_f64.ln() + 2_f64.ln())).abs() < 1e-6);
         assert!(found[1].log_sum.abs() < 1e-12);
         assert!(found[2].log_sum.is_nan() && found[2].boxes == 0.0);
-        assert_eq!(moments(weights, &ladder, &[f64::NAN], &Serial).unwrap_err().argument, "q");
+        assert_eq!(moments(weights, &ladder, &[f64::NAN], run()).unwrap_err().argument, "q");
     }
 }

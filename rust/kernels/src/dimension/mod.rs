@@ -7,13 +7,19 @@
 
 pub mod boxes;
 pub mod correlation;
+pub mod edges;
 pub mod fit;
 pub mod foreground;
+mod gliding;
 pub mod grid;
 pub mod lacunarity;
+mod logs;
 pub mod measure;
+pub mod profile;
 pub mod rollout;
 pub mod rows;
+pub mod segments;
 pub mod series;
 pub mod support;
 pub mod surface;
+pub mod tiling;

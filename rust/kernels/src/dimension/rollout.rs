@@ -26,6 +26,7 @@ pub fn rollout<T: Scalar>(
     fusion: Fusion,
     executor: &dyn Executor,
 ) -> Result<Vec<f64>> {
+    weights.domain().whole()?;
     let [matrices, n, columns] = weights.domain().shape();
     if n != columns {
         return Err(KernelError::shape("weights", format!("{n} x {columns}"), "as many keys as queries"));

@@ -1,10 +1,11 @@
 //! Statistics of each row of attention on its support.
 
+use super::logs;
 use super::support::{Matrices, Scalar};
 use crate::error::{KernelError, Result};
-use crate::executor::{Executor, for_each_chunk};
 use crate::interrupt;
 use crate::memory::{self, OrLeave};
+use crate::simd::{Level, Run};
 
 /// What is asked of every row.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +46,7 @@ pub const NAMES: [&str; 16] = [
 ];
 
 /// `(matrices, rows, statistics)`.
-pub fn statistics<T: Scalar>(
-    weights: Matrices<'_, T>,
-    asked: Questions<'_>,
-    executor: &dyn Executor,
-) -> Result<Vec<[f64; 16]>> {
+pub fn statistics<T: Scalar>(weights: Matrices<'_, T>, asked: Questions<'_>, run: Run<'_>) -> Result<Vec<[f64; 16]>> {
     let [matrices, rows, columns] = weights.domain().shape();
     if !(asked.top_p > 0.0 && asked.top_p <= 1.0) {
         return Err(KernelError::value("top_p", asked.top_p, "a share above 0, at most 1"));
@@ -64,27 +61,28 @@ pub fn statistics<T: Scalar>(
         let given = format!("{} tokens", asked.tokens.unwrap_or_default().len());
         return Err(KernelError::shape("tokens", given, format!("one for each of the {columns} keys")));
     }
-    weights.check_measure(executor)?;
+    weights.check_measure(run.executor())?;
     let all = memory::product::<[f64; 16]>("weights", &[matrices, rows])?;
     let mut found = memory::filled("weights", [f64::NAN; 16], all)?;
     let piece = ((1 << 16) / columns).max(1);
-    for_each_chunk(executor, &mut found, piece, |task, found| {
-        let mut order: Vec<u64> = memory::with_capacity("weights", columns).or_leave();
+    run.for_each_chunk(&mut found, piece, |level, task, found| {
+        let mut order: Vec<f64> = memory::with_capacity("weights", columns).or_leave();
         for (k, found) in found.iter_mut().enumerate() {
             interrupt::check_each(k, 16);
             let (matrix, row) = ((task * piece + k) / rows, (task * piece + k) % rows);
-            of_row(weights, matrix, row, asked, &mut order, found);
+            of_row(level, weights, matrix, row, asked, &mut order, found);
         }
     });
     Ok(found)
 }
 
 fn of_row<T: Scalar>(
+    level: Level,
     weights: Matrices<'_, T>,
     matrix: usize,
     row: usize,
     asked: Questions<'_>,
-    order: &mut Vec<u64>,
+    order: &mut Vec<f64>,
     found: &mut [f64; 16],
 ) {
     let (domain, values) = (weights.domain(), weights.row(matrix, row));
@@ -95,30 +93,37 @@ fn of_row<T: Scalar>(
     if mass <= 0.0 {
         return;
     }
-    let (mut plogp, mut squares, mut maximum, mut distance) = (0.0, 0.0, 0.0_f64, 0.0);
+    let mut distance = 0.0;
     order.clear();
-    keys.each(|j| {
-        let x: f64 = values[j].into();
+    keys.each(|k, j| {
+        let x: f64 = values[k].into();
         if x > 0.0 {
-            let p = x / mass;
-            plogp += p * p.ln();
-            squares += p * p;
-            maximum = maximum.max(p);
-            distance += p * (own - j as isize).unsigned_abs() as f64;
-            // Numbers above 0 are in the order of their bits.
-            order.push(p.to_bits());
+            distance += x * (own - j as isize).unsigned_abs() as f64;
+            order.push(x / mass);
         }
     });
-    let share = |j: isize| if (0..values.len() as isize).contains(&j) { values[j as usize].into() / mass } else { 0.0 };
+    let maximum = order.iter().copied().fold(0.0, f64::max);
+    let (plogp, squares) = match logs::sums(level, order, maximum) {
+        Some(sums) => {
+            let log = maximum.ln() * sums.first;
+            (maximum * (sums.first_logs + log), maximum * maximum * sums.second)
+        }
+        None => order.iter().fold((0.0, 0.0), |(plogp, squares), &p| (plogp + p * p.ln(), squares + p * p)),
+    };
+    let columns = domain.shape()[2];
+    let within = |from: isize, to: isize| {
+        let [from, to] = [from, to].map(|end| end.clamp(0, columns as isize) as usize);
+        values[keys.places(from..to)].iter().map(|&x| x.into()).sum::<f64>() / mass
+    };
     let entropy = (-plogp).max(0.0);
     found[2] = entropy;
     found[4] = 1.0 / squares;
     found[5] = maximum;
-    order.sort_unstable();
+    order.sort_unstable_by(f64::total_cmp);
     let (zeros, several) = (n - order.len(), n > 1);
     let mut ranked = 0.0;
-    for (i, &bits) in order.iter().enumerate() {
-        ranked += (2.0 * (zeros + i + 1) as f64 - n as f64 - 1.0) * f64::from_bits(bits);
+    for (i, &p) in order.iter().enumerate() {
+        ranked += (2.0 * (zeros + i + 1) as f64 - n as f64 - 1.0) * p;
     }
     if several {
         let root = (n as f64).sqrt();
@@ -126,28 +131,35 @@ fn of_row<T: Scalar>(
         found[6] = (ranked / n as f64).max(0.0);
         found[7] = ((root - 1.0 / squares.sqrt()) / (root - 1.0)).clamp(0.0, 1.0);
         let bound = asked.below / n as f64;
-        let smaller = order.partition_point(|&bits| f64::from_bits(bits) < bound);
+        let smaller = order.partition_point(|&p| p < bound);
         found[10] = (smaller + if bound > 0.0 { zeros } else { 0 }) as f64 / n as f64;
     }
     let (mut sum, mut reached) = (0.0, order.len());
-    for (i, &bits) in order.iter().rev().enumerate() {
-        sum += f64::from_bits(bits);
+    for (i, &p) in order.iter().rev().enumerate() {
+        sum += p;
         if sum >= asked.top_p - 1e-12 {
             reached = i + 1;
             break;
         }
     }
     found[8] = reached as f64;
-    found[9] = order.iter().rev().take(asked.top_k).map(|&bits| f64::from_bits(bits)).sum();
-    found[11] = (0..asked.sinks.min(values.len())).map(|j| share(j as isize)).sum();
-    found[12] = share(own - 1);
+    found[9] = order.iter().rev().take(asked.top_k).sum();
+    found[11] = within(0, isize::try_from(asked.sinks).unwrap_or(isize::MAX));
+    found[12] = within(own - 1, own);
     let local = isize::try_from(asked.local).unwrap_or(isize::MAX);
-    let near = own.saturating_sub(local).max(0)..own.saturating_add(local).saturating_add(1).min(values.len() as isize);
-    found[13] = near.map(share).sum();
-    found[14] = distance;
+    found[13] = within(own.saturating_sub(local), own.saturating_add(local).saturating_add(1));
+    found[14] = distance / mass;
     if let Some(tokens) = asked.tokens {
         found[15] = match usize::try_from(own) {
-            Ok(own) => (1..=own).filter(|&j| tokens[j - 1] == tokens[own]).map(|j| share(j as isize)).sum(),
+            Ok(own) => {
+                let mut sum = 0.0;
+                keys.each(|k, j| {
+                    if (1..=own).contains(&j) && tokens[j - 1] == tokens[own] {
+                        sum += values[k].into();
+                    }
+                });
+                sum / mass
+            }
             Err(_) => 0.0,
         };
     }
@@ -160,11 +172,15 @@ mod tests {
     use crate::executor::Serial;
     use proptest::prelude::*;
 
+    fn run() -> Run<'static> {
+        Run::new(Level::new(), &Serial)
+    }
+
     const ASKED: Questions<'_> = Questions { top_p: 0.9, top_k: 2, below: 0.5, sinks: 1, local: 1, tokens: None };
 
     fn row(values: &[f64]) -> [f64; 16] {
         let domain = Domain::new(Support::Full, [1, 1, values.len()]).unwrap();
-        statistics(Matrices::new("weights", values, domain).unwrap(), ASKED, &Serial).unwrap()[0]
+        statistics(Matrices::new("weights", values, domain).unwrap(), ASKED, run()).unwrap()[0]
     }
 
     fn of(name: &str, found: &[f64; 16]) -> f64 {
@@ -209,7 +225,7 @@ mod tests {
         let weights = [1.0, 0.0, 0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.25, 0.5, 0.125, 0.125_f32];
         let asked = Questions { tokens: Some(&[7, 8, 9, 7]), ..ASKED };
         let weights = Matrices::new("weights", &weights, domain).unwrap();
-        let found = statistics(weights, asked, &Serial).unwrap();
+        let found = statistics(weights, asked, run()).unwrap();
         assert!(of("gini", &found[0]).is_nan() && of("entropy", &found[0]) == 0.0);
         assert!(of("entropy", &found[2]).is_nan() && of("mass", &found[2]) == 0.0);
         assert_eq!(["induction", "keys"].map(|name| (2.0 * of(name, &found[3])) as usize), [1, 8]);
@@ -219,7 +235,7 @@ mod tests {
             ("below", Questions { below: f64::NAN, ..ASKED }),
             ("tokens", Questions { tokens: Some(&[1]), ..ASKED }),
         ] {
-            assert_eq!(statistics(weights, asked, &Serial).unwrap_err().argument, argument);
+            assert_eq!(statistics(weights, asked, run()).unwrap_err().argument, argument);
         }
     }
 

@@ -37,8 +37,8 @@ impl<'a> ManySeries<'a> {
 
 /// T. Higuchi's lengths (1988) at steps of 1 to `most`: `(series, most)`. For each of the `k` starts `m` the length is
 /// `(n - 1) / (steps k^2) * sum |x[m + i k] - x[m + (i - 1) k]|` over all `steps = floor((n - 1 - m) / k)`; their mean
-/// counts.
-pub fn higuchi(series: ManySeries<'_>, most: usize, executor: &dyn Executor) -> Result<Vec<f64>> {
+/// counts. Without `last_step` the last step of each start is left out of its sum, but not out of `steps`.
+pub fn higuchi(series: ManySeries<'_>, most: usize, last_step: bool, executor: &dyn Executor) -> Result<Vec<f64>> {
     let n = series.length;
     if most == 0 || most > (n - 1) / 2 {
         return Err(KernelError::value("kmax", most, format!("1 ..= {}, half of the series", (n - 1) / 2)));
@@ -50,7 +50,8 @@ pub fn higuchi(series: ManySeries<'_>, most: usize, executor: &dyn Executor) -> 
             interrupt::check();
             let of_start = |m: usize| {
                 let steps = (n - 1 - m) / k;
-                let sum: f64 = (1..=steps).map(|s| (x[m + s * k] - x[m + (s - 1) * k]).abs()).sum();
+                let sum: f64 =
+                    (1..steps + usize::from(last_step)).map(|s| (x[m + s * k] - x[m + (s - 1) * k]).abs()).sum();
                 sum * (n - 1) as f64 / (steps * k * k) as f64
             };
             *length = (0..k).map(of_start).sum::<f64>() / k as f64;
@@ -122,7 +123,7 @@ fn profile(x: &[f64]) -> Result<Vec<f64>> {
 }
 
 /// Orthonormal polynomials of degrees 0 to `order` on `size` points, one after the other.
-fn polynomials(size: usize, order: usize) -> Result<Vec<f64>> {
+pub(super) fn polynomials(size: usize, order: usize) -> Result<Vec<f64>> {
     let mut basis: Vec<f64> = memory::with_capacity("scales", size * (order + 1))?;
     for degree in 0..=order {
         let at = |i: usize| (2 * i) as f64 / (size - 1) as f64 - 1.0;
@@ -141,7 +142,7 @@ fn polynomials(size: usize, order: usize) -> Result<Vec<f64>> {
 }
 
 /// Mean square of what the basis leaves of a window.
-fn residual(window: &[f64], basis: &[f64]) -> f64 {
+pub(super) fn residual(window: &[f64], basis: &[f64]) -> f64 {
     // Against the window's first value, so that a high level costs no digits.
     let mut left: Vec<f64> = window.iter().map(|x| x - window[0]).collect();
     for part in basis.chunks(window.len()) {
@@ -151,7 +152,8 @@ fn residual(window: &[f64], basis: &[f64]) -> f64 {
     left.iter().map(|x| x * x).sum::<f64>() / window.len() as f64
 }
 
-fn mean_of(squares: &[f64], q: f64) -> f64 {
+/// Mean of order `q` of the roots.
+pub(super) fn mean_of(squares: &[f64], q: f64) -> f64 {
     let kept = squares.iter().filter(|&&v| q > 0.0 || v > 0.0);
     let n = kept.clone().count() as f64;
     if q == 0.0 {
@@ -179,11 +181,11 @@ mod tests {
     #[test]
     fn a_straight_line_has_length_over_step() {
         let line: Vec<f64> = (0..101).map(|i| 3.0 * f64::from(i) - 7.0).collect();
-        for (length, k) in higuchi(of(&line), 20, &Serial).unwrap().into_iter().zip(1..) {
+        for (length, k) in higuchi(of(&line), 20, true, &Serial).unwrap().into_iter().zip(1..) {
             assert!((length - 300.0 / f64::from(k)).abs() < 1e-9);
         }
-        assert_eq!(higuchi(of(&line), 51, &Serial).unwrap_err().argument, "kmax");
-        assert_eq!(higuchi(of(&line), 0, &Serial).unwrap_err().argument, "kmax");
+        assert_eq!(higuchi(of(&line), 51, true, &Serial).unwrap_err().argument, "kmax");
+        assert_eq!(higuchi(of(&line), 0, true, &Serial).unwrap_err().argument, "kmax");
     }
 
     #[test]
@@ -237,7 +239,7 @@ mod tests {
 
         #[test]
         fn lengths_are_sums_of_steps(x in prop::collection::vec(-1.0_f64..1.0, 9..40), k in 1_usize..5) {
-            let found = higuchi(of(&x), k, &Serial).unwrap()[k - 1];
+            let found = higuchi(of(&x), k, true, &Serial).unwrap()[k - 1];
             let mut mean = 0.0;
             for m in 0..k {
                 let part: Vec<f64> = x[m..].iter().copied().step_by(k).collect();

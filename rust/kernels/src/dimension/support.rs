@@ -1,5 +1,6 @@
 //! The cells of a matrix on which a statistic is defined, and matrices checked against them.
 
+use super::edges::Edges;
 use crate::error::{KernelError, Result};
 use crate::executor::{Executor, for_each_chunk};
 use crate::{interrupt, memory};
@@ -21,6 +22,8 @@ pub enum Support<'a> {
     },
     /// Those that are true, row by row: one matrix for all, or one for each.
     Listed(&'a [bool]),
+    /// Those of sparse matrices, which have values for no other.
+    Edges(Edges<'a>),
 }
 
 /// A support with the shape it is laid over: matrices, rows, columns.
@@ -37,6 +40,8 @@ pub enum InRow<'a> {
     Between(Range<usize>),
     /// One bool a column.
     Where(&'a [bool]),
+    /// Columns, increasing; values are theirs alone.
+    At(&'a [i32]),
 }
 
 impl InRow<'_> {
@@ -46,6 +51,7 @@ impl InRow<'_> {
         match self {
             Self::Between(range) => range.contains(&column),
             Self::Where(cells) => cells[column],
+            Self::At(keys) => keys.binary_search(&(column as i32)).is_ok(),
         }
     }
 
@@ -54,15 +60,28 @@ impl InRow<'_> {
         match self {
             Self::Between(range) => range.len(),
             Self::Where(cells) => cells.iter().filter(|&&cell| cell).count(),
+            Self::At(keys) => keys.len(),
         }
     }
 
-    /// Calls `each` for every column that is in, from left to right.
+    /// Calls `each` for every column that is in, from left to right, with the place of its value in the row first.
     #[inline]
-    pub fn each(&self, mut each: impl FnMut(usize)) {
+    pub fn each(&self, mut each: impl FnMut(usize, usize)) {
         match self {
-            Self::Between(range) => range.clone().for_each(each),
-            Self::Where(cells) => cells.iter().enumerate().filter(|&(_, &cell)| cell).for_each(|(j, _)| each(j)),
+            Self::Between(range) => range.clone().for_each(|j| each(j, j)),
+            Self::Where(cells) => cells.iter().enumerate().filter(|&(_, &cell)| cell).for_each(|(j, _)| each(j, j)),
+            Self::At(keys) => keys.iter().enumerate().for_each(|(k, &j)| each(k, j as usize)),
+        }
+    }
+
+    /// The places of the values of neighbouring columns.
+    pub fn places(&self, columns: Range<usize>) -> Range<usize> {
+        match self {
+            Self::Between(_) | Self::Where(_) => columns,
+            Self::At(keys) => {
+                let before = |end: usize| keys.partition_point(|&key| (key as usize) < end);
+                before(columns.start)..before(columns.end)
+            }
         }
     }
 }
@@ -89,7 +108,41 @@ impl<'a> Domain<'a> {
                 ));
             }
         }
+        if let Support::Edges(edges) = support
+            && edges.rows() != rows
+        {
+            return Err(KernelError::shape("support", format!("{} rows", edges.rows()), format!("{rows} rows")));
+        }
         Ok(Self { support, shape })
+    }
+
+    /// The edges, where values are of edges alone.
+    pub fn edges(&self) -> Option<Edges<'a>> {
+        if let Support::Edges(edges) = self.support { Some(edges) } else { None }
+    }
+
+    /// Refuses edges.
+    pub fn whole(&self) -> Result<()> {
+        match self.edges() {
+            Some(edges) => Err(KernelError::value("support", format!("{} edges", edges.count()), "whole matrices")),
+            None => Ok(()),
+        }
+    }
+
+    /// How many values a matrix has.
+    pub fn size(&self) -> usize {
+        self.edges().map_or(self.shape[1] * self.shape[2], |edges| edges.count())
+    }
+
+    /// Where the values of a row are in their matrix.
+    pub fn span(&self, row: usize) -> Range<usize> {
+        let columns = self.shape[2];
+        self.edges().map_or(row * columns..(row + 1) * columns, |edges| edges.span(row))
+    }
+
+    /// Row and column of a matrix's value.
+    fn place(&self, cell: usize) -> [usize; 2] {
+        self.edges().map_or([cell / self.shape[2], cell % self.shape[2]], |edges| edges.place(cell))
     }
 
     /// Matrices, rows, columns.
@@ -115,6 +168,7 @@ impl<'a> Domain<'a> {
                 let end = upto(if causal { own } else { own.saturating_add(radius) });
                 upto(own.saturating_sub(radius).saturating_sub(1)).min(end)..end
             }
+            Support::Edges(edges) => return InRow::At(edges.row(row)),
             Support::Listed(cells) => {
                 let matrix = if cells.len() == rows * columns { 0 } else { matrix };
                 let start = (matrix * rows + row) * columns;
@@ -132,14 +186,18 @@ impl<'a> Domain<'a> {
         }
     }
 
-    /// One bool a cell, of each of the [`different`](Self::different) supports.
+    /// One bool a value, of each of the [`different`](Self::different) supports.
     pub fn cells(&self, executor: &dyn Executor) -> Result<Vec<bool>> {
-        let [_, rows, columns] = self.shape;
+        let [_, rows, _] = self.shape;
         let mut cells =
-            memory::zeros("support", memory::product::<bool>("support", &[self.different(), rows, columns])?)?;
-        for_each_chunk(executor, &mut cells, rows * columns, |matrix, cells| {
-            for (i, cells) in cells.chunks_mut(columns).enumerate() {
-                self.row(matrix, i).each(|j| cells[j] = true);
+            memory::zeros("support", memory::product::<bool>("support", &[self.different(), self.size()])?)?;
+        if cells.is_empty() {
+            return Ok(cells);
+        }
+        for_each_chunk(executor, &mut cells, self.size(), |matrix, cells| {
+            for i in 0..rows {
+                let cells = &mut cells[self.span(i)];
+                self.row(matrix, i).each(|k, _| cells[k] = true);
             }
         });
         Ok(cells)
@@ -169,7 +227,7 @@ impl<'a, T: Scalar> Matrices<'a, T> {
     /// Matrices by their values; `argument` is what callers name them.
     pub fn new(argument: &'static str, values: &'a [T], domain: Domain<'a>) -> Result<Self> {
         let shape = domain.shape();
-        if memory::product::<T>(argument, &shape)? != values.len() {
+        if memory::product::<T>(argument, &[shape[0], domain.size()])? != values.len() {
             return Err(KernelError::shape(argument, format!("{} values", values.len()), format!("{shape:?}")));
         }
         Ok(Self { argument, values, domain })
@@ -187,15 +245,13 @@ impl<'a, T: Scalar> Matrices<'a, T> {
 
     /// One matrix.
     pub fn matrix(&self, matrix: usize) -> &'a [T] {
-        let [_, rows, columns] = self.domain.shape();
-        &self.values[matrix * rows * columns..(matrix + 1) * rows * columns]
+        let size = self.domain.size();
+        &self.values[matrix * size..(matrix + 1) * size]
     }
 
     /// One row.
     pub fn row(&self, matrix: usize, row: usize) -> &'a [T] {
-        let [_, rows, columns] = self.domain.shape();
-        let start = (matrix * rows + row) * columns;
-        &self.values[start..start + columns]
+        &self.matrix(matrix)[self.domain.span(row)]
     }
 
     /// Refuses what is no measure: a value that is not finite, one below 0, one that is not 0 outside of the support.
@@ -247,16 +303,18 @@ impl<'a, T: Scalar> Matrices<'a, T> {
                         .or_else(|| broken(range.clone(), true))
                         .or_else(|| broken(range.end..columns, false)),
                     InRow::Where(cells) => (0..columns).find(|&j| breaks(values[j].into(), cells[j])),
+                    InRow::At(keys) => broken(0..keys.len(), true),
                 };
-                if let Some(j) = first {
-                    found[0] = i * columns + j;
+                if let Some(k) = first {
+                    found[0] = self.domain.span(i).start + k;
                     return;
                 }
             }
         });
         let first = found.iter().enumerate().find(|&(_, &cell)| cell != usize::MAX);
         Ok(first.map(|(matrix, &cell)| {
-            let at = [matrix, cell / columns, cell % columns];
+            let [row, column] = self.domain.place(cell);
+            let at = [matrix, row, column];
             Broken { at, value: self.matrix(matrix)[cell].into() }
         }))
     }

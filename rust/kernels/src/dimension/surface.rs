@@ -23,6 +23,7 @@ pub fn increments<T: Scalar>(
     if !(power > 0.0 && power <= 16.0) {
         return Err(KernelError::value("power", power, "above 0, at most 16"));
     }
+    values.domain().whole()?;
     values.check_surface(executor)?;
     let inside = values.domain().cells(executor)?;
     let mut found = memory::zeros("scales", memory::product::<f64>("scales", &[matrices, lags.len(), 2])?)?;
@@ -68,6 +69,7 @@ pub fn cover<T: Scalar>(
     executor: &dyn Executor,
 ) -> Result<Vec<f64>> {
     let [matrices, rows, columns] = values.domain().shape();
+    values.domain().whole()?;
     values.check_surface(executor)?;
     let inside = values.domain().cells(executor)?;
     let sides = ladder.sides();
