@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fractal_core.analysis.maps import AttentionMaps, LayerMaps, edge_weights
+from fractal_core.analysis.maps import AttentionMaps, LayerMaps
 from fractal_core.analysis.provenance import SCHEMA
 from fractal_core.analysis.writing import replacing, target
+from fractal_core.dimension import EdgeWeights
 from fractal_core.errors import FractalError, InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 
@@ -107,5 +108,5 @@ def _layer(entry: dict[str, Any], place: int, archive: Any) -> LayerMaps:  # noq
     elif said is None:
         support = archive[f"cells_{place}"]
     if entry["sparse"]:
-        weights = edge_weights(support, weights)
+        weights = EdgeWeights(support, weights)
     return LayerMaps(entry["name"], entry["kind"], weights, support, entry["tolerance"], entry["sub_stochastic"])

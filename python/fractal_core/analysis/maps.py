@@ -4,40 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from fractal_core._arguments import integer, real
 from fractal_core.analysis.supports import supported
+from fractal_core.dimension import EdgeWeights
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
-    from typing_extensions import TypeIs
 
     from fractal_core.dimension.given import Support
-    from fractal_core.index_sets import IndexSet
 
-
-class Edges(Protocol):
-    """What `fractal_core.dimension.EdgeWeights` is: sparse attention, one value an edge."""
-
-    @property
-    def index_set(self) -> IndexSet:
-        """Which keys each query has."""
-        ...
-
-    @property
-    def values(self) -> npt.NDArray[Any]:
-        """(H, nnz), in the order of the rows."""
-        ...
-
-
-Weights: TypeAlias = Any
-"""An array (H, N, M), or `Edges`: what `fractal_core.dimension` takes."""
+Weights: TypeAlias = "npt.NDArray[Any] | EdgeWeights"
+"""Shape (H, N, M), or edges with values (H, nnz)."""
 
 KINDS = ("causal", "encoder", "decoder", "cross", "vision")
 TOLERANCE = 1e-3
@@ -71,7 +55,7 @@ class LayerMaps:
             raise DTypeError("name", repr(self.name), "a string that is not empty")
         if self.kind not in KINDS:
             raise InvalidArgumentError("kind", repr(self.kind), ", ".join(KINDS))
-        if is_edges(self.weights):
+        if isinstance(self.weights, EdgeWeights):
             object.__setattr__(self, "support", self.weights.index_set)
             _check_rows(self, _edge_sums(self.weights), np.diff(self.weights.index_set.indptr) > 0)
             return
@@ -92,7 +76,7 @@ class LayerMaps:
     @property
     def values(self) -> npt.NDArray[Any]:
         """The numbers, (H, N, M), or (H, nnz) of edges."""
-        return self.weights.values if is_edges(self.weights) else self.weights
+        return self.weights.values if isinstance(self.weights, EdgeWeights) else self.weights
 
     @property
     def heads(self) -> int:
@@ -102,14 +86,14 @@ class LayerMaps:
     @property
     def shape(self) -> tuple[int, int]:
         """Queries and keys."""
-        if is_edges(self.weights):
+        if isinstance(self.weights, EdgeWeights):
             return self.weights.index_set.shape
         return int(self.weights.shape[1]), int(self.weights.shape[2])
 
     @property
     def sparse(self) -> bool:
         """Whether the weights are `EdgeWeights`."""
-        return is_edges(self.weights)
+        return isinstance(self.weights, EdgeWeights)
 
     def head(self, index: int) -> npt.NDArray[Any]:
         """The matrix of one head, (N, M); negative indices count from the last.
@@ -118,17 +102,14 @@ class LayerMaps:
             InvalidArgumentError: There is no such head.
         """
         index = integer("head", index, -self.heads, self.heads - 1)
-        if not is_edges(self.weights):
+        if not isinstance(self.weights, EdgeWeights):
             return self.weights[index]
-        rows = np.repeat(np.arange(self.shape[0]), np.diff(self.weights.index_set.indptr))
-        dense = np.zeros(self.shape, self.weights.values.dtype)
-        dense[rows, self.weights.index_set.indices] = self.weights.values[index]
-        return dense
+        return EdgeWeights(self.weights.index_set, self.weights.values[index]).to_dense()
 
     def only(self, head: int) -> LayerMaps:
         """The layer with one of its heads."""
-        if is_edges(self.weights):
-            weights = edge_weights(self.weights.index_set, self.weights.values[head : head + 1])
+        if isinstance(self.weights, EdgeWeights):
+            weights = EdgeWeights(self.weights.index_set, self.weights.values[head : head + 1])
             return replace(self, weights=weights)
         support = self.support
         if isinstance(support, np.ndarray) and support.ndim == 3 and len(support) > 1:
@@ -137,17 +118,17 @@ class LayerMaps:
 
     def uniform(self) -> Weights:
         """Attention that is even over the keys of every query on the same support, with one head."""
-        if is_edges(self.weights):
+        if isinstance(self.weights, EdgeWeights):
             keys = np.diff(np.asarray(self.weights.index_set.indptr, dtype=np.int64))
             even = np.repeat(1 / np.maximum(keys, 1), keys)
-            return edge_weights(self.weights.index_set, even[None].astype(self.weights.values.dtype))
+            return EdgeWeights(self.weights.index_set, even[None].astype(self.weights.values.dtype))
         cells = supported(self.support, self.shape)
         keys = np.maximum(cells.sum(axis=-1, keepdims=True), 1)
         return (cells / keys).astype(self.weights.dtype)
 
     def columns(self, weights: Weights) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """What the keys receive, (H, M), and how many queries can see each, (M,)."""
-        if is_edges(weights):
+        if isinstance(weights, EdgeWeights):
             keys, n = np.asarray(weights.index_set.indices, dtype=np.int64), self.shape[1]
             mass = np.zeros((len(weights.values), n))
             for head, values in enumerate(weights.values):
@@ -157,19 +138,7 @@ class LayerMaps:
         return weights.sum(axis=-2, dtype=np.float64), cells.sum(axis=-2, dtype=np.float64)
 
 
-def is_edges(weights: object) -> TypeIs[Edges]:
-    """Whether these are `EdgeWeights`."""
-    return hasattr(weights, "index_set") and hasattr(weights, "values")
-
-
-def edge_weights(index_set: IndexSet, values: npt.NDArray[Any]) -> Edges:
-    """`fractal_core.dimension.EdgeWeights` of these."""
-    import fractal_core.dimension as floor
-
-    return cast("Any", floor).EdgeWeights(index_set, values)
-
-
-def _edge_sums(edges: Edges) -> npt.NDArray[np.float64]:
+def _edge_sums(edges: EdgeWeights) -> npt.NDArray[np.float64]:
     values = np.asarray(edges.values, dtype=np.float64)
     if values.ndim != 2:
         raise ShapeError("weights", values.shape, "edge values (heads, nnz)")
@@ -341,7 +310,7 @@ class AttentionMaps:
         causal = support == "causal" if isinstance(support, str) else _is_causal_window(support)
         made: list[LayerMaps] = []
         for place, array in enumerate(layers):
-            shape = array.index_set.shape if is_edges(array) else array.shape[-2:]
+            shape = array.index_set.shape if isinstance(array, EdgeWeights) else array.shape[-2:]
             stack = kind or ("causal" if causal else "encoder" if shape[0] == shape[1] else "cross")
             made.append(LayerMaps(f"layer {place}", stack, array, support, tolerance))
         rectangular = any(layer.shape[0] != layer.shape[1] for layer in made)
@@ -363,13 +332,13 @@ def _as_array(weights: object) -> npt.NDArray[Any]:
 
 
 def _as_layers(weights: object) -> list[Any]:
-    if is_edges(weights):
+    if isinstance(weights, EdgeWeights):
         return [weights]
     if isinstance(weights, (list, tuple)) and weights:
         given = [*cast("list[Any]", weights)]
-        if all(is_edges(w) or np.ndim(w) >= 3 for w in given):
-            layers: list[Any] = [w if is_edges(w) else np.asarray(w) for w in given]
-            return [w if is_edges(w) or w.ndim != 4 or len(w) != 1 else w[0] for w in layers]
+        if all(isinstance(w, EdgeWeights) or np.ndim(w) >= 3 for w in given):
+            layers: list[Any] = [w if isinstance(w, EdgeWeights) else np.asarray(w) for w in given]
+            return [w if isinstance(w, EdgeWeights) or w.ndim != 4 or len(w) != 1 else w[0] for w in layers]
     array = _as_array(cast("object", weights))
     if array.ndim == 2:
         return [array[None]]

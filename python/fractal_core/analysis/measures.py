@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fractal_core.analysis.maps import AttentionMaps, LayerMaps
     from fractal_core.analysis.table import Table
     from fractal_core.dimension import Slope
+    from fractal_core.dimension.rows import Spread
 
 ROWS = tuple(f.name for f in fields(dimension.RowStatistics))
 DIMENSIONS = ("box", "D1", "D2")
@@ -91,10 +93,16 @@ def measure(
     chosen = names(measures)
     how = settings or Settings()
     flag("force", how.force)
+    orders = [float(found[1]) for found in map(_MOMENT.fullmatch, chosen) if found]
     measured: list[Measured] = []
+    even: dict[Any, _Even] = {}
     for place in maps.chosen(layers):
         layer = maps.layers[place]
-        which, found = _heads(heads, layer), _Layer(layer, maps, how)
+        # A query's own token is that of a key only where both are one sequence.
+        ids = None if layer.kind == "cross" else maps.key_ids(layer)
+        support = layer.support if isinstance(layer.support, (str, tuple)) else id(layer.support)
+        uniform = even.setdefault((layer.shape, support, ids is None, layer.kind == "decoder"), _Even(layer, how, ids))
+        which, found = _heads(heads, layer), _Layer(layer, how, ids, uniform, orders)
         measured += [
             Measured(place, layer.name, layer.kind, layer.shape, name, found.numbers(name), which) for name in chosen
         ]
@@ -132,17 +140,69 @@ def _heads(heads: Iterable[SupportsIndex] | None, layer: LayerMaps) -> list[int]
     return sorted({integer("heads", h, -layer.heads, layer.heads - 1) % layer.heads for h in listed})
 
 
-class _Layer:
-    """The measures of one layer; what several need is computed once."""
+def _is_empty(error: InvalidArgumentError) -> bool:
+    return error.argument == "foreground" and "empty" in str(error.given)
 
-    def __init__(self, layer: LayerMaps, maps: AttentionMaps, how: Settings) -> None:
-        self.layer = layer
-        self.how = how
-        ids = maps.key_ids(layer)
-        # A query's own token is that of a key only where both are one sequence.
-        self.ids = None if layer.kind == "cross" else ids
-        self.uniform = layer.uniform()
-        self._rows: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+@dataclass(frozen=True)
+class _Of:
+    """One layer's weights, and how measures are taken of them."""
+
+    layer: LayerMaps
+    how: Settings
+    ids: npt.NDArray[np.int64] | None
+
+    def box(self, layer: LayerMaps | None = None) -> Slope:
+        of, how = layer or self.layer, self.how
+        return dimension.box_dimension(
+            of.weights, of.support, foreground=how.foreground, scales=how.scales, force=how.force
+        )
+
+    @cached_property
+    def rows(self) -> dict[str, Spread]:
+        how = self.how
+        return dimension.row_statistics(
+            self.layer.weights,
+            self.layer.support,
+            top_p=how.top_p,
+            top_k=how.top_k,
+            below=how.below,
+            sinks=how.sinks,
+            local=how.local,
+            tokens=self.ids,
+        ).summary()
+
+    @cached_property
+    def gini(self) -> npt.NDArray[np.float64]:
+        return dimension.column_gini(self.layer.weights, self.layer.support)
+
+
+class _Even:
+    """What uniform attention shows on a support: computed when asked for, once for all layers that have it."""
+
+    def __init__(self, layer: LayerMaps, how: Settings, ids: npt.NDArray[np.int64] | None) -> None:
+        self._layer, self._how, self._ids = layer, how, ids
+
+    @cached_property
+    def of(self) -> _Of:
+        return _Of(replace(self._layer, weights=self._layer.uniform()), self._how, self._ids)
+
+    @cached_property
+    def box(self) -> npt.NDArray[np.float64]:
+        try:
+            return self.of.box().value
+        except InvalidArgumentError as error:
+            if not _is_empty(error):
+                raise
+            return np.full(1, np.nan)
+
+
+@dataclass(frozen=True)
+class _Layer(_Of):
+    """The measures of one layer."""
+
+    even: _Even
+    orders: list[float]
 
     def numbers(self, name: str) -> Numbers:
         if name == "box":
@@ -153,47 +213,32 @@ class _Layer:
             return self._columns()
         order = _MOMENT.fullmatch(name)
         if order:
-            slope = dimension.renyi_dimension(
-                self.layer.weights,
-                self.layer.support,
-                q=float(order[1]),
-                scales=self.how.scales,
-                force=self.how.force,
-            )
-            return of_slope(slope)
-        return self._of_rows(name)
+            return of_slope(self._moments[:, self.orders.index(float(order[1]))])
+        reason = _NO_TOKENS if name == "induction" and self.ids is None else NO_ROW
+        return of_spread(self.rows[name], self.even.of.rows[name].mean, reason)
+
+    @cached_property
+    def _moments(self) -> Slope:
+        """All orders at once."""
+        return dimension.renyi_dimension(
+            self.layer.weights, self.layer.support, q=self.orders, scales=self.how.scales, force=self.how.force
+        )
 
     def _box(self) -> Numbers:
-        how, layer = self.how, self.layer
-
-        def taken(of: LayerMaps) -> Slope:
-            return dimension.box_dimension(
-                of.weights, of.support, foreground=how.foreground, scales=how.scales, force=how.force
-            )
-
-        baseline = self._baseline_box(taken)
+        baseline = np.broadcast_to(self.even.box, self.layer.heads)
         try:
-            return of_slope(taken(layer), baseline)
+            return of_slope(self.box(), baseline)
         except InvalidArgumentError as error:
-            if error.argument != "foreground" or "empty" not in str(error.given):
+            if not _is_empty(error):
                 raise
-        each = [empty() for _ in range(layer.heads)]
-        for head in range(layer.heads):
+        each = [empty() for _ in range(self.layer.heads)]
+        for head in range(self.layer.heads):
             try:
-                each[head] = of_slope(taken(layer.only(head)), baseline[head : head + 1])
+                each[head] = of_slope(self.box(self.layer.only(head)), baseline[head : head + 1])
             except InvalidArgumentError as error:
-                if error.argument != "foreground" or "empty" not in str(error.given):
+                if not _is_empty(error):
                     raise
         return joined(each)
-
-    def _baseline_box(self, taken: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401  # the function above
-        try:
-            value = taken(replace(self.layer, weights=self.uniform)).value
-        except InvalidArgumentError as error:
-            if error.argument != "foreground" or "empty" not in str(error.given):
-                raise
-            value = np.full(1, np.nan)
-        return np.broadcast_to(value, self.layer.heads)
 
     def _width(self) -> Numbers:
         spectrum = dimension.singularity_spectrum(
@@ -212,47 +257,10 @@ class _Layer:
             spectrum.baseline_width,
         )
 
-    def _statistics(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        if self._rows is None:
-            how = self.how
-
-            def taken(weights: Any) -> dict[str, Any]:  # noqa: ANN401  # an array or edges
-                return dimension.row_statistics(
-                    weights,
-                    self.layer.support,
-                    top_p=how.top_p,
-                    top_k=how.top_k,
-                    below=how.below,
-                    sinks=how.sinks,
-                    local=how.local,
-                    tokens=self.ids,
-                ).summary()
-
-            self._rows = taken(self.layer.weights), taken(self.uniform)
-        return self._rows
-
-    def _of_rows(self, name: str) -> Numbers:
-        found, uniform = self._statistics()
-        reason = _NO_TOKENS if name == "induction" and self.ids is None else NO_ROW
-        return of_spread(found[name], uniform[name].mean, reason)
-
     def _columns(self) -> Numbers:
-        value, baseline = (_column_gini(*self.layer.columns(w)) for w in (self.layer.weights, self.uniform))
+        value = self.gini
         nothing = np.full(self.layer.heads, np.nan)
         good = np.isfinite(value)
         reasons = ["" if ok else "fewer than two keys with mass" for ok in good]
-        return Numbers(value, nothing, nothing, nothing, good, reasons, np.broadcast_to(baseline, value.shape))
-
-
-def _column_gini(mass: npt.NDArray[np.float64], queries: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Gini's index of the mass a query that can see the key gives to it, (H,)."""
-    seen = np.broadcast_to(queries > 0, mass.shape)
-    n = seen.sum(axis=-1, keepdims=True)
-    # Keys that no query sees sort to the front, and count as nothing.
-    received = np.sort(np.where(seen, mass / np.maximum(queries, 1), -1.0), axis=-1)
-    rank: npt.NDArray[Any] = np.arange(1, mass.shape[-1] + 1, dtype=np.int64) - (mass.shape[-1] - n)
-    received = np.maximum(received, 0.0)
-    total = received.sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gini: npt.NDArray[np.float64] = ((2 * rank - n - 1) * received).sum(axis=-1) / (n[..., 0] * total)
-    return np.where((n[..., 0] > 1) & (total > 0), gini, np.nan)
+        baseline = np.broadcast_to(self.even.of.gini, value.shape)
+        return Numbers(value, nothing, nothing, nothing, good, reasons, baseline)

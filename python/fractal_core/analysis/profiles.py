@@ -54,9 +54,9 @@ def _evaluated(
     x: npt.NDArray[np.float64], starts: npt.NDArray[np.float64], at: npt.NDArray[np.float64], scaling: float
 ) -> npt.NDArray[np.float64]:
     """The interpolation functions of rows, with knots (N, P + 1) and their values, at places (N, K) in 0 .. 1."""
-    found = np.zeros(x.size)
-    where = np.arange(x.size, dtype=np.int64)
-    place, factor = x.reshape(-1), np.ones(x.size)
+    found = (x >= 1).astype(np.float64).reshape(-1) * np.repeat(at[:, -1], x.shape[1])
+    where = np.flatnonzero(x < 1)
+    place, factor = x.reshape(-1)[where], np.ones(len(where))
     while where.size:
         row = where // x.shape[1]
         run = (place[:, None] >= starts[row, 1:-1]).sum(axis=1)
@@ -65,7 +65,7 @@ def _evaluated(
         found[where] += factor * (low + (high - low) * (1 - scaling) * place)
         factor = factor * (high - low) * scaling
         # What is left of the function adds less than this.
-        open_ = factor > 1e-15
+        open_ = factor > 1e-14
         where, place, factor = where[open_], place[open_], factor[open_]
     return found.reshape(x.shape)
 

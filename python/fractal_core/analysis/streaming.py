@@ -196,10 +196,9 @@ class DimensionStream:
         wide = given.astype(np.float64)
         self._mass.add(wide, first)
         self._set.add(marked.astype(np.float64), first)
-        there: npt.NDArray[np.float32] = cells.astype(np.float32)[None]
-        self._cells.add(there.astype(np.float64), first)
-        # As the baseline of the whole matrix has it: evened out in float32.
-        even = (there / there.sum(axis=-1, keepdims=True)).astype(np.float64)
+        there: npt.NDArray[np.float64] = cells.astype(np.float64)[None]
+        self._cells.add(there, first)
+        even = there / there.sum(axis=-1, keepdims=True)
         self._even.add(even, first)
         self._even_total += float(even.sum())
         self._total += wide.sum(axis=(1, 2))
