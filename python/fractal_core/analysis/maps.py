@@ -66,7 +66,7 @@ class LayerMaps:
             raise DTypeError(f"weights of {self.name}", array.dtype, "float16, float32 or float64")
         if array.ndim != 3 or 0 in array.shape:
             raise ShapeError(f"weights of {self.name}", array.shape, "(heads, queries, keys), no axis of length 0")
-        array = _as_array(np.ascontiguousarray(array).view())
+        array = _as_array(np.ascontiguousarray(array)[...])
         array.flags.writeable = False
         object.__setattr__(self, "weights", array)
         cells = supported(self.support, array.shape[-2:])
