@@ -4,7 +4,7 @@ use super::tables::Tables;
 use super::tile::{Cursor, TILE, TileKeys};
 use crate::error::Result;
 use crate::interrupt;
-use crate::memory;
+use crate::memory::{self, OrLeave};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -71,6 +71,16 @@ impl Chunks {
     #[inline(always)]
     pub(crate) fn place(&self, key: usize) -> usize {
         if self.order.is_some() { self.places[key] as usize } else { key }
+    }
+
+    /// Slot in a chunk's halo of each foreign place, for a task that is under way; nothing where there are none.
+    pub(crate) fn slots(&self, chunk: usize, keys: usize) -> Vec<u32> {
+        let halo = &self.halo[chunk];
+        let mut slots = memory::zeros::<u32>("index_set", if halo.is_empty() { 0 } else { keys }).or_leave();
+        for (slot, &place) in halo.iter().enumerate() {
+            slots[place as usize] = slot as u32;
+        }
+        slots
     }
 
     /// The keys in the order of their places; `None` is increasing.

@@ -13,7 +13,6 @@ use crate::attention::panel::Panel;
 use crate::attention::problem::{Problem, View};
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
-use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Planned, TILE, TileKeys};
 use crate::simd::{Level, dispatch};
 use fearless_simd::Simd;
@@ -114,19 +113,13 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         let (d, dv) = problem.widths();
         let (d, dv) = (padded(d), padded(dv));
         let zero = T::Acc::default();
-        let halo = &chunks.halo[chunk];
-        let slots = if halo.is_empty() { 0 } else { plan.n_keys() };
-        let mut slots = memory::zeros::<u32>("index_set", slots).or_leave();
-        for (slot, &place) in halo.iter().enumerate() {
-            slots[place as usize] = slot as u32;
-        }
         Self {
             problem,
             plan,
             saved,
             chunks,
             own: chunks.own[chunk].clone(),
-            slots,
+            slots: chunks.slots(chunk, plan.n_keys()),
             panels: QueryPanels {
                 queries: Panel::new(problem.q),
                 douts: Panel::new(saved.dout),

@@ -16,7 +16,6 @@ use crate::attention::problem::{Problem, View};
 use crate::attention::statistics::{Positions, TileScores};
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
-use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, Planned, TILE};
 use crate::simd::{Level, dispatch};
 use fearless_simd::{Simd, prelude::*};
@@ -89,19 +88,13 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         chunk: usize,
     ) -> Self {
         let (width, zeros) = (padded(problem.widths().0), [T::Acc::default(); TILE]);
-        let halo = &chunks.halo[chunk];
-        let slots = if halo.is_empty() { 0 } else { plan.n_keys() };
-        let mut slots = memory::zeros::<u32>("index_set", slots).or_leave();
-        for (slot, &place) in halo.iter().enumerate() {
-            slots[place as usize] = slot as u32;
-        }
         Self {
             problem,
             plan,
             given,
             chunks,
             own: chunks.own[chunk].clone(),
-            slots,
+            slots: chunks.slots(chunk, plan.n_keys()),
             scores: TileScores::new(problem, plan, true),
             x_shared: Aligned::zeros(0),
             x_rows: Aligned::zeros(0),
