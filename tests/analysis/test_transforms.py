@@ -12,22 +12,13 @@ from fractal_core.errors import InvalidArgumentError, ShapeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-P = np.array([[0.1, 0.2], [0.3, 0.4]])
-
-
-def cascade(levels):
-    weights = np.ones((1, 1))
-    for _ in range(levels):
-        weights = np.kron(weights, P)
-    return weights
-
 
 def causal(n, seed=0, peak=2.0):
     weights = np.tri(n) * np.exp(peak * np.random.default_rng(seed).standard_normal((n, n)))
     return weights / weights.sum(-1, keepdims=True)
 
 
-def test_the_dimension_of_a_cascade():
+def test_the_dimension_of_a_cascade(cascade):
     transforms = FractalTransforms()
     assert transforms.compute_fractal_dimension(cascade(7)) == pytest.approx(1.846439, abs=1e-6)
     found = transforms.information_dimension(causal(64))
@@ -40,7 +31,7 @@ def test_the_dimension_of_a_cascade():
         transforms.compute_fractal_dimension(np.full((64, 64), np.nan))
 
 
-def test_a_cascade_is_like_itself_and_noise_is_not():
+def test_a_cascade_is_like_itself_and_noise_is_not(cascade):
     transforms = FractalTransforms()
     assert transforms.compute_self_similarity(cascade(6)) == pytest.approx(1, abs=1e-12)
     assert transforms.compute_self_similarity(cascade(6), 4) == pytest.approx(1, abs=1e-12)

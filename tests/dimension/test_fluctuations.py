@@ -10,14 +10,7 @@ from fractal_core.errors import InvalidArgumentError
 P = np.array([[0.1, 0.2], [0.3, 0.4]])
 
 
-def cascade(levels):
-    weights = np.ones((1, 1))
-    for _ in range(levels):
-        weights = np.kron(weights, P)
-    return weights
-
-
-def test_a_cascade_has_its_exponents():
+def test_a_cascade_has_its_exponents(cascade):
     orders = np.array([-2.0, -1, 1, 2, 4])
     wanted = (2 - np.log2((P.reshape(-1, 1) ** orders).sum(axis=0))) / orders
     errors = []

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-P = np.array([0.1, 0.2, 0.3, 0.4])
 EXACT = {-2: 2.384470, 0: 2.0, 0.5: 1.917492, 1: 1.846439, 2: 1.736966, 5: 1.566336}
 SPECTRUM = {
     -2: (2.934809, 1.283793),
@@ -25,26 +24,19 @@ SPECTRUM = {
 }
 
 
-def cascade(levels=9):
-    weights = np.ones((1, 1))
-    for _ in range(levels):
-        weights = np.kron(weights, P.reshape(2, 2))
-    return weights
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_cascade_has_its_generalised_dimensions(dtype):
-    found = dimension.renyi_dimension(cascade().astype(dtype), q=list(EXACT))
+def test_a_cascade_has_its_generalised_dimensions(cascade, dtype):
+    found = dimension.renyi_dimension(cascade(9).astype(dtype), q=list(EXACT))
     np.testing.assert_allclose(found.value, list(EXACT.values()), rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.r2, 1, atol=1e-9)
     np.testing.assert_allclose(found.baseline, 2, atol=1e-12)
     assert found.reliable.all()
     for i, q in enumerate(EXACT):
-        assert dimension.renyi_dimension(cascade(), q=q).value == pytest.approx(found.value[i], abs=1e-6)
+        assert dimension.renyi_dimension(cascade(9), q=q).value == pytest.approx(found.value[i], abs=1e-6)
 
 
-def test_a_cascade_has_its_spectrum():
-    found = dimension.singularity_spectrum(cascade(), q=list(SPECTRUM))
+def test_a_cascade_has_its_spectrum(cascade):
+    found = dimension.singularity_spectrum(cascade(9), q=list(SPECTRUM))
     np.testing.assert_allclose(found.alpha.value, [a for a, _ in SPECTRUM.values()], rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.f.value, [f for _, f in SPECTRUM.values()], rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.tau, found.q * found.alpha.value - found.f.value, atol=1e-9)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from fractal_core._arguments import real
-from fractal_core.dimension.given import floats
+from fractal_core.dimension.given import finite
 from fractal_core.errors import InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def permutation_test(observed: npt.ArrayLike, null: npt.ArrayLike, *, tail: Tail
 
     The mathematics: B. Phipson and G. K. Smyth, "Permutation p-values should never be zero" (2010).
     """
-    seen, drawn = _numbers("observed", observed), _numbers("null", null)
+    seen, drawn = finite("observed", observed), finite("null", null)
     if drawn.ndim != seen.ndim + 1 or drawn.shape[1:] != seen.shape or len(drawn) < 2:
         raise ShapeError("null", drawn.shape, f"(B, *{seen.shape}), B at least 2")
     mean, std = drawn.mean(0), drawn.std(0, ddof=1)
@@ -86,15 +86,8 @@ def permutation_test(observed: npt.ArrayLike, null: npt.ArrayLike, *, tail: Tail
     return NullTest(seen, mean, std, z, (1 + far.sum(0)) / (1 + len(drawn)), len(drawn))
 
 
-def _numbers(argument: str, value: npt.ArrayLike) -> Floats:
-    array = floats(argument, value).astype(np.float64, copy=False).reshape(np.shape(value))
-    if not np.isfinite(array).all():
-        raise InvalidArgumentError(argument, "NaN or infinity", "finite numbers")
-    return array
-
-
 def _samples(a: npt.ArrayLike, b: npt.ArrayLike, least: int) -> tuple[Floats, Floats]:
-    left, right = _numbers("a", a).ravel(), _numbers("b", b).ravel()
+    left, right = finite("a", a).ravel(), finite("b", b).ravel()
     for name, sample in (("a", left), ("b", right)):
         if len(sample) < least:
             raise ShapeError(name, sample.shape, f"{least} numbers or more")
@@ -175,7 +168,7 @@ def false_discoveries(p: npt.ArrayLike, *, level: float = 0.05) -> Discoveries:
 
     The mathematics: Y. Benjamini and Y. Hochberg (1995); valid for independent or positively dependent tests.
     """
-    values, bound = _numbers("p", p), real("level", level)
+    values, bound = finite("p", p), real("level", level)
     if not ((values >= 0) & (values <= 1)).all():
         raise InvalidArgumentError("p", "a number outside", "0 ..= 1")
     if not 0 < bound < 1:
@@ -220,7 +213,7 @@ def variance_shares(values: npt.ArrayLike, factors: Mapping[str, npt.ArrayLike])
 
     The mathematics: R. A. Fisher's analysis of variance, type I.
     """
-    y = _numbers("values", values)
+    y = finite("values", values)
     if y.ndim != 1 or len(y) < 2:
         raise ShapeError("values", y.shape, "(n,), n at least 2")
     if not factors:

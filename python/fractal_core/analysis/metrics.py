@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, SupportsIndex
 import numpy as np
 
 from fractal_core._arguments import integer, real
-from fractal_core.analysis.support import shown_support
+from fractal_core.analysis.support import support_of
 from fractal_core.dimension import RowStatistics, column_statistics, row_statistics
-from fractal_core.dimension.given import Support, matrices, on_support
+from fractal_core.dimension.given import Support, on_support
 from fractal_core.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -29,10 +29,7 @@ class AttentionMetrics:
         self.support = support
 
     def _rows(self, weights: npt.ArrayLike, *, below: float = 0.5) -> RowStatistics:
-        return row_statistics(self._checked(weights), self._support(weights), below=below)
-
-    def _support(self, weights: npt.ArrayLike) -> Support:
-        return shown_support(weights) if self.support is None else self.support
+        return row_statistics(self._checked(weights), support_of(weights, self.support), below=below)
 
     def _checked(self, weights: npt.ArrayLike) -> npt.ArrayLike:
         if np.ndim(weights) != 2:
@@ -52,7 +49,7 @@ class AttentionMetrics:
 
         It is NaN where there are no more keys than that.
         """
-        columns = column_statistics(self._checked(weights), self._support(weights)).mass
+        columns = column_statistics(self._checked(weights), support_of(weights, self.support)).mass
         k = integer("top_k", top_k, 1, 2**31 - 1)
         if k >= len(columns) or not columns.sum() > 0:
             return float("nan")
@@ -87,8 +84,7 @@ class AttentionMetrics:
 
     def compute_attention_flow(self, weights: npt.ArrayLike) -> dict[str, float]:
         """Shares of the mass that go to later positions, to earlier ones, and to the query's own; of sum 1."""
-        given = matrices("weights", self._checked(weights), self._support(weights))
-        _, values = on_support("weights", given)
+        given, _, values = on_support("weights", self._checked(weights), support_of(weights, self.support))
         n, m = given.shape
         distance = np.arange(n)[:, None] + m - n - np.arange(m)[None, :]
         total = values.sum()

@@ -9,6 +9,13 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from fractal_core.dimension.given import Support
+
+
+def support_of(weights: npt.ArrayLike, given: Support | None) -> Support:
+    """The support that was given, or the one that the weights show."""
+    return shown_support(weights) if given is None else given
+
 
 def shown_support(weights: npt.ArrayLike) -> str:
     """Causal where a square matrix has no weight at all behind any query, else full.

@@ -8,9 +8,9 @@ import numpy as np
 
 from fractal_core import dimension
 from fractal_core._arguments import integer, real
-from fractal_core.analysis.support import shown_support
+from fractal_core.analysis.support import support_of
 from fractal_core.dimension import PHI, Partition, Slope
-from fractal_core.dimension.given import Support, matrices, on_support
+from fractal_core.dimension.given import Support, on_support
 from fractal_core.errors import InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -44,31 +44,27 @@ class FractalTransforms:
             raise InvalidArgumentError("phi", self.phi, "a finite number above 1")
         self.support = support
 
-    def _support(self, weights: npt.ArrayLike) -> Support:
-        return shown_support(weights) if self.support is None else self.support
-
     def _matrix(self, weights: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        given = matrices("weights", weights, self._support(weights))
-        if given.lead:
-            raise ShapeError("weights", (*given.lead, *given.shape), "(N, M)")
-        cells, values = on_support("weights", given)
+        if np.ndim(weights) != 2:
+            raise ShapeError("weights", np.shape(weights), "(N, M)")
+        _, cells, values = on_support("weights", weights, support_of(weights, self.support))
         return values[0], cells[0]
 
     def golden_ratio_partition(self, weights: npt.ArrayLike) -> Partition:
         """Four blocks and the mass of each; see `fractal_core.dimension.golden_partition`."""
-        return dimension.golden_partition(weights, self._support(weights), ratio=self.phi)
+        return dimension.golden_partition(weights, support_of(weights, self.support), ratio=self.phi)
 
     def fractal_interpolation_function(self, weights: npt.ArrayLike, scale_factor: float = 0.5) -> Floats:
         """Attention whose cumulative rows are fractal interpolations with this vertical factor.
 
         See `fractal_core.dimension.interpolated_rows`.
         """
-        return dimension.interpolated_rows(weights, self._support(weights), factor=scale_factor)
+        return dimension.interpolated_rows(weights, support_of(weights, self.support), factor=scale_factor)
 
     def information_dimension(self, weights: npt.ArrayLike, scales: Iterable[int] | None = None) -> Slope:
         """The information dimension with its error, scales, counts, baseline and the reasons not to trust it."""
         self._matrix(weights)
-        return dimension.renyi_dimension(weights, self._support(weights), q=1, scales=scales)
+        return dimension.renyi_dimension(weights, support_of(weights, self.support), q=1, scales=scales)
 
     def compute_fractal_dimension(self, weights: npt.ArrayLike, scales: Iterable[int] | None = None) -> float:
         """The information dimension of attention as a measure on its support; NaN below 32 tokens.

@@ -15,8 +15,8 @@ import numpy as np
 
 from fractal_core._arguments import integer
 from fractal_core.analysis.inference import auc, variance_shares
-from fractal_core.dimension.given import floats
-from fractal_core.errors import InvalidArgumentError, ShapeError
+from fractal_core.dimension.given import finite
+from fractal_core.errors import ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,11 +47,9 @@ def median_box_dimension(weights: npt.ArrayLike) -> float:
         ShapeError: Not a matrix.
         DTypeError: No real dtype.
     """
-    array = floats("weights", weights)
-    if np.ndim(weights) != 2:
-        raise ShapeError("weights", np.shape(weights), "(N, M)")
-    if not np.isfinite(array).all():
-        raise InvalidArgumentError("weights", "NaN or infinity", "finite weights")
+    array = finite("weights", weights)
+    if array.ndim != 2:
+        raise ShapeError("weights", array.shape, "(N, M)")
     pixels = array > np.median(array)
     counts: list[int] = []
     for side in SCALES:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fractal_core._arguments import integer
-from fractal_core.analysis.files import checked_path, written
-from fractal_core.dimension.given import floats
+from fractal_core._files import checked_path, written
+from fractal_core.dimension.given import finite
 from fractal_core.errors import InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -195,11 +195,11 @@ class AttentionVisualizer:
             ShapeError: Lengths that differ.
             DTypeError: No real dtype.
         """
-        x, y = (floats(name, value).astype(np.float64) for name, value in (("scales", scales), ("counts", counts)))
+        x, y = (finite(name, value) for name, value in (("scales", scales), ("counts", counts)))
         if x.shape != y.shape or x.ndim != 1 or len(x) < 2:
             raise ShapeError("counts", y.shape, "as many as scales, two or more")
         for name, values in (("scales", x), ("counts", y)):
-            if not (np.isfinite(values) & (values > 0)).all():
+            if not (values > 0).all():
                 raise InvalidArgumentError(name, "a number that is not above 0", "numbers above 0")
         figure, axes = self._figure(2, (10, 4.2))
         fit = np.exp(np.mean(np.log(y) + dimension * np.log(x))) * x**-dimension
@@ -256,11 +256,9 @@ class AttentionVisualizer:
             ShapeError: Another number of tokens than of scores.
             DTypeError: No real dtype.
         """
-        values = floats("scores", scores).astype(np.float64)
+        values = finite("scores", scores)
         if values.ndim != 1 or len(values) != len(tokens) or not len(values):
             raise ShapeError("scores", values.shape, f"({len(tokens)},), one or more")
-        if not np.isfinite(values).all():
-            raise InvalidArgumentError("scores", "NaN or infinity", "finite numbers")
         best = np.argsort(-values, kind="stable")[: integer("top_k", top_k, 1, 2**31 - 1)]
         figure, (axes,) = self._figure(1, (6.4, 0.9 + 0.3 * len(best)))
         axes.barh(np.arange(len(best)), values[best])
@@ -280,11 +278,9 @@ class AttentionVisualizer:
 
 
 def _matrix(argument: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    array = floats(argument, value)
-    if array.ndim != 2 or np.ndim(value) != 2 or 0 in array.shape:
-        raise ShapeError(argument, np.shape(value), "(N, M), no axis of length 0")
-    if not np.isfinite(array).all():
-        raise InvalidArgumentError(argument, "NaN or infinity", "finite weights")
+    array = finite(argument, value)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ShapeError(argument, array.shape, "(N, M), no axis of length 0")
     return array
 
 

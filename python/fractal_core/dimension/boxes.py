@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import flag, integer, real
-from fractal_core.dimension.given import SMALLEST, Given, Support, is_power, matrices, powers, sides
+from fractal_core._arguments import integer, real
+from fractal_core.dimension.given import Given, Support, is_power, matrices, powers, sides
 from fractal_core.dimension.slope import Slope, fitted, logs
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
@@ -80,7 +80,7 @@ def box_dimension(
             "foreground", f"an empty set in matrix {tuple(map(int, which))}", "at least one cell"
         )
     if mode == "exact":
-        return _exact(given, cells, scales, small=_small(given, force))
+        return _exact(given, cells, scales, small=given.small(force))
     chosen = powers(given.shorter // 4, given.shorter) if scales is None else sides("scales", scales, max(given.shape))
     starts = _origins(origins, chosen)
     counted = _counts(cells, chosen, starts)
@@ -90,8 +90,7 @@ def box_dimension(
         name, log_y, offset = "box, raw", -logs(counted), 0.0
     else:
         flags = {}
-        every = _native.support_cells(given.support, (len(cells), *given.shape))
-        name, log_y, offset = "box, relative to the support", -logs(counted / _counts(every, chosen, starts)), 2.0
+        name, log_y, offset = "box, relative to the support", -logs(counted / _counts(given.cells, chosen, starts)), 2.0
     return fitted(
         name,
         given.label,
@@ -101,12 +100,8 @@ def box_dimension(
         lead=given.lead,
         offset=offset,
         flags=flags,
-        small=_small(given, force),
+        small=given.small(force),
     )
-
-
-def _small(given: Given, force: object) -> bool:
-    return given.shorter < SMALLEST and not flag("force", force)
 
 
 def _counts(cells: npt.NDArray[np.bool_], chosen: list[int], starts: list[tuple[int, int]]) -> npt.NDArray[np.float64]:

@@ -42,8 +42,8 @@ class EdgeWeights:
         """
         if not isinstance(cast("object", index_set), IndexSet):
             raise DTypeError("index_set", type(index_set).__name__, "an IndexSet")
-        shape: tuple[int, ...] = tuple(np.shape(values))
-        array: npt.NDArray[Any] = floats("values", values).reshape(shape)
+        array = floats("values", values)
+        shape = array.shape
         if not shape or shape[-1] != index_set.nnz or 0 in shape:
             raise ShapeError("values", shape, f"(..., {index_set.nnz}), an edge at least")
         if not (np.isfinite(array) & (array >= 0)).all():

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
-from fractal_core import _native
-from fractal_core._arguments import flag, integer
-from fractal_core.dimension.given import SMALLEST, Support, matrices, orders, sides
+from fractal_core._arguments import integer
+from fractal_core.dimension.given import Support, matrices, orders, sides
 from fractal_core.dimension.slope import Slope, fitted, logs
 from fractal_core.errors import InvalidArgumentError
 
@@ -72,7 +71,7 @@ def surface_mfdfa(
         chosen = sides("scales", scales, given.shorter)
     if len(chosen) < 2 or chosen[0] < degree + 2:
         raise InvalidArgumentError("scales", chosen, f"two or more sides, the smallest at least {degree + 2}")
-    cells = np.broadcast_to(_native.support_cells(given.support, (len(given.values), *given.shape)), given.values.shape)
+    cells = np.broadcast_to(given.cells, given.values.shape)
     wide = np.where(cells, given.values.astype(np.float64), 0.0)
     if not np.isfinite(wide).all():
         raise InvalidArgumentError("values", "NaN or infinity on the support", "finite numbers on the support")
@@ -82,9 +81,8 @@ def surface_mfdfa(
         FLAT: np.asarray((found == 0).any(axis=-1)).reshape(lead),
         BARE: np.asarray(np.isnan(found).any(axis=-1)).reshape(lead),
     }
-    small = given.shorter < SMALLEST and not flag("force", force)
     name = f"detrended fluctuations of degree {degree}"
-    return fitted(name, given.label, chosen, logs(found), found, lead=lead, flags=flags, small=small)
+    return fitted(name, given.label, chosen, logs(found), found, lead=lead, flags=flags, small=given.small(force))
 
 
 def _of_side(wide: Floats, cells: npt.NDArray[np.bool_], side: int, degree: int, q: list[float]) -> Floats:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import INT32_MAX, integer, real
+from fractal_core._arguments import INT32_MAX, flag, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 
@@ -52,18 +52,40 @@ class Given:
         """The shorter side."""
         return min(self.shape)
 
+    @property
+    def cells(self) -> npt.NDArray[np.bool_]:
+        """The support, (1 or matrices, N, M)."""
+        return _native.support_cells(self.support, (len(self.values), *self.shape))
+
+    def small(self, force: object) -> bool:
+        """Whether a side is too short for a dimension, and none is forced."""
+        return too_short(self.shape, force)
+
     def with_values(self, values: npt.NDArray[Any], lead: tuple[int, ...]) -> Given:
         """The same support under other values."""
         return Given(values, lead, self.support, self.label)
 
 
+def too_short(shape: tuple[int, int], force: object) -> bool:
+    """Whether a side is too short for a dimension, and none is forced."""
+    return min(shape) < SMALLEST and not flag("force", force)
+
+
 def floats(argument: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
-    """`value` as float32 or float64, contiguous."""
+    """`value` as float32 or float64, contiguous, in its own shape, () included."""
     array: npt.NDArray[Any] = np.asarray(value)
     if array.dtype.kind not in "iuf":
         raise DTypeError(argument, array.dtype, "a real dtype")
     narrow = array.dtype in {np.dtype(np.float16), np.dtype(np.float32)}
-    return np.ascontiguousarray(array, dtype=np.float32 if narrow else np.float64)
+    return np.asarray(array, dtype=np.float32 if narrow else np.float64, order="C")
+
+
+def finite(argument: str, value: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """`value` as float64 in its own shape, without NaN and infinity."""
+    array = floats(argument, value).astype(np.float64, copy=False)
+    if not np.isfinite(array).all():
+        raise InvalidArgumentError(argument, "NaN or infinity", "finite numbers")
+    return array
 
 
 def matrices(
@@ -75,7 +97,7 @@ def matrices(
     """
     array: npt.NDArray[Any] = np.asarray(value)
     if sets and array.dtype == np.bool_ and isinstance(support, str) and support == "full":
-        array = np.ascontiguousarray(array).reshape(array.shape)
+        array = np.asarray(array, order="C")
     elif boolean and array.dtype == np.bool_:
         array = floats(argument, array.astype(np.float32))
     else:
@@ -87,15 +109,21 @@ def matrices(
     return Given(array.reshape(-1, *shape), lead, native, label)
 
 
-def on_support(argument: str, given: Given) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """The cells and the weights, both of shape (matrices, N, M): checked to be finite, 0 or more, and 0 elsewhere."""
-    cells = _native.support_cells(given.support, (len(given.values), *given.shape))
+def on_support(
+    argument: str, value: npt.ArrayLike, support: Support
+) -> tuple[Given, npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """What was given, the cells and the weights.
+
+    Both are of shape (matrices, N, M), the weights checked to be finite, 0 or more, and 0 elsewhere.
+    """
+    given = matrices(argument, value, support)
+    cells = given.cells
     values = given.values.astype(np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():
         raise InvalidArgumentError(argument, "a weight that is negative or not finite", "finite weights, 0 or more")
     if values[np.broadcast_to(~cells, values.shape)].any():
         raise InvalidArgumentError(argument, "a weight outside of the support", "0 outside of the support")
-    return np.broadcast_to(cells, values.shape), values
+    return given, np.broadcast_to(cells, values.shape), values
 
 
 def _support(support: object, lead: tuple[int, ...], shape: tuple[int, int]) -> tuple[NativeSupport, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 import numpy as np
 
 from fractal_core._arguments import integer, real
-from fractal_core.dimension.given import Support, matrices, on_support
+from fractal_core.dimension.given import Support, on_support
 from fractal_core.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def golden_partition(weights: npt.ArrayLike, support: Support = "full", *, ratio
         ShapeError: An array has the wrong shape.
         DTypeError: An argument has no fitting type.
     """
-    given, cut = matrices("weights", weights, support), real("ratio", ratio)
+    cut = real("ratio", ratio)
     if not (1 < cut < math.inf):
         raise InvalidArgumentError("ratio", cut, "a finite number above 1")
-    cells, values = on_support("weights", given)
+    given, cells, values = on_support("weights", weights, support)
     values = values.reshape(*given.lead, *given.shape)
     rows, columns = (int(side / cut) for side in given.shape)
     halves = [slice(None, rows), slice(rows, None)], [slice(None, columns), slice(columns, None)]
@@ -126,8 +126,7 @@ def position_scores(
         ShapeError: An array has the wrong shape.
         DTypeError: An argument has no fitting type.
     """
-    given = matrices("weights", weights, support)
-    _, values = on_support("weights", given)
+    given, _, values = on_support("weights", weights, support)
     chosen = tuple(bases) if 1.0 in bases else (1.0, *bases)
     factors = np.stack([position_weights(given.shape[0], base) for base in chosen])
     scores = factors @ values

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 import numpy as np
 
 from fractal_core._arguments import integer, real
-from fractal_core.dimension.given import Support, floats, matrices, on_support
+from fractal_core.dimension.given import Support, finite, on_support
 from fractal_core.errors import InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
@@ -24,17 +22,10 @@ _MOST_STEPS = 4096
 _MOST_POINTS = 1 << 26
 
 
-def _wide(argument: str, value: npt.ArrayLike) -> Floats:
-    """`value` as float64 in its own shape, () included."""
-    return floats(argument, value).astype(np.float64, copy=False).reshape(np.shape(value))
-
-
 def _finite(argument: str, value: npt.ArrayLike, ndim: int) -> Floats:
-    array = _wide(argument, value)
+    array = finite(argument, value)
     if array.ndim != ndim:
         raise ShapeError(argument, array.shape, f"{ndim} axes")
-    if not np.isfinite(array).all():
-        raise InvalidArgumentError(argument, "NaN or infinity", "finite numbers")
     return array
 
 
@@ -75,7 +66,7 @@ class FractalInterpolation:
             raise ShapeError("x, y", (places.shape, values.shape), "two or more points, as many values as places")
         if not (np.diff(places) > 0).all():
             raise InvalidArgumentError("x", places.tolist(), "increasing numbers")
-        given = _wide("factors", factors)
+        given = finite("factors", factors)
         if given.shape not in {(), (len(places) - 1,)}:
             raise ShapeError("factors", given.shape, f"() or ({len(places) - 1},)")
         if not (np.abs(given) < 1).all():
@@ -120,31 +111,12 @@ class FractalInterpolation:
             InvalidArgumentError: A point lies outside.
             DTypeError: An argument has no fitting type.
         """
-        at = _wide("points", points)
+        at = finite("points", points)
         first, last = self.x[0], self.x[-1]
         if not ((at >= first) & (at <= last)).all():
             raise InvalidArgumentError("points", "a point outside", f"{first} ..= {last}")
-        count = self._steps() if steps is None else integer("steps", steps, 0, _MOST_STEPS)
-        where = np.array(at, np.float64).reshape(-1)
-        weight, value = np.ones(at.size), np.zeros(at.size)
-        for _ in range(count):
-            piece = np.clip(np.searchsorted(self.x, where, side="left") - 1, 0, len(self.factors) - 1)
-            left, right = np.take(self.x, piece), np.take(self.x, piece + 1)
-            share = np.asarray((where - left) / (right - left), np.float64)
-            # Both ends of a piece come from the ends of the whole, exactly.
-            whole = np.asarray(np.where(share == 1, last, first + share * (last - first)), np.float64)
-            straight = np.where(share == 1, self.y[piece + 1], self.y[piece] + share * np.diff(self.y)[piece])
-            value += weight * (straight - self.factors[piece] * _line(whole, self.x[[0, -1]], self.y[[0, -1]]))
-            weight *= self.factors[piece]
-            where = whole
-        value += weight * _line(where, self.x[[0, -1]], self.y[[0, -1]])
-        return value.reshape(at.shape)
-
-    def _steps(self) -> int:
-        steepest = float(np.abs(self.factors).max())
-        if steepest == 0:
-            return 1
-        return min(max(1, math.ceil(math.log(1e-17) / math.log(steepest))), _MOST_STEPS)
+        count = _steps(float(np.abs(self.factors).max())) if steps is None else integer("steps", steps, 0, _MOST_STEPS)
+        return _values(self.x, self.y, self.factors, at.reshape(-1), count).reshape(at.shape)
 
     def graph(self, levels: SupportsIndex) -> tuple[Floats, Floats]:
         """Points of the graph that the maps reach from the given ones, each exact.
@@ -178,9 +150,33 @@ class FractalInterpolation:
         return x, y
 
 
+def _steps(steepest: float) -> int:
+    """Steps of the operator until what is left is below rounding."""
+    if steepest == 0:
+        return 1
+    return min(max(1, math.ceil(math.log(1e-17) / math.log(steepest))), _MOST_STEPS)
+
+
+def _values(x: Floats, y: Floats, factors: Floats, at: Floats, steps: int) -> Floats:
+    """Values of functions through y, (..., n + 1), over the same x and with the same factors, at points (P,)."""
+    first, last, ends = x[0], x[-1], (x[[0, -1]], y[..., [0, -1]])
+    weight, value, rise = np.ones(at.size), np.zeros((*y.shape[:-1], at.size)), np.diff(y)
+    where = at
+    for _ in range(steps):
+        piece = np.clip(np.searchsorted(x, where, side="left") - 1, 0, len(factors) - 1)
+        left, right = np.take(x, piece), np.take(x, piece + 1)
+        share = np.asarray((where - left) / (right - left), np.float64)
+        # Both ends of a piece come from the ends of the whole, exactly.
+        where = np.asarray(np.where(share == 1, last, first + share * (last - first)), np.float64)
+        straight = np.where(share == 1, y[..., piece + 1], y[..., piece] + share * rise[..., piece])
+        value += weight * (straight - factors[piece] * _line(where, *ends))
+        weight = weight * factors[piece]
+    return value + weight * _line(where, *ends)
+
+
 def _line(at: Floats, x: Floats, y: Floats) -> Floats:
     share = (at - x[0]) / (x[1] - x[0])
-    return y[0] * (1 - share) + y[1] * share
+    return y[..., :1] * (1 - share) + y[..., 1:] * share
 
 
 class CollageFit(NamedTuple):
@@ -303,14 +299,13 @@ class FractalSurface:
             InvalidArgumentError: A point lies outside.
             DTypeError: An argument has no fitting type.
         """
-        rows, columns = np.broadcast_arrays(_wide("u", u), _wide("v", v))
+        rows, columns = np.broadcast_arrays(finite("u", u), finite("v", v))
         for name, at in (("u", rows), ("v", columns)):
             if not ((at >= 0) & (at <= 1)).all():
                 raise InvalidArgumentError(name, "a point outside", "0 ..= 1")
         value, weight = np.zeros(rows.shape), 1.0
-        steps = 1 if self.factor == 0 else max(1, math.ceil(math.log(1e-17) / math.log(abs(self.factor))))
         n = len(self.heights) - 1
-        for _ in range(min(steps, _MOST_STEPS)):
+        for _ in range(_steps(abs(self.factor))):
             (i, s, rows), (j, t, columns) = _folded(rows, n), _folded(columns, n)
             h = self.heights
             low = h[i, j] * (1 - t) + h[i, j + 1] * t
@@ -361,35 +356,38 @@ def interpolated_rows(
         ShapeError: An array has the wrong shape.
         DTypeError: An argument has no fitting type.
     """
-    given, d = matrices("weights", weights, support), real("factor", factor)
-    step = integer("every", every, 1, 2**31 - 1)
+    d, step = real("factor", factor), integer("every", every, 1, 2**31 - 1)
     if not -1 < d < 1:
         raise InvalidArgumentError("factor", d, "-1 < d < 1")
-    cells, values = on_support("weights", given)
+    given, cells, values = on_support("weights", weights, support)
+    # All rows with as many keys are interpolated together.
+    keys = cells.sum(-1)
+    rows: dict[int, list[tuple[int, int]]] = {}
+    for matrix, row in np.argwhere(values.sum(-1) > 0).tolist():
+        rows.setdefault(int(keys[matrix, row]), []).append((matrix, row))
     found = np.zeros(values.shape)
-    functions: dict[int, Callable[[Floats], Floats]] = {}
-    for matrix, row in itertools.product(range(values.shape[0]), range(values.shape[1])):
-        keys = np.flatnonzero(cells[matrix, row])
-        mass = values[matrix, row, keys]
-        if not mass.sum() > 0:
-            continue
-        if len(keys) not in functions:
-            functions[len(keys)] = _spread_between(len(keys), step, d)
-        spread = np.maximum(functions[len(keys)](mass), 0.0)
-        found[matrix, row, keys] = spread * (mass.sum() / spread.sum())
+    for count, places in rows.items():
+        which: npt.NDArray[np.int64] = np.array(places, np.int64)
+        at = which[:, 0], which[:, 1]
+        inside = cells[at]
+        mass = values[at][inside].reshape(-1, count)
+        spread = np.maximum(_spread_between(mass, step, d), 0.0)
+        taken = np.zeros(inside.shape)
+        taken[inside] = (spread * (mass.sum(-1, keepdims=True) / spread.sum(-1, keepdims=True))).ravel()
+        found[at] = taken
     return found.reshape(*given.lead, *given.shape)
 
 
-def _spread_between(n: int, step: int, factor: float) -> Callable[[Floats], Floats]:
-    """From the weights of a row to the differences of its interpolated sums: linear, so that rows share its matrix."""
-    knots = np.unique(np.append(np.arange(0, n, step), n))
+def _spread_between(mass: Floats, step: int, factor: float) -> Floats:
+    """Differences of the interpolated sums of rows, (R, n)."""
+    n = mass.shape[1]
+    knots = np.unique(np.append(np.arange(0.0, n, step), n))
     if len(knots) - 1 == n:
-        return lambda mass: mass
-    at = np.arange(n + 1, dtype=np.float64)
-    basis = [FractalInterpolation(knots, np.eye(len(knots))[k], factor)(at) for k in range(len(knots))]
-    spread = np.diff(np.stack(basis), axis=1)
-
-    def run(mass: Floats) -> Floats:
-        return np.concatenate([[0.0], np.cumsum(mass)])[knots] @ spread
-
-    return run
+        return mass
+    sums = np.concatenate([np.zeros((len(mass), 1)), np.cumsum(mass, axis=-1)], axis=-1)[:, knots.astype(np.int64)]
+    # It is linear in the sums: of many rows, the image of a basis costs less than that of each.
+    basis = len(mass) > len(knots)
+    given = np.eye(len(knots)) if basis else sums
+    factors = np.full(len(knots) - 1, factor)
+    spread = np.diff(_values(knots, given, factors, np.arange(n + 1, dtype=np.float64), _steps(abs(factor))))
+    return sums @ spread if basis else spread

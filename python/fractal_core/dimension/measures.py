@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fractal_core import _native
-from fractal_core._arguments import flag
 from fractal_core.dimension import edges
 from fractal_core.dimension.edges import EdgeWeights
-from fractal_core.dimension.given import SMALLEST, Given, Support, matrices, orders, powers, sides
+from fractal_core.dimension.given import Given, Support, matrices, orders, powers, sides, too_short
 from fractal_core.dimension.slope import Slope, fitted
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def _moments(
         chosen = _scales(scales, shape)
         numbers = _native.measure_moments(given.values, given.support, chosen, order)
         uniform = _uniform_moments(given, chosen, order)
-    small = min(shape) < SMALLEST and not flag("force", force)
+    small = too_short(shape, force)
     lead = lead if single else (*lead, len(order))
     return _Moments(label, order, chosen, lead, _per_order(numbers), _per_order(uniform), small)
 
@@ -134,7 +133,7 @@ def _scales(scales: Iterable[int] | None, shape: tuple[int, int]) -> list[int]:
 
 def _uniform_moments(given: Given, scales: list[int], order: list[float]) -> npt.NDArray[np.float64]:
     """Of each support that differs, those of attention that is even over the keys of every row."""
-    cells = _native.support_cells(given.support, (len(given.values), *given.shape))
+    cells = given.cells
     even = cells / np.maximum(cells.sum(axis=-1, keepdims=True), 1)
     on_itself = ("full", 0, None) if given.support[0] == "full" else ("listed", 0, cells)
     return _native.measure_moments(even, on_itself, scales, order)

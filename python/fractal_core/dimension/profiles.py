@@ -8,7 +8,7 @@ import numpy as np
 
 from fractal_core.dimension import edges
 from fractal_core.dimension.edges import EdgeWeights
-from fractal_core.dimension.given import Support, matrices, on_support
+from fractal_core.dimension.given import Support, on_support
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,8 +37,7 @@ def _flat(weights: npt.ArrayLike | EdgeWeights, support: Support) -> tuple[
         edges.no_other_support(support)
         query, key = edges.coordinates(weights.index_set)
         return query, key, weights.rows.astype(np.float64), None, weights.lead, weights.index_set.shape
-    given = matrices("weights", weights, support)
-    cells, values = on_support("weights", given)
+    given, cells, values = on_support("weights", weights, support)
     n, m = given.shape
     query, key = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
     return query, key, values.reshape(-1, n * m), cells.reshape(-1, n * m), given.lead, given.shape

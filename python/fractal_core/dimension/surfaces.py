@@ -8,7 +8,7 @@ import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import flag
-from fractal_core.dimension.given import SMALLEST, Given, Support, matrices, powers, sides
+from fractal_core.dimension.given import Support, matrices, powers, sides
 from fractal_core.dimension.slope import Slope, fitted, logs
 
 if TYPE_CHECKING:
@@ -85,12 +85,8 @@ def _increments(
         factor=-1 / power,
         offset=3.0,
         flags={FLAT: np.asarray((found == 0).any(axis=-1)).reshape(given.lead)},
-        small=_small(given, force),
+        small=given.small(force),
     )
-
-
-def _small(given: Given, force: object) -> bool:
-    return given.shorter < SMALLEST and not flag("force", force)
 
 
 def differential_box_dimension(
@@ -137,5 +133,5 @@ def differential_box_dimension(
         found,
         lead=given.lead,
         factor=-1.0,
-        small=_small(given, force),
+        small=given.small(force),
     )
