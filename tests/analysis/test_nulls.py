@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fractal_core import IndexSet, dimension
+from fractal_core import IndexSet, dimension, patterns
 from fractal_core.analysis import nulls
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from hypothesis import given
@@ -56,6 +56,21 @@ def test_a_row_shuffle_keeps_every_rows_weights(support):
     again = nulls.row_shuffled(weights, support, rng=np.random.default_rng(0))
     assert np.array_equal(found, again)
     del inside
+
+
+def test_sparse_rows_are_shuffled_within_themselves():
+    rng = np.random.default_rng(0)
+    index_set = patterns.create("window:radius=3|cantor").index_set(60, 60, causal=True)
+    weights = dimension.EdgeWeights(index_set, rng.random((2, 3, index_set.nnz)))
+    found = nulls.row_shuffled(weights, rng=rng)
+    assert found.index_set is index_set
+    assert found.values.shape == (2, 3, index_set.nnz)
+    assert not np.array_equal(found.values, weights.values)
+    assert not np.array_equal(found.values[0, 0], found.values[0, 1])
+    dense, shuffled = weights.to_dense(), found.to_dense()
+    assert np.array_equal(np.sort(dense, -1), np.sort(shuffled, -1))
+    with pytest.raises(InvalidArgumentError, match="support"):
+        nulls.row_shuffled(weights, "causal", rng=rng)
 
 
 def test_a_row_shuffle_is_uniform_over_orders():

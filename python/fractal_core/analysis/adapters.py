@@ -10,8 +10,7 @@ import numpy as np
 
 from fractal_core.analysis.maps import AttentionMaps, LayerMaps, need_maps
 from fractal_core.analysis.support import shown_support
-from fractal_core.dimension import EdgeWeights
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.errors import InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -77,15 +76,8 @@ def to_bertviz(maps: AttentionMaps) -> tuple[list[Any], list[str]]:
     """
     import torch
 
-    sizes = {layer.shape for layer in need_maps(maps)}
-    if len(sizes) > 1 or any(n != m for n, m in sizes):
-        raise ShapeError("maps", sorted(sizes), "layers of one kind, each (H, T, T); maps.of(kind) has them")
-    tensors: list[Any] = []
-    for layer in maps:
-        if isinstance(layer.weights, EdgeWeights):
-            raise DTypeError("maps", f"sparse weights of {layer.name}", "matrices; EdgeWeights.to_dense() makes them")
-        tensors.append(torch.from_numpy(np.ascontiguousarray(layer.weights))[None])
-    ((n, _),) = sizes
+    n = need_maps(maps).side("maps")
+    tensors = [torch.from_numpy(np.ascontiguousarray(layer.matrices("maps")))[None] for layer in maps]
     return tensors, list(maps.tokens) if maps.tokens is not None else [str(i) for i in range(n)]
 
 

@@ -11,17 +11,16 @@ import numpy as np
 
 from fractal_core._arguments import flag, integer
 from fractal_core.analysis.export import write_results
-from fractal_core.analysis.inference import permutation_test
 from fractal_core.analysis.loading import DeviceManager, ModelLoader
 from fractal_core.analysis.maps import AttentionMaps, LayerMaps, place
 from fractal_core.analysis.measures import measure
 from fractal_core.analysis.metrics import AttentionMetrics
 from fractal_core.analysis.models import capture
-from fractal_core.analysis.nulls import row_shuffled
+from fractal_core.analysis.shuffles import shuffle_test
 from fractal_core.analysis.transforms import FractalTransforms, as_dict
 from fractal_core.analysis.visualizer import AttentionVisualizer
-from fractal_core.dimension import EdgeWeights, Slope, renyi_dimension
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.dimension import renyi_dimension
+from fractal_core.errors import DTypeError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -215,8 +214,8 @@ class FractalAttentionAnalyzer:
         number = place("layer_idx", layer_idx, len(own))
         layer = own.layers[number]
         head = place("head_idx", head_idx, layer.heads)
-        weights = cast("Any", layer.head(head))
-        slope = head_dimension(layer, head)
+        weights = layer.matrices("layer_idx")[head]
+        slope = renyi_dimension(weights, layer.support, q=1)
         transforms, metrics = FractalTransforms(support=layer.support), AttentionMetrics(layer.support)
         return {
             "fractal_dimension": float(slope),
@@ -352,20 +351,12 @@ class FractalAttentionAnalyzer:
         return f"FractalAttentionAnalyzer({self.model_name!r}, {type(self.model).__name__})"
 
 
-def head_dimension(layer: LayerMaps, head: int) -> Slope:
-    """The information dimension of one head, which must have a matrix."""
-    if isinstance(layer.weights, EdgeWeights):
-        raise ShapeError("layer", "sparse weights", "a layer with matrices; measure() takes sparse ones")
-    return renyi_dimension(layer.weights[head], layer.support, q=1)
-
-
 def _null(layer: LayerMaps, head: int, draws: int, rng: np.random.Generator) -> dict[str, Any]:
-    observed = float(head_dimension(layer, head))
-    if not np.isfinite(observed):
-        return {"null": "rows shuffled", "draws": 0, "mean": None, "std": None, "z": None, "p": None}
-    weights = cast("Any", layer.weights)[head]
-    shuffled = np.stack([row_shuffled(weights, layer.support, rng=rng) for _ in range(draws)])
-    test = permutation_test(observed, renyi_dimension(shuffled, layer.support, q=1).value)
+    found: dict[str, Any] = {"null": "rows shuffled", "draws": 0, "mean": None, "std": None, "z": None, "p": None}
+    tested = shuffle_test(layer, head, draws, rng)
+    if tested is None:
+        return found
+    test, _ = tested
     z = float(test.z)
-    return {"null": "rows shuffled", "draws": draws, "mean": float(test.mean), "std": float(test.std),
+    return {**found, "draws": draws, "mean": float(test.mean), "std": float(test.std),
             "z": z if np.isfinite(z) else None, "p": float(test.p)}  # fmt: skip

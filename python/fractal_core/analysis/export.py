@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 
-from fractal_core.analysis.files import checked_path, written
+from fractal_core._files import checked_path, written
 from fractal_core.analysis.table import Table
 from fractal_core.errors import DTypeError, InvalidArgumentError
 
@@ -136,12 +136,8 @@ def write_table(table: Table, path: str | os.PathLike[str], format: Format = "cs
     """
     checked_path(path)
     if format == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows(["" if x is None else x for x in row.values()] for row in table.rows())
         with written(path) as file:
-            file.write(text.getvalue().encode())
+            file.write(csv_text(table).encode())
     elif format == "json":
         body = {"schema": SCHEMA, "columns": list(table.columns), "rows": [list(row.values()) for row in table.rows()]}
         with written(path) as file:
@@ -162,3 +158,12 @@ def write_table(table: Table, path: str | os.PathLike[str], format: Format = "cs
             parquet.write_table(arrow.replace_schema_metadata({"schema": str(SCHEMA)}), file)
     else:
         raise InvalidArgumentError("format", repr(format), ", ".join(FORMATS))
+
+
+def csv_text(table: Table) -> str:
+    """A table as CSV with a line of names; NaN as an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(["" if x is None else x for x in row.values()] for row in table.rows())
+    return text.getvalue()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, cast
 import numpy as np
 
 from fractal_core._arguments import integer
-from fractal_core.analysis.files import written
+from fractal_core._files import written
 from fractal_core.dimension import EdgeWeights
-from fractal_core.dimension.given import Support, matrices, on_support
+from fractal_core.dimension.given import Support, on_support
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 from fractal_core.index_sets import IndexSet
 
@@ -71,8 +71,7 @@ class LayerMaps:
         else:
             if np.ndim(self.weights) != 3:
                 raise ShapeError(argument, np.shape(self.weights), "(H, N, M)")
-            given = matrices(argument, self.weights, self.support)
-            on_support(argument, given)
+            given, _, _ = on_support(argument, self.weights, self.support)
             object.__setattr__(self, "weights", given.values)
             sums = given.values.sum(-1, dtype=np.float64)
         off = np.minimum(np.abs(sums - 1), np.abs(sums)).max()
@@ -96,6 +95,20 @@ class LayerMaps:
             KeyIndexError: There is no such head.
         """
         return self.weights[place("head", index, self.heads)]
+
+    def matrices(self, argument: str) -> npt.NDArray[Any]:
+        """The weights as matrices, (H, N, M).
+
+        Raises:
+            DTypeError: They are sparse, and none are made; it names `argument`.
+        """
+        if isinstance(self.weights, EdgeWeights):
+            raise DTypeError(
+                argument,
+                f"sparse weights of {self.name}",
+                "matrices; EdgeWeights.to_dense() makes them, measure() takes both",
+            )
+        return self.weights
 
 
 def place(argument: str, index: SupportsIndex, n: int) -> int:
@@ -201,6 +214,17 @@ class AttentionMaps:
                     return layer
             raise KeyIndexError("layer", repr(which), ", ".join(layer.name for layer in self.layers))
         return self.layers[place("layer", which, len(self.layers))]
+
+    def side(self, argument: str) -> int:
+        """N, where every layer has as many queries and keys.
+
+        Raises:
+            ShapeError: Layers of different sizes, or with other keys than queries; it names `argument`.
+        """
+        sizes = {layer.shape for layer in self.layers}
+        if len(sizes) > 1 or any(n != m for n, m in sizes):
+            raise ShapeError(argument, sorted(sizes), "layers of one kind, each (H, N, N); maps.of(kind) has them")
+        return self.layers[0].shape[0]
 
     def of(self, kind: Kind) -> AttentionMaps:
         """The layers of one kind.

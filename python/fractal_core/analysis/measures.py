@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
@@ -151,15 +151,3 @@ def _of_layer(  # noqa: PLR0917
         spreads = row_statistics(weights, layer.support, tokens=None if tokens is None else list(tokens)).summary()
         for name in asked:
             add(name, spreads[name].mean, spread=spreads[name].std)
-
-
-def summary(table: Table) -> dict[str, dict[str, float]]:
-    """For each measure of a table the mean, the standard deviation and the range over heads, and how many count."""
-    found: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(cast("list[str]", table["measure"].tolist())):
-        values = table.where(measure=name)["value"]
-        good = values[np.isfinite(values)]
-        stats = (good.mean(), good.std(), good.min(), good.max()) if len(good) else (np.nan,) * 4
-        keys = ("mean", "std", "min", "max")
-        found[name] = {**{k: float(v) for k, v in zip(keys, stats, strict=True)}, "heads": len(good)}
-    return found

@@ -83,7 +83,7 @@ def capture_batch(
     if config is None or not callable(model):
         raise DTypeError("model", type(model).__name__, "a transformers model")
     original = getattr(config, "_attn_implementation", None)
-    with _eager(model, original), _no_grad(model):
+    with _eager(model, original), inference(model):
         outputs: Any = cast("Any", model)(**inputs, output_attentions=True, return_dict=True)
     raw: dict[str, Any] = {field: outputs.get(field) for field, _, _ in _FIELDS if outputs.get(field)}
     if not raw:
@@ -151,7 +151,7 @@ def _eager(model: Any, original: str | None) -> Generator[None]:  # noqa: ANN401
 
 
 @contextmanager
-def _no_grad(model: Any) -> Generator[None]:  # noqa: ANN401
+def inference(model: Any) -> Generator[None]:  # noqa: ANN401
     """Without gradients and dropout, in the mode that the model had afterwards."""
     import torch
 

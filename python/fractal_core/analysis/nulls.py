@@ -17,19 +17,20 @@ The two nulls of models, other weights and other texts, are `fractal_core.analys
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, SupportsIndex, cast
+from typing import TYPE_CHECKING, SupportsIndex, cast, overload
 
 import numpy as np
 
 from fractal_core._arguments import integer
-from fractal_core.dimension.given import Given, Support, floats, matrices, on_support
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.dimension import EdgeWeights
+from fractal_core.dimension.edges import no_other_support
+from fractal_core.dimension.given import Given, Support, finite, on_support
+from fractal_core.errors import DTypeError, ShapeError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
-    Cells = npt.NDArray[np.bool_]
 
 __all__ = [
     "block_shuffled",
@@ -41,12 +42,6 @@ __all__ = [
 ]
 
 _HALVINGS = 60
-
-
-def _taken(weights: npt.ArrayLike, support: Support) -> tuple[Given, Cells, Floats]:
-    given = matrices("weights", weights, support)
-    cells, values = on_support("weights", given)
-    return given, cells, values
 
 
 def _shaped(found: Floats, given: Given) -> Floats:
@@ -75,29 +70,43 @@ def support_uniform(weights: npt.ArrayLike, support: Support = "full") -> Floats
         ShapeError: An array has the wrong shape.
         DTypeError: An argument has no fitting type.
     """
-    given, cells, values = _taken(weights, support)
+    given, cells, values = on_support("weights", weights, support)
     keys = np.maximum(cells.sum(-1, keepdims=True), 1)
     return _shaped(np.where(cells, values.sum(-1, keepdims=True) / keys, 0.0), given)
 
 
-def row_shuffled(weights: npt.ArrayLike, support: Support = "full", *, rng: np.random.Generator) -> Floats:
+@overload
+def row_shuffled(weights: EdgeWeights, support: Support = "full", *, rng: np.random.Generator) -> EdgeWeights: ...
+@overload
+def row_shuffled(weights: npt.ArrayLike, support: Support = "full", *, rng: np.random.Generator) -> Floats: ...
+def row_shuffled(
+    weights: npt.ArrayLike | EdgeWeights, support: Support = "full", *, rng: np.random.Generator
+) -> Floats | EdgeWeights:
     """Every row's weights in a random order over the keys of its support.
 
     Args:
-        weights: Shape (..., N, M), 0 or more.
+        weights: Shape (..., N, M), 0 or more; or `EdgeWeights`, whose rows are those of their set.
         support: The cells that there are.
         rng: Draws the orders.
 
     Returns:
-        The shape of `weights`, float64; sorted, each row is what it was.
+        The shape of `weights`, float64, or `EdgeWeights`; sorted, each row is what it was.
 
     Raises:
         InvalidArgumentError: A weight is negative, not finite or outside of the support.
         ShapeError: An array has the wrong shape.
         DTypeError: An argument has no fitting type.
     """
-    given, cells, values = _taken(weights, support)
-    drawn = generator(rng).random(values.shape)
+    draw = generator(rng)
+    if isinstance(weights, EdgeWeights):
+        no_other_support(support)
+        shuffled = np.empty_like(weights.rows)
+        queries = np.repeat(np.arange(weights.index_set.n_queries), np.diff(weights.index_set.indptr))
+        for of, row in zip(weights.rows, shuffled, strict=True):
+            row[:] = of[np.lexsort((draw.random(len(queries)), queries))]
+        return EdgeWeights(weights.index_set, shuffled.reshape(weights.values.shape))
+    given, cells, values = on_support("weights", weights, support)
+    drawn = draw.random(values.shape)
     # Keys of the support in a random order, then the others; and the places of the support, in order, then the others.
     order = np.argsort(np.where(cells, drawn, 2.0), axis=-1)
     places = np.argsort(~cells, axis=-1, kind="stable")
@@ -121,7 +130,7 @@ def toeplitz(weights: npt.ArrayLike, support: Support = "full") -> Floats:
         ShapeError: An array has the wrong shape.
         DTypeError: An argument has no fitting type.
     """
-    given, cells, values = _taken(weights, support)
+    given, cells, values = on_support("weights", weights, support)
     n, m = given.shape
     distance = np.arange(n)[:, None] - np.arange(m)[None, :] + m - 1
     found = np.zeros(values.shape)
@@ -152,7 +161,7 @@ def entropy_matched(weights: npt.ArrayLike, support: Support = "full", *, rng: n
         ShapeError: An array has the wrong shape.
         DTypeError: An argument has no fitting type.
     """
-    given, cells, values = _taken(weights, support)
+    given, cells, values = on_support("weights", weights, support)
     mass = values.sum(-1, keepdims=True)
     shares = np.divide(values, mass, out=np.zeros_like(values), where=mass > 0)
     wanted = _entropy(shares)
@@ -181,11 +190,9 @@ def _entropy(shares: Floats) -> Floats:
 
 
 def _series(series: npt.ArrayLike) -> Floats:
-    array = floats("series", series).astype(np.float64, copy=False)
-    if np.ndim(series) < 1 or array.shape[-1] < 2:
-        raise ShapeError("series", np.shape(series), "(..., n), n at least 2")
-    if not np.isfinite(array).all():
-        raise InvalidArgumentError("series", "NaN or infinity", "finite numbers")
+    array = finite("series", series)
+    if array.ndim < 1 or array.shape[-1] < 2:
+        raise ShapeError("series", array.shape, "(..., n), n at least 2")
     return array
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fractal_core._files import written
 from fractal_core.analysis.export import plain
-from fractal_core.analysis.files import written
-from fractal_core.analysis.inference import Discoveries, false_discoveries, permutation_test
+from fractal_core.analysis.inference import Discoveries, false_discoveries
 from fractal_core.analysis.maps import AttentionMaps, need_maps
 from fractal_core.analysis.measures import measure
-from fractal_core.analysis.nulls import generator, row_shuffled
-from fractal_core.dimension import EdgeWeights, renyi_dimension
+from fractal_core.analysis.nulls import generator
+from fractal_core.analysis.shuffles import shuffle_test
 
 if TYPE_CHECKING:
     import os
@@ -56,7 +56,7 @@ def write_report(
     Args:
         maps: The attention of one input.
         path: A name that ends in ".html"; written under a temporary name first.
-        draws: Row shuffles of every head, 2 or more; sparse heads and short texts have none.
+        draws: Row shuffles of every head, 2 or more; short texts have none.
         rng: Draws them; seeded with 0 by default.
 
     Raises:
@@ -108,16 +108,14 @@ def _grid(table: Table, name: str, title: str) -> str:
 def _tested(maps: AttentionMaps, table: Table, draws: int, rng: np.random.Generator) -> str:
     """The heads whose dimension differs most from those of their row shuffles, which keep every row's entropy."""
     rows = [row for row in table.where(measure="D1").rows() if row["value"] is not None]
-    rows = [row for row in rows if not isinstance(maps.layer(int(row["layer"])).weights, EdgeWeights)]
     if not rows:
-        return "<p>No head has both a matrix and tokens enough for a dimension.</p>"
+        return "<p>No head has tokens enough for a dimension.</p>"
     tests: list[tuple[dict[str, Any], float, float, float]] = []
     for row in rows:
-        layer = maps.layer(int(row["layer"]))
-        weights: Any = layer.weights[row["head"]]
-        drawn = np.stack([row_shuffled(weights, layer.support, rng=rng) for _ in range(draws)])
-        test = permutation_test(row["value"], renyi_dimension(drawn, layer.support, q=1).value)
-        tests.append((row, float(test.mean), float(test.z), float(test.p)))
+        tested = shuffle_test(maps.layer(int(row["layer"])), row["head"], draws, rng)
+        if tested is not None:
+            test, _ = tested
+            tests.append((row, float(test.mean), float(test.z), float(test.p)))
     p: npt.NDArray[np.float64] = np.array([test[3] for test in tests])
     found: Discoveries = false_discoveries(p)
     order = sorted(range(len(tests)), key=lambda i: -abs(np.nan_to_num(tests[i][2])))[:20]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, cast
 import numpy as np
 
 from fractal_core._arguments import integer
-from fractal_core.analysis.maps import AttentionMaps, LayerMaps, need_maps
-from fractal_core.dimension import EdgeWeights, attention_rollout, column_statistics
+from fractal_core.analysis.maps import AttentionMaps, need_maps
+from fractal_core.analysis.models import inference
+from fractal_core.analysis.nulls import generator
+from fractal_core.dimension import attention_rollout, column_statistics
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
@@ -85,25 +87,16 @@ def token_scores(maps: AttentionMaps, method: Method = "received") -> TokenScore
         ShapeError: Layers of different sizes, or with other keys than queries.
         DTypeError: A rollout of sparse layers.
     """
-    sizes = {layer.shape for layer in need_maps(maps)}
-    if len(sizes) > 1 or any(n != m for n, m in sizes):
-        raise ShapeError("maps", sorted(sizes), "layers of one kind, each (H, N, N); maps.of(kind) has them")
-    ((n, _),) = sizes
+    n = need_maps(maps).side("maps")
     if method == "received":
         found = np.sum([column_statistics(layer.weights, layer.support).mass.sum(0) for layer in maps], axis=0)
     elif method == "rollout":
-        rolled = attention_rollout(np.stack([_mean_head(layer) for layer in maps]))
+        rolled = attention_rollout(np.stack([layer.matrices("maps").mean(0) for layer in maps]))
         found = rolled[-1] if maps.layers[0].kind in {"causal", "decoder"} else rolled.sum(0)
     else:
         raise InvalidArgumentError("method", repr(method), '"received" or "rollout"')
     tokens = tuple(str(i) for i in range(n)) if maps.tokens is None else maps.tokens
     return TokenScores(np.asarray(found / found.sum(), np.float64), tokens, method)
-
-
-def _mean_head(layer: LayerMaps) -> npt.NDArray[Any]:
-    if isinstance(layer.weights, EdgeWeights):
-        raise DTypeError("maps", f"sparse weights of {layer.name}", 'matrices, for "rollout"')
-    return layer.weights.mean(0)
 
 
 class Faithfulness(NamedTuple):
@@ -158,8 +151,6 @@ def faithfulness(
     """
     import torch
 
-    from fractal_core.analysis.nulls import generator
-
     tokens: npt.NDArray[np.int64] = np.asarray(ids, np.int64)
     ranks: Floats = np.asarray(scores, np.float64)
     if tokens.ndim != 1 or ranks.shape != tokens.shape or not len(tokens):
@@ -170,17 +161,14 @@ def faithfulness(
     device = next(model.parameters()).device
 
     def answers(inputs: npt.NDArray[np.int64]) -> Any:  # noqa: ANN401
-        with torch.no_grad():
-            out = model(input_ids=torch.from_numpy(inputs).to(device))
+        out = model(input_ids=torch.from_numpy(inputs).to(device))
         logits = getattr(out, "logits", None)
         if logits is None:
             raise DTypeError("model", type(model).__name__, "a model with logits")
         last = logits[:, -1] if logits.ndim == 3 else logits
         return last.double().softmax(-1).cpu().numpy()
 
-    answer = int(answers(tokens[None])[0].argmax())
-
-    def curves(order: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def curves(order: npt.NDArray[np.int64], answer: int) -> tuple[Floats, Floats]:
         cut = np.rint(shares * len(tokens)).astype(int)
         gone = np.zeros((len(cut), len(tokens)), bool)
         for i, k in enumerate(cut):
@@ -189,13 +177,11 @@ def faithfulness(
         found = answers(both)[:, answer]
         return found[: len(cut)], found[len(cut) :]
 
-    training = model.training
-    model.eval()
-    try:
-        deletion, insertion = curves(np.argsort(-ranks, kind="stable"))
-        random = np.array([[curve.mean() for curve in curves(draw.permutation(len(tokens)))] for _ in range(count)])
-    finally:
-        model.train(training)
+    with inference(model):
+        answer = int(answers(tokens[None])[0].argmax())
+        deletion, insertion = curves(np.argsort(-ranks, kind="stable"), answer)
+        orders = (draw.permutation(len(tokens)) for _ in range(count))
+        random = np.array([[curve.mean() for curve in curves(order, answer)] for order in orders])
     (delete, insert), (delete_std, insert_std) = random.mean(0), random.std(0, ddof=1)
     return Faithfulness(
         shares,

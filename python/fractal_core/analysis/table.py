@@ -97,8 +97,3 @@ class Table:
     def __repr__(self) -> str:
         """Its size and columns."""
         return f"Table({len(self)} rows: {', '.join(self.columns)})"
-
-
-def stacked(tables: list[Table]) -> Table:
-    """Tables of the same columns, one below the other."""
-    return Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0].columns})

@@ -11,13 +11,12 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table as Printed
 
+from fractal_core._files import checked_path
 from fractal_core.analysis import AttentionMaps, DeviceManager, FractalAttentionAnalyzer, Table, measure, write_report
 from fractal_core.analysis.export import FORMATS, plain, write_results, write_table
-from fractal_core.analysis.files import checked_path
-from fractal_core.analysis.inference import false_discoveries, permutation_test
-from fractal_core.analysis.nulls import row_shuffled
+from fractal_core.analysis.inference import false_discoveries
+from fractal_core.analysis.shuffles import shuffle_test
 from fractal_core.cli.console import ACCENT, console, digits, facts, print_json
-from fractal_core.dimension import EdgeWeights, renyi_dimension
 from fractal_core.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -197,13 +196,10 @@ def _with_nulls(table: Table, maps: AttentionMaps, asked: Asked) -> Table:
     columns = {name: np.full(n, np.nan) for name in ("null_mean", "null_std", "p", "q")}
     rows = np.flatnonzero((table["measure"] == "D1") & np.isfinite(table["value"]))
     for i in rows:
-        layer = maps.layers[int(table["layer"][i])]
-        if isinstance(layer.weights, EdgeWeights):
-            raise InvalidArgumentError("--nulls", asked.nulls, "0 with sparse attention")
-        weights = layer.weights[int(table["head"][i])]
-        drawn = np.stack([row_shuffled(weights, layer.support, rng=rng) for _ in range(asked.nulls)])
-        test = permutation_test(table["value"][i], renyi_dimension(drawn, layer.support, q=1).value)
-        columns["null_mean"][i], columns["null_std"][i], columns["p"][i] = test.mean, test.std, test.p
+        tested = shuffle_test(maps.layers[int(table["layer"][i])], int(table["head"][i]), asked.nulls, rng)
+        if tested is not None:
+            test, _ = tested
+            columns["null_mean"][i], columns["null_std"][i], columns["p"][i] = test.mean, test.std, test.p
     if len(rows):
         columns["q"][rows] = false_discoveries(columns["p"][rows]).q
     return Table({**table.columns, **columns})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fractal_core._files import written
 from fractal_core.cli.console import ACCENT, console, print_json
 from fractal_core.cli.failures import INTERRUPTED, fail, need
 from fractal_core.demo.page import write_report
@@ -46,7 +46,8 @@ def run(settings: Settings, out: Path, *, as_json: bool) -> None:
     summary.add(outcome, seconds=time.perf_counter() - began)
     write_report(summary, page)
     results = page.with_name("results.json")
-    _write_json(results, summary.to_dict())
+    with written(results) as file:
+        file.write(json.dumps(summary.to_dict(), indent=1).encode())
     if as_json:
         print_json({**summary.to_dict(), "report": str(page)})
     else:
@@ -135,14 +136,8 @@ def _show(summary: Summary, show: Console) -> None:
     show.print()
     show.print(table)
     for run in summary.runs:
-        written = run.facts.get("sample")
-        if written:
+        sample = run.facts.get("sample")
+        if sample:
             show.print(f"\n[bold]{run.name}[/bold] writes on after a held-out prompt:")
-            show.print(escape(written["text"]), style="dim")
+            show.print(escape(sample["text"]), style="dim")
     show.print(f"\n{LIMIT}", markup=False)
-
-
-def _write_json(path: Path, value: object) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    partial.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_core import curves, fields, patterns
+from fractal_core._files import written
 from fractal_core.cli.failures import blamed, failure_of
 from fractal_core.errors import InvalidArgumentError
 
@@ -94,14 +94,9 @@ def _draw_field(axes: Axes, name: str, size: int) -> None:
 
 
 def _save(figure: Figure, out: Path) -> None:
-    """Writes the picture under a temporary name and renames it, so that no half-written file is left."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
-    try:
-        figure.savefig(partial, dpi=120, format=out.suffix[1:].lower())
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written(out) as file:
+        figure.savefig(file, dpi=120, format=out.suffix[1:].lower())
 
 
 def render(what: str, name: str, out: Path, *, n: int, causal: bool) -> Path:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from fractal_core.analysis import AttentionMaps, FractalAttentionAnalyzer, Table, measure
-from fractal_core.analysis.export import write_table
-from fractal_core.analysis.inference import permutation_test
+from fractal_core.analysis.export import csv_text
 from fractal_core.analysis.maps import LayerMaps
-from fractal_core.analysis.nulls import row_shuffled
+from fractal_core.analysis.shuffles import shuffle_test
 from fractal_core.dashboard import figures
 from fractal_core.dashboard.tiles import tile
 from fractal_core.dimension import EdgeWeights, renyi_dimension
@@ -174,18 +173,9 @@ def _answer_loading(app: Any, dash: Any, shown: _Shown) -> None:  # noqa: ANN401
     )
     def export(_clicks: int) -> dict[str, Any]:
         _, table = shown.first()
-        return {"content": _csv(table), "filename": "attention.csv", "type": "text/csv"}
+        return {"content": csv_text(table), "filename": "attention.csv", "type": "text/csv"}
 
     del load_it, export
-
-
-def _csv(table: Table) -> str:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "table.csv"
-        write_table(table, path, "csv")
-        return path.read_text(encoding="utf-8")
 
 
 def _answer_heads(app: Any, dash: Any, shown: _Shown) -> None:  # noqa: ANN401
@@ -250,7 +240,7 @@ def _answer_heads(app: Any, dash: Any, shown: _Shown) -> None:  # noqa: ANN401
             )
             for row in rows.rows()
         ]
-        return figures.scaling(slope, "D1"), _null(layer, weights, float(slope)), cells
+        return figures.scaling(slope, "D1"), _null(layer, head), cells
 
     del draw_grid, choose, draw_matrix, describe
 
@@ -277,15 +267,14 @@ def _seen(moved: dict[str, Any] | None, axis: str) -> tuple[float, float] | None
     return float(low), float(high)
 
 
-def _null(layer: LayerMaps, weights: Any, observed: float) -> dict[str, Any]:  # noqa: ANN401
-    if isinstance(weights, EdgeWeights):
-        return figures.empty("row shuffles are drawn for matrices")
-    if not np.isfinite(observed):
+def _null(layer: LayerMaps, head: int) -> dict[str, Any]:
+    if isinstance(layer.weights, EdgeWeights):
+        return figures.empty("row shuffles of sparse heads take seconds each: analyze --nulls")
+    tested = shuffle_test(layer, head, _DRAWS, np.random.default_rng(0))
+    if tested is None:
         return figures.empty("too few tokens for a dimension")
-    rng = np.random.default_rng(0)
-    drawn = np.stack([row_shuffled(weights, layer.support, rng=rng) for _ in range(_DRAWS)])
-    values = renyi_dimension(drawn, layer.support, q=1).value
-    return figures.null_figure(observed, values, float(permutation_test(observed, values).p))
+    test, drawn = tested
+    return figures.null_figure(float(test.observed), drawn, float(test.p))
 
 
 def serve(

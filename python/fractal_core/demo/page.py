@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timezone
 from html import escape
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
+from fractal_core._files import written
 from fractal_core.demo.charts import Line, line_chart
 from fractal_core.demo.gallery import LENGTH, exhibit, exhibits
 from fractal_core.demo.images import LAYER_COLOURS
@@ -20,9 +20,8 @@ __all__ = ["html", "write_report"]
 
 def write_report(summary: Summary, path: Path) -> None:
     """Writes the page to a temporary name beside `path` and renames it, so that no half page is ever seen."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(html(summary), encoding="utf-8")
-    partial.replace(path)
+    with written(path) as file:
+        file.write(html(summary).encode())
 
 
 def html(summary: Summary) -> str:
@@ -252,13 +251,13 @@ def _gallery(summary: Summary) -> str:
 
 
 def _samples(summary: Summary) -> str:
-    written = [(run, run.facts["sample"]) for run in summary.runs if "sample" in run.facts]
-    if not written:
+    samples = [(run, run.facts["sample"]) for run in summary.runs if "sample" in run.facts]
+    if not samples:
         return ""
     cards = "".join(
         f'<div><h3 class="{run.name}-ink">{escape(run.title)}</h3>'
         f'<pre><span class="prompt">{escape(found["prompt"])}</span>{escape(found["text"])}</pre></div>'
-        for run, found in written
+        for run, found in samples
     )
     return (
         "<h2>What they write</h2>"

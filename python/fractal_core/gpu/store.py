@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from fractal_core._files import written
 from fractal_core.gpu.costs import Cost
 from fractal_core.gpu.router import DEVICES
 
@@ -55,14 +55,8 @@ def save(machine: str, op: str, costs: Mapping[str, Cost]) -> None:
     }
     with contextlib.suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder(), prefix=_NAME)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(machines, file, indent=1)
-            Path(name).replace(folder() / _NAME)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with written(folder() / _NAME) as file:
+            file.write(json.dumps(machines, indent=1).encode())
 
 
 def _machines() -> dict[str, dict[str, Any]]:
