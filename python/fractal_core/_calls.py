@@ -11,7 +11,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Attention", "Gradients", "Saved", "Statistics", "StatisticsGradients"]
+__all__ = ["Attention", "Gradients", "Modifiers", "Saved", "Statistics", "StatisticsGradients"]
+
+
+class Modifiers(NamedTuple):
+    """Changes of the scores by rule, on the CPU: a soft cap, then a bias by distance; and sinks in the denominator."""
+
+    soft_cap: float | None
+    """Above 0."""
+    distances: NDArray[Any] | None
+    """(H|1, L) in the accumulation dtype."""
+    origin: int
+    """Query and key take the entry origin + the place of the query - that of the key, or the nearest end."""
+    query_places: NDArray[Any] | None
+    """(Nq,) int32; their numbers where it is None."""
+    key_places: NDArray[Any] | None
+    """(Nk,) int32, likewise."""
+    sinks: NDArray[Any] | None
+    """(H,) in the accumulation dtype."""
 
 
 class Attention(NamedTuple):
@@ -45,6 +62,7 @@ class Attention(NamedTuple):
     """Threads of "openmp"."""
     device: str = "cpu"
     """"cpu" or "gpu"."""
+    modifiers: Modifiers | None = None
 
 
 class Saved(NamedTuple):
@@ -71,6 +89,8 @@ class Gradients(NamedTuple):
     """None for statistics, in which values have no part."""
     key_bias: NDArray[Any] | None = None
     edge_bias: NDArray[Any] | None = None
+    distances: NDArray[Any] | None = None
+    """Not computed where it is None."""
 
 
 class Statistics(NamedTuple):

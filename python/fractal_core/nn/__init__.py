@@ -11,7 +11,7 @@ except ImportError as error:
 
 del torch
 
-from fractal_core.nn import _flops  # noqa: E402
+from fractal_core.nn import _flops, modifiers  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
@@ -41,6 +41,7 @@ __all__ = [
     "RowWeights",
     "UnifiedFractalAttention",
     "attention_stats",
+    "modifiers",
     "na1d",
     "na2d",
     "na3d",

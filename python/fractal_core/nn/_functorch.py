@@ -2,7 +2,7 @@
 
 An op with autograd registered through `torch.library` has no rule for them, so under them the same kernels run within
 an `autograd.Function`. A mapped dimension becomes part of the batch where the batch can hold everything that differs
-between its slices; the slices run one after the other where edge biases, dropout or the sets differ.
+between its slices; the slices run one after the other where there are edge biases, tables of distances or sinks, or dropout or the sets differ.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def attend(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     """
     if not is_active():
         return ops.attend(*args)
-    ops.refuse_tangents([t for t in (*args[:3], *args[4:6]) if t is not None])
+    ops.refuse_tangents(ops.Call(*args).differentiable())
     return _Attention.apply(*ops.Call(*args))[:2]  # pyright: ignore[reportReturnType, reportOptionalSubscript]
 
 
@@ -67,7 +67,7 @@ def _folds(dims: Any, call: ops.Call) -> bool:  # noqa: ANN401
     """Whether the batch can hold everything that differs between the slices."""
     handle = call.index_set.ndim - (dims.index_set is not None) == 1
     return (
-        call.edge_bias is None
+        all(given is None for given in (call.edge_bias, call.distances, call.sinks))
         and dims.edge_bias is None
         and call.dropout_p == 0.0
         and dims.seed is None
@@ -88,18 +88,15 @@ class _Attention(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
-        ctx.mark_non_differentiable(output[2])
-        *tensors, ctx.scale, ctx.dropout_p, ctx.device = inputs
-        ctx.save_for_backward(*output, *tensors)
+        ops.setup_context(ctx, inputs, output)
+        ctx.set_materialize_grads(True)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # noqa: ANN401
         dout, dlse, _ = grad_outputs
-        *results, q, k, v, index_set, key_bias, edge_bias, padding, seed = ctx.saved_tensors
-        call = ops.Call(q, k, v, index_set, key_bias, edge_bias, padding, seed, ctx.scale, ctx.dropout_p, ctx.device)
-        dq, dk, dv, dkey_bias, dedge_bias = _Backward.apply(dout, dlse, *results, *call)  # pyright: ignore[reportGeneralTypeIssues]
-        biases = (None if key_bias is None else dkey_bias, None if edge_bias is None else dedge_bias)
-        return dq, dk, dv, None, *biases, None, None, None, None, None
+        out, lse, rest, *tensors = ctx.saved_tensors
+        call = ops.saved_call(tensors, ctx.settings)
+        return ops.input_gradients(call, _Backward.apply(dout, dlse, out, lse, rest, *call))  # pyright: ignore[reportGeneralTypeIssues, reportArgumentType]
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:  # noqa: ANN401
@@ -136,11 +133,13 @@ class _Backward(Function):
         dout, dlse, out, lse, rest = (
             _folded(t, dim, size, batch) for t, dim in zip((dout, dlse, out, lse, rest), in_dims[:5], strict=True)
         )
-        *grads, dbias, dedge_bias = _Backward.apply(dout, dlse, out, lse, rest, *_fold(call, dims, size, batch))  # pyright: ignore[reportGeneralTypeIssues]
+        *grads, dbias, dedge_bias, ddistances, dsinks = _Backward.apply(
+            dout, dlse, out, lse, rest, *_fold(call, dims, size, batch)
+        )  # pyright: ignore[reportGeneralTypeIssues]
         dq, dk, dv = (grad.unflatten(0, (size, batch)) for grad in grads)
         if call.key_bias is None:
-            return (dq, dk, dv, dbias, dedge_bias), (0, 0, 0, None, None)
+            return (dq, dk, dv, dbias, dedge_bias, ddistances, dsinks), (0, 0, 0, None, None, None, None)
         dbias = dbias.unflatten(0, (size, batch))
         if call.key_bias.shape[0 if dims.key_bias is None or dims.key_bias > 0 else 1] == 1:
             dbias = dbias.sum(1, keepdim=True)
-        return (dq, dk, dv, dbias, dedge_bias), (0, 0, 0, 0, None)
+        return (dq, dk, dv, dbias, dedge_bias, ddistances, dsinks), (0, 0, 0, 0, None, None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 from torch import Tensor
@@ -12,9 +12,16 @@ from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.gpu import route
 from fractal_core.index_sets import IndexSet
+from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._functorch import attend
 from fractal_core.nn._inputs import inputs
+from fractal_core.nn._modifiers import Modified, modified
 from fractal_core.nn.statistics import AttentionStats, statistics_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fractal_core.nn.modifiers import Modifier
 
 __all__ = ["sparse_attention"]
 
@@ -35,6 +42,7 @@ def sparse_attention(
     return_lse: Literal[False] = False,
     return_stats: Literal[False] = False,
     device: str = "cpu",
+    modifiers: Sequence[Modifier] = (),
 ) -> Tensor: ...
 
 
@@ -54,6 +62,7 @@ def sparse_attention(
     return_lse: Literal[True],
     return_stats: Literal[False] = False,
     device: str = "cpu",
+    modifiers: Sequence[Modifier] = (),
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -73,6 +82,7 @@ def sparse_attention(
     return_lse: Literal[False] = False,
     return_stats: Literal[True],
     device: str = "cpu",
+    modifiers: Sequence[Modifier] = (),
 ) -> tuple[Tensor, AttentionStats]: ...
 
 
@@ -92,6 +102,7 @@ def sparse_attention(
     return_lse: Literal[True],
     return_stats: Literal[True],
     device: str = "cpu",
+    modifiers: Sequence[Modifier] = (),
 ) -> tuple[Tensor, Tensor, AttentionStats]: ...
 
 
@@ -110,6 +121,7 @@ def sparse_attention(
     return_lse: bool = False,
     return_stats: bool = False,
     device: str = "cpu",
+    modifiers: Sequence[Modifier] = (),
 ) -> Tensor | tuple[Tensor, Tensor] | tuple[Tensor, AttentionStats] | tuple[Tensor, Tensor, AttentionStats]:
     """softmax(scale * q k^T + bias) v over the edges of an index set, with gradients for q, k, v and both biases.
 
@@ -138,6 +150,8 @@ def sparse_attention(
         device: where the kernels run, forward and backward; the tensors are the CPU's. "gpu" is any GPU through
             Vulkan, Metal or Direct3D 12, with float32, float16 or bfloat16; "auto" the one that is expected to take
             less time (`fractal_core.gpu.explain_route`), never a software adapter.
+        modifiers: of `fractal_core.nn.modifiers`, in any order: a soft cap, biases by distance or displacement, a
+            sink. On the CPU, without `return_stats`.
 
     Returns:
         (B, H, Nq, Dv) in the dtype of q, contiguous; with return_lse also (B, H, Nq), float32 (float64 for float64);
@@ -166,9 +180,24 @@ def sparse_attention(
         scale=scale,
         q_offset=q_offset,
     )
+    changed = Modified()
+    if modifiers != ():
+        if return_stats:
+            raise InvalidArgumentError("modifiers", "modifiers with return_stats", "none")
+        if device == "gpu":
+            raise InvalidArgumentError("device", device, '"cpu" with modifiers')
+        device = "cpu"
+        changed = modified(
+            modifiers,
+            heads=given.q.shape[1],
+            first_position=given.first_position,
+            n_queries=given.q.shape[2],
+            n_keys=given.k.shape[2],
+            dtype=accumulation_dtype(given.q.dtype),
+        )
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
     biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
-    out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, given.scale, dropout_p, device)
+    out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, given.scale, dropout_p, device, *changed)
     if return_stats:
         stats = statistics_of(given)
         return (out, lse, stats) if return_lse else (out, stats)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fractal_core import _native
-from fractal_core._calls import Attention, Gradients, Saved
+from fractal_core._calls import Attention, Gradients, Modifiers, Saved
 from fractal_core._torch import library, threads
 from fractal_core.gpu import probes, route
 from fractal_core.nn import _travel
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "Call",
     "accumulation_dtype",
     "attend",
     "attention",
     "attention_backward",
     "attention_forward",
+    "input_gradients",
     "refuse_tangents",
+    "saved_call",
+    "setup_context",
 ]
 
 
@@ -67,7 +71,31 @@ class Call(NamedTuple):
     dropout_p: float
     """Probability that an attention weight is dropped, 0 <= dropout_p < 1."""
     device: str = "cpu"
-    """"cpu", "gpu" or "auto"."""
+    """"cpu", "gpu" or "auto"; "cpu" with modifiers."""
+    distances: Tensor | None = None
+    """(H|1, L) in the accumulation dtype, added to the scores by distance, or None."""
+    places: Tensor | None = None
+    """(Nq + Nk,) int32, where the queries and the keys stand, or None: query i at i, key j at j."""
+    sinks: Tensor | None = None
+    """(H,) in the accumulation dtype, logits that join the denominator alone, or None."""
+    origin: int = 0
+    """The entry of `distances` of a query and a key at one place."""
+    soft_cap: float = 0.0
+    """The scaled scores are capped to `soft_cap * tanh(score / soft_cap)`, where it is above 0."""
+
+    def differentiable(self) -> list[Tensor]:
+        """The tensors that have a gradient."""
+        given = (self.q, self.k, self.v, self.key_bias, self.edge_bias, self.distances, self.sinks)
+        return [t for t in given if t is not None]
+
+    def modifiers(self) -> Modifiers | None:
+        """The modifiers of the scores, if there are any."""
+        if self.distances is None and self.sinks is None and self.soft_cap == 0.0:
+            return None
+        n = self.q.shape[2]
+        queries, keys = (None, None) if self.places is None else (array(self.places)[:n], array(self.places)[n:])
+        cap = self.soft_cap if self.soft_cap > 0.0 else None
+        return Modifiers(cap, maybe(self.distances), self.origin, queries, keys, maybe(self.sinks))
 
     def native(self) -> Attention:
         """What the kernels take, on the CPU."""
@@ -85,7 +113,19 @@ class Call(NamedTuple):
             0 if self.seed is None else int(self.seed),
             threads.executor(),
             torch.get_num_threads(),
+            modifiers=self.modifiers(),
         )
+
+
+TENSORS = ("q", "k", "v", "index_set", "key_bias", "edge_bias", "key_padding_mask", "seed", "distances", "places",
+           "sinks")  # fmt: skip
+"""The fields of `Call` that are tensors; the others are settings."""
+SETTINGS = tuple(name for name in Call._fields if name not in TENSORS)
+
+
+def saved_call(tensors: Sequence[Tensor | None], settings: Sequence[Any]) -> Call:
+    """The call of what `TENSORS` and `SETTINGS` name."""
+    return Call(**dict(zip(TENSORS, tensors, strict=True)), **dict(zip(SETTINGS, settings, strict=True)))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=256)
@@ -125,19 +165,22 @@ def _launch(op: str, call: Call, kernel: Callable[[Attention], None]) -> None:
 
 _SCHEMA = (
     "Tensor q, Tensor k, Tensor v, Tensor index_set, Tensor? key_bias, Tensor? edge_bias, Tensor? key_padding_mask, "
-    'Tensor? seed, float scale, float dropout_p, str device="cpu"'
+    'Tensor? seed, float scale, float dropout_p, str device="cpu", Tensor? distances=None, Tensor? places=None, '
+    "Tensor? sinks=None, int origin=0, float soft_cap=0.0"
 )
 
 
 def _gradients(
     call: Call, fresh: Callable[[Tensor, Sequence[int]], Tensor] = fresh
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Where `attention_backward` writes."""
     q, exact = call.q, accumulation_dtype(call.q.dtype)
-    dkey_bias, dedge_bias = (
-        q.new_empty(0 if bias is None else bias.shape, dtype=exact) for bias in (call.key_bias, call.edge_bias)
+    dkey_bias, dedge_bias, ddistances, dsinks = (
+        q.new_empty(0 if given is None else given.shape, dtype=exact)
+        for given in (call.key_bias, call.edge_bias, call.distances, call.sinks)
     )
-    return fresh(q, q.shape), fresh(q, call.k.shape), fresh(q, call.v.shape), dkey_bias, dedge_bias
+    into = (fresh(q, q.shape), fresh(q, call.k.shape), fresh(q, call.v.shape))
+    return *into, dkey_bias, dedge_bias, ddistances, dsinks
 
 
 def _attention(*args: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
@@ -191,7 +234,7 @@ def _attention_backward(
     lse: Tensor,
     lse_rest: Tensor,
     *args: Any,  # noqa: ANN401
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Vector-Jacobian product of `attention`.
 
     Args:
@@ -203,11 +246,11 @@ def _attention_backward(
         *args: as for `attention`.
 
     Returns:
-        (dq, dk, dv, dkey_bias, dedge_bias), each in the shape and dtype of its input; a bias that was not given has a
-        gradient of shape (0,).
+        (dq, dk, dv, dkey_bias, dedge_bias, ddistances, dsinks), each in the shape and dtype of its input; what was not
+        given has a gradient of shape (0,).
     """
     call = Call(*args)
-    dq, dk, dv, dkey_bias, dedge_bias = grads = with_room(_gradients, call)
+    dq, dk, dv, dkey_bias, dedge_bias, ddistances, dsinks = grads = with_room(_gradients, call)
     saved = Saved(
         array(out),
         array(lse.contiguous()),
@@ -221,12 +264,27 @@ def _attention_backward(
         bits(dv),
         None if call.key_bias is None else bits(dkey_bias.zero_()),
         None if call.edge_bias is None else bits(dedge_bias.zero_()),
+        None if call.distances is None else bits(ddistances.zero_()),
     )
     _launch("attention_backward", call, lambda native: _native.attention_backward(native, saved, into))
+    if call.sinks is not None:
+        dsinks.copy_(_sink_gradient(call.sinks, dout, dlse, out, lse, lse_rest))
     return grads
 
 
-def _attention_backward_fake(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # noqa: ANN401
+def _sink_gradient(  # noqa: PLR0917
+    sinks: Tensor, dout: Tensor, dlse: Tensor | None, out: Tensor, lse: Tensor, lse_rest: Tensor
+) -> Tensor:
+    """The share of each row's sum that a sink has, times what it takes from the row's output and adds to its lse."""
+    share = ((sinks[:, None] - lse) - lse_rest).exp()
+    # A sink of -inf over no key.
+    share = share.where(lse > -torch.inf, 0.0)
+    exact = lse.dtype
+    change = -torch.einsum("bhnd,bhnd->bhn", dout.to(exact), out.to(exact))
+    return (share * (change if dlse is None else change + dlse)).sum((0, 2))
+
+
+def _attention_backward_fake(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # noqa: ANN401
     return _gradients(Call(*args[5:]), Tensor.new_empty)
 
 
@@ -235,30 +293,37 @@ attention_backward = library.define(
     _attention_backward,
     _attention_backward_fake,
     f"(Tensor dout, Tensor? dlse, Tensor out, Tensor lse, Tensor lse_rest, {_SCHEMA})"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
-    *tensors, ctx.scale, ctx.dropout_p, ctx.device = inputs
+def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ANN401
+    """Keeps a call and its results."""
+    call = Call(*inputs)
+    ctx.settings = tuple(getattr(call, name) for name in SETTINGS)
     ctx.mark_non_differentiable(output[2])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output, *tensors)
+    ctx.save_for_backward(*output, *(getattr(call, name) for name in TENSORS))
+
+
+def input_gradients(call: Call, found: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """What `attention_backward` gave, in the order of the fields of `Call`; None for those without a gradient."""
+    names = ("q", "k", "v", "key_bias", "edge_bias", "distances", "sinks")
+    given = {name: gradient for name, gradient in zip(names, found, strict=True) if getattr(call, name) is not None}
+    return tuple(given.get(name) for name in Call._fields)
 
 
 def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None, _: None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     if dout is None and dlse is None:
-        return (None,) * 11
-    *results, q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed = ctx.saved_tensors
-    call = Call(q, k, v, index_set, key_bias, edge_bias, key_padding_mask, seed, ctx.scale, ctx.dropout_p, ctx.device)
+        return (None,) * len(Call._fields)
+    out, lse, rest, *tensors = ctx.saved_tensors
+    call = saved_call(tensors, ctx.settings)
     if dout is None:
-        dout = torch.zeros_like(results[0])
-    dq, dk, dv, dkey_bias, dedge_bias = attention_backward(dout, dlse, *results, *call)
-    biases = (None if key_bias is None else dkey_bias, None if edge_bias is None else dedge_bias)
-    return (dq, dk, dv, None, *biases, *(None,) * 5)
+        dout = torch.zeros_like(out)
+    return input_gradients(call, attention_backward(dout, dlse, out, lse, rest, *call))
 
 
-library.register_autograd("attention", _backward, _setup_context)
+library.register_autograd("attention", _backward, setup_context)
 library.refuse_autograd("attention_backward")
 
 
@@ -278,7 +343,7 @@ def attend(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     Raises:
         NotImplementedError: A tensor carries a tangent of forward-mode differentiation, which the ops would drop.
     """
-    tensors = [t for t in (*args[:3], *args[4:6]) if t is not None]
+    tensors = Call(*args).differentiable()
     refuse_tangents(tensors)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return attention(*args)[:2]

@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::index_sets::living;
 use fractal_kernels::KernelError;
 use fractal_kernels::attention::{
-    Call, Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, Saved,
+    Call, DistanceBias, Dropout, EdgeBias, Gradients, KeyBias, KeyLists, Keys, ListValues, LogSums, Modifiers, Problem,
+    Saved,
 };
 use fractal_kernels::plan::PlannedSet;
 use fractal_runtime::run::OwnedRun;
@@ -32,6 +33,18 @@ pub(crate) struct AttentionCall<'py> {
     pub(crate) executor: PyBackedStr,
     pub(crate) threads: usize,
     pub(crate) device: PyBackedStr,
+    modifiers: Option<ModifierArrays<'py>>,
+}
+
+/// Modifiers of the scores (`fractal_core._calls.Modifiers`).
+#[derive(FromPyObject)]
+struct ModifierArrays<'py> {
+    soft_cap: Option<f64>,
+    distances: Option<Bound<'py, PyAny>>,
+    origin: i64,
+    query_places: Option<Bound<'py, PyAny>>,
+    key_places: Option<Bound<'py, PyAny>>,
+    sinks: Option<Bound<'py, PyAny>>,
 }
 
 /// Whether a call runs on the GPU.
@@ -64,6 +77,7 @@ pub(crate) struct GradientArrays<'py> {
     v: Bound<'py, PyAny>,
     key_bias: Option<Bound<'py, PyAny>>,
     edge_bias: Option<Bound<'py, PyAny>>,
+    distances: Option<Bound<'py, PyAny>>,
 }
 
 /// The arrays of a call, borrowed from Python.
@@ -75,6 +89,9 @@ pub(crate) struct Inputs<'py, T: Boundary> {
     pub(crate) key_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
     pub(crate) edge_bias: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
     key_padding: Option<PyReadonlyArrayDyn<'py, bool>>,
+    distances: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
+    places: Option<[PyReadonlyArrayDyn<'py, i32>; 2]>,
+    sinks: Option<PyReadonlyArrayDyn<'py, T::Acc>>,
 }
 
 /// Which keys the queries attend to, borrowed from Python.
@@ -108,6 +125,8 @@ impl<'py> Source<'py> {
 
 impl<'py, T: Boundary> Inputs<'py, T> {
     pub(crate) fn new(call: &AttentionCall<'py>) -> Result<Self> {
+        let given = call.modifiers.as_ref();
+        let places = given.and_then(|m| m.query_places.as_ref().zip(m.key_places.as_ref()));
         Ok(Self {
             q: typed(&call.q, "q")?,
             k: typed(&call.k, "k")?,
@@ -116,6 +135,12 @@ impl<'py, T: Boundary> Inputs<'py, T> {
             key_bias: call.key_bias.as_ref().map(|a| typed(a, "bias")).transpose()?,
             edge_bias: call.edge_bias.as_ref().map(|a| typed(a, "edge_bias")).transpose()?,
             key_padding: call.key_padding.as_ref().map(|a| typed(a, "key_padding_mask")).transpose()?,
+            distances: given.and_then(|m| m.distances.as_ref()).map(|a| typed(a, "modifiers")).transpose()?,
+            places: match places {
+                Some((queries, keys)) => Some([typed(queries, "modifiers")?, typed(keys, "modifiers")?]),
+                None => None,
+            },
+            sinks: given.and_then(|m| m.sinks.as_ref()).map(|a| typed(a, "modifiers")).transpose()?,
         })
     }
 
@@ -143,8 +168,30 @@ impl<'py, T: Boundary> Inputs<'py, T> {
             key_padding: self.key_padding.as_ref().map(|p| flat(p, "key_padding_mask")).transpose()?,
             edge_bias,
             dropout: Some(Dropout { p: given.dropout_p, seed: given.seed }),
+            modifiers: self.modifiers(given.modifiers.as_ref())?,
         };
         Ok(Call { problem, keys: self.source.keys()? })
+    }
+}
+
+impl<T: Boundary> Inputs<'_, T> {
+    fn modifiers(&self, given: Option<&ModifierArrays<'_>>) -> Result<Modifiers<'_, T::Acc>> {
+        let places = match &self.places {
+            Some([queries, keys]) => Some((flat(queries, "modifiers")?, flat(keys, "modifiers")?)),
+            None => None,
+        };
+        let distances = match &self.distances {
+            Some(values) => {
+                let ([heads, _], origin) = (shape_of(values, "modifiers")?, given.map_or(0, |m| m.origin));
+                Some(DistanceBias { values: flat(values, "modifiers")?, heads, origin, places })
+            }
+            None => None,
+        };
+        Ok(Modifiers {
+            soft_cap: given.and_then(|m| m.soft_cap),
+            distances,
+            sinks: self.sinks.as_ref().map(|a| flat(a, "modifiers")).transpose()?,
+        })
     }
 }
 
@@ -239,6 +286,9 @@ pub(crate) fn attention_backward<'py>(
             writable(&gradients.v, "dv", inputs.v.shape())?,
         ];
         let mut dkey_bias = like(gradients.key_bias.as_ref(), inputs.key_bias.as_ref(), "dkey_bias")?;
+        // Computed only where it is asked for.
+        let table = inputs.distances.as_ref().filter(|_| gradients.distances.is_some());
+        let mut ddistances = like(gradients.distances.as_ref(), table, "ddistances")?;
         let mut dedge_bias = like(gradients.edge_bias.as_ref(), inputs.edge_bias.as_ref(), "dedge_bias")?;
         let gradients = Gradients {
             q: T::write(values(&mut dq, "dq")?),
@@ -246,6 +296,7 @@ pub(crate) fn attention_backward<'py>(
             v: T::write(values(&mut dv, "dv")?),
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
+            distances: ddistances.as_mut().map(|a| values(a, "ddistances")).transpose()?,
         };
         let gpu = on_gpu(&call.device)?;
         #[cfg(feature = "gpu")]

@@ -108,6 +108,7 @@ pub(crate) fn attention_statistics_backward<'py>(
             v: &mut [],
             key_bias: dkey_bias.as_mut().map(|a| values(a, "dkey_bias")).transpose()?,
             edge_bias: dedge_bias.as_mut().map(|a| values(a, "dedge_bias")).transpose()?,
+            distances: None,
         };
         detached(py, || kernel.statistics_backward(run.get(), given, gradients))
     })

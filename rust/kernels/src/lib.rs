@@ -9,7 +9,7 @@
 //! attends to; [`plan`], how that runs; [`builders`] of index sets, and [`attention`].
 //!
 //! ```
-//! use fractal_kernels::attention::{Call, Keys, LogSums, Problem, View};
+//! use fractal_kernels::attention::{Call, Keys, LogSums, Modifiers, Problem, View};
 //! use fractal_kernels::builders::{Span, window};
 //! use fractal_kernels::executor::Serial;
 //! use fractal_kernels::plan::PlannedSet;
@@ -20,7 +20,8 @@
 //! let (shape, x) = ([1, 1, 8, 4], [1.0_f32; 32]);
 //! let view = View::contiguous(&x, shape);
 //! let (key_bias, key_padding, edge_bias, dropout) = (None, None, None, None);
-//! let problem = Problem { q: view, k: view, v: view, scale: 0.5, key_bias, key_padding, edge_bias, dropout };
+//! let modifiers = Modifiers::default();
+//! let problem = Problem { q: view, k: view, v: view, scale: 0.5, key_bias, key_padding, edge_bias, dropout, modifiers };
 //! let (mut out, mut lse) = ([0.0; 32], [0.0; 8]);
 //! let call = Call { problem, keys: Keys::Set(&set) };
 //! call.forward(Run::new(levels()[0].1, &Serial), &mut out, LogSums { lse: &mut lse, rest: None })?;

@@ -3,7 +3,9 @@
 
 mod naive;
 
-use fractal_kernels::attention::{Call, Dropout, KeyBias, KeyLists, Keys, ListValues, LogSums, Problem, View};
+use fractal_kernels::attention::{
+    Call, Dropout, KeyBias, KeyLists, Keys, ListValues, LogSums, Modifiers, Problem, View,
+};
 use fractal_kernels::executor::{Executor, Rayon, Serial};
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
@@ -62,6 +64,7 @@ proptest! {
             key_padding: Some(&hidden),
             edge_bias: None,
             dropout: Some(Dropout { p, seed: 3 }),
+            modifiers: Modifiers::default(),
         };
         let planned = PlannedSet::new(set.clone());
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
@@ -131,6 +134,7 @@ fn a_wrong_size_names_its_argument() {
         key_padding: None,
         edge_bias: None,
         dropout: None,
+        modifiers: Modifiers::default(),
     };
     let (mut out, mut lse) = ([0.0; 16], [0.0; 1]);
     let call = Call { problem, keys: Keys::Set(&set) };

@@ -1,7 +1,9 @@
 //! Halves widened once a call give the bits that converting them at every reading gives, forward and backward.
 #![allow(missing_docs, clippy::pedantic)]
 
-use fractal_kernels::attention::{Call, Gradients, Keys, LogSums, Problem, Saved, Storage, View, backward, forward};
+use fractal_kernels::attention::{
+    Call, Gradients, Keys, LogSums, Modifiers, Problem, Saved, Storage, View, backward, forward,
+};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::Plan;
@@ -45,6 +47,7 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
         key_padding: None,
         edge_bias: None,
         dropout: None,
+        modifiers: Modifiers::default(),
     };
     let planned = PlannedSet::new(set.clone());
     let plan = Plan::new(set, &Serial).unwrap();
@@ -68,7 +71,8 @@ fn both_ways<T: Storage<Acc = f32> + Copy + PartialEq + std::fmt::Debug>(
         }
         let zeros = |s| vec![T::default(); size(s)];
         let (mut dq, mut dk, mut dv) = (zeros(shape), zeros(keys), zeros(keys));
-        let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None };
+        let gradients =
+            Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None, distances: None };
         let (o, d) = (View::contiguous(&out, shape), View::contiguous(&dout, shape));
         let saved = Saved { out: o, lse: &lse, rest: &rest, dout: d, dlse: None };
         if widened {

@@ -94,11 +94,11 @@ pub(crate) fn backward<T: OnGpu>(
     gradients: Gradients<'_, T>,
 ) -> Result<()> {
     let options = options(py)?;
-    let Gradients { q, k, v, mut key_bias, mut edge_bias } = gradients;
+    let Gradients { q, k, v, mut key_bias, mut edge_bias, .. } = gradients;
     released(py, move || {
         process::with(&options, |context| {
             let (key_bias, edge_bias) = (key_bias.as_deref_mut(), edge_bias.as_deref_mut());
-            T::backward(context, call, executor, saved, Gradients { q, k, v, key_bias, edge_bias })
+            T::backward(context, call, executor, saved, Gradients { q, k, v, key_bias, edge_bias, distances: None })
         })
     })
 }

@@ -44,10 +44,11 @@ pub fn backward<T: Element>(
     call.problem.check_gradients(&saved, &gradients)?;
     call.check(executor)?;
     context.trust(&family::<T>())?;
-    let Gradients { q, k, v, key_bias, edge_bias } = gradients;
+    let Gradients { q, k, v, key_bias, edge_bias, .. } = gradients;
     let zeros = |of: &Option<&mut [f32]>| of.as_ref().map(|of| memory::zeros::<f32>("bias", of.len())).transpose();
     let (mut of_keys, mut of_edges) = (zeros(&key_bias)?, zeros(&edge_bias)?);
-    let mut all = Gradients { q, k, v, key_bias: of_keys.as_deref_mut(), edge_bias: of_edges.as_deref_mut() };
+    let mut all =
+        Gradients { q, k, v, key_bias: of_keys.as_deref_mut(), edge_bias: of_edges.as_deref_mut(), distances: None };
     in_parts(context, call, |part, of_part| {
         let (saved, gradients) = (part.saved(&saved), part.gradients(&call.problem, &mut all));
         host::backward(context, of_part, part.first(), executor, saved, gradients)

@@ -6,7 +6,9 @@ use super::tensor::Element;
 use crate::checks::{KernelFamily, Trial};
 use crate::context::Context;
 use crate::error::Result;
-use fractal_kernels::attention::{Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, View};
+use fractal_kernels::attention::{
+    Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Modifiers, Problem, Saved, View,
+};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
@@ -76,7 +78,7 @@ fn results<'a, T: Element>(
     let saved = Saved { out: shown, lse: &lse, rest: &rest, dout, dlse: Some(dlse) };
     let [q, k, v] = &mut tensors;
     let [key_bias, edge_bias] = &mut biases;
-    backward(saved, Gradients { q, k, v, key_bias: Some(key_bias), edge_bias: Some(edge_bias) })?;
+    backward(saved, Gradients { q, k, v, key_bias: Some(key_bias), edge_bias: Some(edge_bias), distances: None })?;
     Ok(Results { out, lse, tensors, biases })
 }
 
@@ -106,6 +108,7 @@ fn check<T: Element>(context: &Arc<Context>, trial: &Trial) -> Result<()> {
             key_padding: Some(&hidden),
             edge_bias: Some(EdgeBias { values: &edge_bias, heads: 2 }),
             dropout: Some(Dropout { p: 0.25, seed: 12345 }),
+            modifiers: Modifiers::default(),
         },
         keys: Keys::Set(&set),
     };

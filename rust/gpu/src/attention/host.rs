@@ -8,7 +8,7 @@ use super::tensor::{Element, Tensor, VECTOR};
 use crate::context::Context;
 use crate::error::Result;
 use fractal_kernels::KernelError;
-use fractal_kernels::attention::{self as cpu, Call, Keys, LogSums, Problem, View};
+use fractal_kernels::attention::{self as cpu, Call, Keys, LogSums, Modifiers, Problem, View};
 use fractal_kernels::executor::Executor;
 use fractal_kernels::plan::Plan;
 use std::ops::Range;
@@ -57,6 +57,7 @@ fn lists_of_resident<T: Element>(
         key_padding: operands.key_padding,
         edge_bias: operands.edge_bias,
         dropout: operands.dropout,
+        modifiers: Modifiers::default(),
     };
     let call = Call { problem, keys: *keys };
     call.check(executor)?;

@@ -177,6 +177,7 @@ impl CallPart {
             v: self.of_mut(gradients.v),
             key_bias: key_bias.map(|(to, bias)| &mut to[self.key_bias_range(&bias)]),
             edge_bias: edge_bias.map(|(to, bias)| &mut to[self.edge_bias_range(&bias)]),
+            distances: None,
         }
     }
 

@@ -3,21 +3,40 @@
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
 use super::micro::load_lanes;
+use super::modifiers::{SoftCap, TilePlaces};
 use super::problem::Problem;
 use crate::plan::{TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
+
+/// Caps the scores of one key.
+#[inline(always)]
+pub(crate) fn capped<S: Simd, A: Accumulator, const NQ: usize>(simd: S, head: &HeadContext<A>, s: &mut [A::V<S>; NQ]) {
+    if let Some(cap) = &head.soft_cap {
+        for n in 0..NQ {
+            s[n] = cap.apply(simd, s[n]);
+        }
+    }
+}
 
 /// Adds the biases of one key of a block.
 #[inline(always)]
 pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
     simd: S,
     head: &HeadContext<T::Acc>,
+    places: &TilePlaces<'_>,
     block: &TileKeys,
     at: usize,
     edge: &mut usize,
     s: &mut [<T::Acc as Accumulator>::V<S>; NQ],
 ) {
-    let mut lanes = [head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[block.keys[at] as usize]); TILE];
+    let key = block.keys[at];
+    let mut lanes = match &head.distances {
+        Some(table) => places.biases(table, key),
+        None => [T::Acc::default(); TILE],
+    };
+    if let Some(bias) = &head.key_bias {
+        lanes.iter_mut().for_each(|x| *x += bias[key as usize]);
+    }
     if let Some(bias) = &head.edge_bias {
         for (lane, x) in lanes.iter_mut().enumerate() {
             if block.masks[at] >> lane & 1 == 1 {
@@ -32,12 +51,25 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
     }
 }
 
-/// Adds the biases of row keys and of their edges: the two first to each other, as in [`biased`], so that large ones
+/// Adds the biases of row keys of a lane and of their edges: first to each other, as in [`biased`], so that large ones
 /// that cancel leave the score.
 #[inline(always)]
-pub(crate) fn row_biased<T: Storage>(head: &HeadContext<T::Acc>, keys: &[u32], edges: &[usize], s: &mut [T::Acc]) {
+pub(crate) fn row_biased<T: Storage>(
+    head: &HeadContext<T::Acc>,
+    places: &TilePlaces<'_>,
+    lane: usize,
+    keys: &[u32],
+    edges: &[usize],
+    s: &mut [T::Acc],
+) {
     for (i, (s, &key)) in s.iter_mut().zip(keys).enumerate() {
-        let mut bias = head.key_bias.as_ref().map_or(T::Acc::default(), |b| b[key as usize]);
+        let mut bias = match &head.distances {
+            Some(table) => table.one(places.distance(lane, key)),
+            None => T::Acc::default(),
+        };
+        if let Some(of_keys) = &head.key_bias {
+            bias += of_keys[key as usize];
+        }
         if let Some(of_edges) = &head.edge_bias {
             bias += of_edges[head.tile_edges + edges[i]];
         }
@@ -71,6 +103,43 @@ pub(crate) fn add_key_bias<T: Storage>(
     }
 }
 
+/// What [`biased`] and [`capped`] do, to the scores of one query and some keys, for those that keep no context of a head.
+pub(crate) struct RowModifiers<'p, A> {
+    soft_cap: Option<SoftCap<A>>,
+    /// The head's table, and its origin.
+    distances: Option<(&'p [A], i64)>,
+    places: TilePlaces<'p>,
+    query: i64,
+}
+
+impl<'p, A: Accumulator> RowModifiers<'p, A> {
+    pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'p, T>, head: usize, query: usize) -> Self {
+        let places = TilePlaces::new(problem);
+        let query = places.query(query);
+        Self {
+            soft_cap: problem.modifiers.soft_cap.map(SoftCap::new),
+            distances: problem.modifiers.distances.map(|bias| (bias.row(head), bias.origin)),
+            places,
+            query,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn apply<S: Simd>(&self, simd: S, keys: &[u32], scores: &mut [A]) {
+        if let Some(cap) = &self.soft_cap {
+            for s in scores.chunks_exact_mut(A::N::<S>::LEN) {
+                cap.apply_native(simd, A::N::<S>::from_slice(simd, s)).store_slice(s);
+            }
+        }
+        if let Some((table, origin)) = self.distances {
+            for (s, &key) in scores.iter_mut().zip(keys) {
+                let at = self.query - self.places.key(key) + origin;
+                *s += table[at.clamp(0, table.len() as i64 - 1) as usize];
+            }
+        }
+    }
+}
+
 /// Scores past the end of a list become −∞.
 #[inline(always)]
 pub(crate) fn hide_rest<A: Accumulator>(keys: usize, s: &mut [A]) {
@@ -84,16 +153,20 @@ pub(crate) fn hide_rest<A: Accumulator>(keys: usize, s: &mut [A]) {
 pub(crate) fn store_biased<S: Simd, T: Storage, const ND: usize>(
     simd: S,
     head: &HeadContext<T::Acc>,
-    edges: &[usize],
+    places: &TilePlaces<'_>,
+    (lane, edges): (usize, &[usize]),
     keys: &[u32],
-    s: <T::Acc as Accumulator>::N<S>,
+    mut s: <T::Acc as Accumulator>::N<S>,
     out: &mut [T::Acc],
 ) -> <T::Acc as Accumulator>::N<S> {
+    if let Some(cap) = &head.soft_cap {
+        s = cap.apply_native(simd, s);
+    }
     s.store_slice(out);
     if !head.biased() && keys.len() == ND {
         return s;
     }
-    row_biased::<T>(head, keys, edges, out);
+    row_biased::<T>(head, places, lane, keys, edges, out);
     hide_rest(keys.len(), out);
     <T::Acc as Accumulator>::N::<S>::from_slice(simd, out)
 }

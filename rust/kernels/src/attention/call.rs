@@ -79,6 +79,7 @@ impl<'a, T: Storage> Call<'a, T> {
     /// them: the keys may stand in the place of the values.
     pub fn statistics(&self, run: Run<'_>, first_position: i64, out: WeightStatistics<'_, T::Acc>) -> Result<()> {
         let problem = &self.problem;
+        problem.check_unmodified("for statistics and weights")?;
         out.check(problem)?;
         match self.keys {
             Keys::Set(set) => {
@@ -92,6 +93,7 @@ impl<'a, T: Storage> Call<'a, T> {
     /// Fills the weights of chosen rows of an index set, `(B, H, edges of the rows)`, row after row in the given order.
     pub fn weights(&self, run: Run<'_>, rows: &[i64], out: &mut [T::Acc]) -> Result<()> {
         let problem = &self.problem;
+        problem.check_unmodified("for statistics and weights")?;
         let Keys::Set(planned) = self.keys else {
             return Err(KernelError::value("rows", "rows of lists of keys", "None with lists of keys"));
         };
@@ -130,6 +132,7 @@ impl<'a, T: Storage> Call<'a, T> {
         gradients: Gradients<'_, T>,
     ) -> Result<()> {
         let problem = &self.problem;
+        problem.check_unmodified("for statistics and weights")?;
         problem.check_statistics_gradients(&given, &gradients)?;
         match self.keys {
             Keys::Set(set) => {
@@ -142,6 +145,7 @@ impl<'a, T: Storage> Call<'a, T> {
 
     /// Refuses shapes that do not fit together, for whoever runs the call elsewhere: both passes check by themselves.
     pub fn check(&self, executor: &dyn Executor) -> Result<()> {
+        self.problem.check_unmodified("on the GPU")?;
         match self.keys {
             Keys::Set(set) => self.problem.check(set.planned(self.problem.edge_bias.is_some(), executor)?),
             Keys::Lists(lists) => {

@@ -2,6 +2,7 @@
 
 use super::dropout::Draw;
 use super::element::{Accumulator, Storage};
+use super::modifiers::{Distances, SoftCap};
 use super::problem::{KeyBias, Problem};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
@@ -20,6 +21,9 @@ pub(crate) struct HeadContext<A> {
     pub(crate) edge_bias: Option<Vec<A>>,
     pub(crate) tile_edges: usize,
     pub(crate) draw: Option<Draw<A>>,
+    pub(crate) soft_cap: Option<SoftCap<A>>,
+    pub(crate) distances: Option<Distances<A>>,
+    pub(crate) sink: Option<A>,
 }
 
 impl<A: Accumulator> HeadContext<A> {
@@ -53,6 +57,9 @@ impl<A: Accumulator> HeadContext<A> {
             }),
             tile_edges: edges.map_or(0, EdgeMap::tile_edges),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
+            soft_cap: problem.modifiers.soft_cap.map(SoftCap::new),
+            distances: problem.modifiers.distances.as_ref().map(|bias| Distances::new(bias, head)),
+            sink: problem.modifiers.sinks.map(|sinks| sinks[head]),
         }
     }
 
@@ -72,12 +79,15 @@ impl<A: Accumulator> HeadContext<A> {
         if let Some(map) = edges {
             room("edge_bias", map.nnz())?;
         }
+        if let Some(bias) = &problem.modifiers.distances {
+            room("distances", Distances::<A>::padded(bias.length()))?;
+        }
         memory::collected("bias", query_heads.map(|i| Self::new(problem, edges, i / heads, i % heads)))
     }
 
     /// Whether biases are added to the scores.
     #[inline(always)]
     pub(crate) fn biased(&self) -> bool {
-        self.key_bias.is_some() || self.edge_bias.is_some()
+        self.key_bias.is_some() || self.edge_bias.is_some() || self.distances.is_some()
     }
 }

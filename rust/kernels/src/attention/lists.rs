@@ -125,6 +125,7 @@ pub(super) fn backward_lists<T: Storage>(
             v: &mut gradients.v[part(steps[2])],
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: None,
+            distances: gradients.distances.as_deref_mut(),
         };
         backward_widened(problem, (&plan).into(), groups, run, saved, gradients)?;
     }
@@ -164,6 +165,7 @@ pub(super) fn statistics_backward_lists<T: Storage>(
             v: &mut [],
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: None,
+            distances: None,
         };
         statistics_backward_widened(problem, (&plan).into(), groups, run, given, gradients)?;
     }

@@ -51,4 +51,20 @@ impl<A: Accumulator> LogSum<A> {
         // The difference is exact where the maximum is the larger part; elsewhere the error is small.
         Self { lse, rest: A::from_f64((max - lse.to_f64()) + log) }
     }
+
+    /// With one more logit: the log-sum, and the share of the sum that it leaves to the others.
+    #[inline(always)]
+    pub(super) fn with_sink(self, sink: A) -> (Self, A) {
+        if sink == A::NEG_INFINITY {
+            return (self, A::ONE);
+        }
+        if self.lse == A::NEG_INFINITY {
+            return (Self { lse: sink, rest: A::default() }, A::default());
+        }
+        let (sink, own) = (sink.to_f64(), self.lse.to_f64() + self.rest.to_f64());
+        let more = (sink - own).exp();
+        let all = if more.is_finite() { own + more.ln_1p() } else { sink };
+        let lse = A::from_f64(all);
+        (Self { lse, rest: A::from_f64(all - lse.to_f64()) }, A::from_f64(1.0 / (1.0 + more)))
+    }
 }

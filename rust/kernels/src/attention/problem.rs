@@ -3,6 +3,7 @@
 use super::dropout::Dropout;
 use super::element::{Accumulator, Storage};
 use super::log_sums::LogSums;
+use super::modifiers::Modifiers;
 use crate::error::{KernelError, Result};
 use crate::plan::{EdgeMap, Planned};
 use std::ops::Range;
@@ -109,6 +110,8 @@ pub struct Problem<'a, T: Storage> {
     pub edge_bias: Option<EdgeBias<'a, T::Acc>>,
     /// Dropout of weights.
     pub dropout: Option<Dropout>,
+    /// Changes of scores by rule.
+    pub modifiers: Modifiers<'a, T::Acc>,
 }
 
 impl<T: Storage> Problem<'_, T> {
@@ -238,6 +241,7 @@ impl<T: Storage> Problem<'_, T> {
                 format!("({}, {})", q[0], k[2]),
             ));
         }
+        self.check_modifiers()?;
         if !(self.q.fits() && self.k.fits() && self.v.fits()) {
             return Err(KernelError::shape("q, k, v", "strides that leave their memory", "strides inside of it"));
         }

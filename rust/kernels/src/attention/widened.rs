@@ -101,6 +101,7 @@ impl<A: Storage<Acc = A>> WideBuffers<A> {
             key_padding: problem.key_padding,
             edge_bias: problem.edge_bias,
             dropout: problem.dropout,
+            modifiers: problem.modifiers,
         }
     }
 
@@ -128,6 +129,7 @@ fn of_keys<'a, T: Storage>(problem: &Problem<'a, T>, q: View<'a, T::Acc>, k: Vie
         key_padding: problem.key_padding,
         edge_bias: problem.edge_bias,
         dropout: None,
+        modifiers: problem.modifiers,
     }
 }
 
@@ -170,7 +172,7 @@ pub(super) fn statistics_backward_widened<T: Storage>(
     let Gradients { q: dq, k: dk, mut key_bias, mut edge_bias, .. } = gradients;
     let wide = (problem.q.as_acc(), problem.k.as_acc());
     if let ((Some(q), Some(k)), Some(dq), Some(dk)) = (wide, T::as_acc_mut(dq), T::as_acc_mut(dk)) {
-        let gradients = Gradients { q: dq, k: dk, v: &mut [], key_bias, edge_bias };
+        let gradients = Gradients { q: dq, k: dk, v: &mut [], key_bias, edge_bias, distances: None };
         run_backward(&of_keys(problem, q, k), plan, groups, run, given, gradients);
         return Ok(());
     }
@@ -187,6 +189,7 @@ pub(super) fn statistics_backward_widened<T: Storage>(
             v: &mut [],
             key_bias: key_bias.as_deref_mut(),
             edge_bias: edge_bias.as_deref_mut(),
+            distances: None,
         };
         let problem = buffers.widen_keys(problem, &part, run.executor());
         run_backward(&problem, plan, part.clone(), run, given, wide);
@@ -259,6 +262,7 @@ pub(super) fn backward_widened<T: Storage>(
             v: &mut v,
             key_bias: gradients.key_bias.as_deref_mut(),
             edge_bias: gradients.edge_bias.as_deref_mut(),
+            distances: gradients.distances.as_deref_mut(),
         };
         let problem = buffers.widen(problem, &part, run.executor());
         run_backward(&problem, plan, part.clone(), run, saved, wide);

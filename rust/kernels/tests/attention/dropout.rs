@@ -2,7 +2,7 @@
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{NAMES, run};
-use fractal_kernels::attention::{Call, Dropout, Keys, LogSums, Problem, View};
+use fractal_kernels::attention::{Call, Dropout, Keys, LogSums, Modifiers, Problem, View};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
@@ -57,6 +57,7 @@ fn dropout_drops_its_share_and_leaves_lse() {
         key_padding: None,
         edge_bias: None,
         dropout: Some(Dropout { p: 0.25, seed: 1 }),
+        modifiers: Modifiers::default(),
     };
     let planned = PlannedSet::new(set);
     let call = Call { problem, keys: Keys::Set(&planned) };

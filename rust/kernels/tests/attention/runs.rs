@@ -3,7 +3,7 @@
 use crate::inputs::{Case, Inputs, Random, sets};
 use crate::naive::attention::Head;
 use fractal_kernels::attention::{
-    Accumulator, Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, Storage, View,
+    Accumulator, Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Modifiers, Problem, Saved, Storage, View,
 };
 use fractal_kernels::executor::Executor;
 use fractal_kernels::index_set::IndexSet;
@@ -124,6 +124,7 @@ impl<T: Storage> Held<T> {
             key_padding: case.padding.then_some(&self.hidden[..]),
             edge_bias: case.edge_bias.then_some(EdgeBias { values: &self.edge_bias, heads: case.heads }),
             dropout,
+            modifiers: Modifiers::default(),
         }
     }
 }
@@ -163,6 +164,7 @@ pub(crate) fn run<T: Storage>(
         v: &mut dv,
         key_bias: case.key_bias.then_some(&mut dkb[..]),
         edge_bias: case.edge_bias.then_some(&mut deb[..]),
+        distances: None,
     };
     call.backward(run, saved, gradients).unwrap();
     let wide = |x: Vec<T::Acc>| x.into_iter().map(T::Acc::to_f64).collect::<Vec<_>>();

@@ -3,7 +3,7 @@
 use crate::inputs::{Case, Inputs, PLAIN, Random, listed, sets};
 use crate::runs::{Held, accumulated, close_to, every_case, read, twin_heads};
 use fractal_kernels::attention::{
-    Accumulator, Call, Gradients, KeyLists, Keys, ListValues, Problem, StatisticsGradients, Storage, View,
+    Accumulator, Call, Gradients, KeyLists, Keys, ListValues, Modifiers, Problem, StatisticsGradients, Storage, View,
     WeightStatistics,
 };
 use fractal_kernels::executor::{Executor, Rayon, Serial};
@@ -94,6 +94,7 @@ fn all_of<T: Storage>(
         v: &mut [],
         key_bias: case.key_bias.then_some(&mut dkb[..]),
         edge_bias: case.edge_bias.then_some(&mut deb[..]),
+        distances: None,
     };
     call.statistics_backward(run, incoming, gradients).unwrap();
     let wide = |x: Vec<T::Acc>| x.into_iter().map(T::Acc::to_f64).collect::<Vec<_>>();
@@ -275,6 +276,7 @@ fn nan_in_a_query_stays_in_its_row_and_its_keys() {
         key_padding: None,
         edge_bias: None,
         dropout: None,
+        modifiers: Modifiers::default(),
     };
     let call = Call { problem, keys: Keys::Set(&set) };
     for (name, level) in levels() {
@@ -307,6 +309,6 @@ fn sizes_that_do_not_fit_are_refused_by_name() {
     assert_eq!(call.statistics(run, 0, out).unwrap_err().argument, "column_mass");
     let given = StatisticsGradients { entropy: Some(&short), distance: None, columns: None, first_position: 0 };
     let (mut dq, mut dk) = (vec![0.0; x.q.len()], vec![0.0; x.k.len()]);
-    let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut [], key_bias: None, edge_bias: None };
+    let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut [], key_bias: None, edge_bias: None, distances: None };
     assert_eq!(call.statistics_backward(run, given, gradients).unwrap_err().argument, "dentropy");
 }

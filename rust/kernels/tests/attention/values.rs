@@ -2,7 +2,7 @@
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
 use crate::runs::{close, expected, run};
-use fractal_kernels::attention::{Call, Keys, LogSums, Problem, View};
+use fractal_kernels::attention::{Call, Keys, LogSums, Modifiers, Problem, View};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
@@ -27,6 +27,7 @@ fn nan_and_infinity_in_a_query_stay_in_its_row() {
             key_padding: None,
             edge_bias: None,
             dropout: None,
+            modifiers: Modifiers::default(),
         };
         for (name, level) in levels() {
             let call = Call { problem: problem.clone(), keys: Keys::Set(&planned) };

@@ -8,7 +8,7 @@ use fractal_gpu::attention::{
     Operands, ResidentSaved, SavedLogs, Tensor, backward_resident, forward, forward_resident,
 };
 use fractal_gpu::{Context, Fault, GpuError};
-use fractal_kernels::attention::{Call, Dropout, KeyLists, Keys, ListValues, LogSums, Problem, View};
+use fractal_kernels::attention::{Call, Dropout, KeyLists, Keys, ListValues, LogSums, Modifiers, Problem, View};
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
 use std::sync::Arc;
@@ -144,6 +144,7 @@ fn problem(q: &[f32], shape: [usize; 4]) -> Problem<'_, f32> {
         key_padding: None,
         edge_bias: None,
         dropout: None,
+        modifiers: Modifiers::default(),
     }
 }
 

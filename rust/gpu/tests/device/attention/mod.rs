@@ -8,7 +8,9 @@ use crate::inputs::{Case, Inputs};
 use crate::runs::{Results, SCALE, read, stored};
 use fractal_gpu::Context;
 use fractal_gpu::attention::{Element, backward, forward};
-use fractal_kernels::attention::{Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Problem, Saved, View};
+use fractal_kernels::attention::{
+    Call, Dropout, EdgeBias, Gradients, KeyBias, Keys, LogSums, Modifiers, Problem, Saved, View,
+};
 use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::simd::{Level, Run};
 use std::sync::Arc;
@@ -53,6 +55,7 @@ fn run<T: Element>(who: Who<'_>, setup: Setup<'_>, x: &Inputs) -> Results {
         key_padding: case.padding.then_some(&x.hidden[..]),
         edge_bias: case.edge_bias.then(|| EdgeBias { values: &edge_bias, heads: edge_heads }),
         dropout,
+        modifiers: Modifiers::default(),
     };
     let call = Call { problem, keys };
     let mut out = vec![T::default(); dout.len()];
@@ -81,6 +84,7 @@ fn run<T: Element>(who: Who<'_>, setup: Setup<'_>, x: &Inputs) -> Results {
         v: &mut dv,
         key_bias: case.key_bias.then_some(&mut dkb[..]),
         edge_bias: case.edge_bias.then_some(&mut deb[..]),
+        distances: None,
     };
     match who {
         Who::Cpu => call.backward(Run::new(Level::new(), ALONE), saved, gradients).unwrap(),

@@ -25,6 +25,8 @@ pub(super) struct KeySweep<'a, 'o, T: Storage> {
     pub(super) transposed: &'a Transposed,
     pub(super) heads: &'a [HeadContext<T::Acc>],
     pub(super) p_ds: &'a [[T::Acc; 2]],
+    /// The slopes of a soft cap at the same edges; empty where there is none.
+    pub(super) slopes: &'a [T::Acc],
     pub(super) chunks: &'a Chunks,
     pub(super) owner: usize,
     pub(super) own: &'a mut KeyGradients<'o, T::Acc>,
@@ -42,7 +44,7 @@ impl<S: Simd, T: Storage> AtWidths<S> for KeySweep<'_, '_, T> {
         self,
         simd: S,
     ) {
-        let Self { problem, douts, transposed, heads, p_ds, chunks, owner, own } = self;
+        let Self { problem, douts, transposed, heads, p_ds, slopes, chunks, owner, own } = self;
         let edges = p_ds.len() / heads.len();
         let (mut queries, mut douts) = (Panel::new(problem.q), douts.map(Panel::new));
         let mut lanes = LaneKeys::default();
@@ -55,7 +57,8 @@ impl<S: Simd, T: Storage> AtWidths<S> for KeySweep<'_, '_, T> {
                 if let Some(douts) = &mut douts {
                     douts.select(head.batch, head.query_head);
                 }
-                let p_ds = &p_ds[g * edges..(g + 1) * edges];
+                let slopes = slopes.get(g * edges..(g + 1) * edges).unwrap_or(&[]);
+                let p_ds = (&p_ds[g * edges..(g + 1) * edges], slopes);
                 simd.vectorize(
                     #[inline(always)]
                     || {
@@ -76,7 +79,7 @@ fn add_edges<S: Simd, T: Storage, const NC: usize>(
     scale: T::Acc,
     (queries, mut douts): (&mut Panel<'_, T>, Option<&mut Panel<'_, T>>),
     lanes: &LaneKeys,
-    p_ds: &[[T::Acc; 2]],
+    (p_ds, slopes): (&[[T::Acc; 2]], &[T::Acc]),
     own: &mut KeyGradients<'_, T::Acc>,
     g: usize,
     first: usize,
@@ -97,6 +100,11 @@ fn add_edges<S: Simd, T: Storage, const NC: usize>(
                 for (i, &edge) in edges.iter().enumerate() {
                     let [x, y] = p_ds[edge];
                     (p[i], ds[i]) = (x, y * scale);
+                }
+            }
+            if !slopes.is_empty() {
+                for (ds, &edge) in ds.iter_mut().zip(edges) {
+                    *ds *= slopes[edge];
                 }
             }
             if let Some(bias) = own.bias.get_mut(g) {

@@ -19,6 +19,7 @@ use super::buffers::padded;
 use super::deal::{TaskRows, cut, deal, deal_parts};
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
+use super::modifiers::Distances;
 use super::problem::Problem;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
@@ -63,7 +64,8 @@ pub(super) fn run_groups<'p, T: Storage>(
 ) {
     let (d, dv) = (problem.widths().0, pass.douts().map_or(0, |douts| douts.shape[3]));
     let (n, n_keys) = (plan.n_queries(), plan.n_keys());
-    let Gradients { q, k, mut v, mut key_bias, mut edge_bias } = gradients;
+    let Gradients { q, k, mut v, mut key_bias, mut edge_bias, mut distances } = gradients;
+    let tables = if distances.is_some() { problem.modifiers.distances } else { None };
     let group_size = problem.group_size();
     let total = groups.len();
     // What rows leave between the sweeps should stay in cache.
@@ -79,9 +81,14 @@ pub(super) fn run_groups<'p, T: Storage>(
         let v = v.split_off_mut(..k.len() / d * dv).unwrap_or_default();
         let first = groups.start + wave * wave_groups;
         let contexts = HeadContext::all(problem, plan.edges, first..(first + wave_groups).min(groups.end)).or_leave();
-        let run = Wave { problem, plan, chunks: &chunks, pass, dv, heads: &contexts, group_size, together, run };
+        let table = tables.map_or(0, |bias| Distances::<T::Acc>::padded(bias.length()));
+        let run = Wave { problem, plan, chunks: &chunks, pass, dv, heads: &contexts, group_size, together, table, run };
         let biases = run.run(q, k, v, &mut p_ds);
-        for (head, (by_key, by_edge)) in contexts.iter().zip(biases) {
+        for (head, BiasGradients { by_key, by_edge, by_distance }) in contexts.iter().zip(biases) {
+            if let (Some(out), Some(bias)) = (distances.as_deref_mut(), tables) {
+                let (row, length) = (head.query_head.min(bias.heads - 1), bias.length());
+                Distances::fold(&by_distance, &mut out[row * length..(row + 1) * length]);
+            }
             if let (Some(out), Some(bias)) = (key_bias.as_deref_mut(), &problem.key_bias) {
                 let row = head.batch.min(bias.batch - 1) * bias.heads + head.query_head.min(bias.heads - 1);
                 out[row * n_keys..(row + 1) * n_keys].iter_mut().zip(by_key).for_each(|(x, y)| *x += y);
@@ -109,6 +116,8 @@ struct Wave<'a, 'p, T: Storage, P> {
     group_size: usize,
     /// Query heads of a group whose row edges are held at once.
     together: usize,
+    /// Entries of a padded table of distances; 0 where its gradient is not asked for.
+    table: usize,
     run: Run<'a>,
 }
 
@@ -152,10 +161,15 @@ impl<'a, T: Storage> Target<'a, T> {
     }
 }
 
-type BiasGradients<A> = (Vec<A>, Vec<A>);
+/// Gradients of the biases of a head: by key, by edge in the plan's order, and of its padded table of distances.
+struct BiasGradients<A> {
+    by_key: Vec<A>,
+    by_edge: Vec<A>,
+    by_distance: Vec<A>,
+}
 
 impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
-    /// Runs both sweeps; returns the gradients of the biases by head: by key, and by edge in the plan's order.
+    /// Runs both sweeps; returns the gradients of the biases by head.
     fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], p_ds: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = (self.problem.widths().0, self.dv);
         let (n_keys, row_edges) = (self.plan.n_keys(), self.plan.row_edges());
@@ -166,6 +180,10 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         let tile_edges = self.plan.edges.map_or(0, EdgeMap::tile_edges);
         let mut by_tile_edge = memory::zeros::<T::Acc>("edge_bias", tile_edges * self.heads.len()).or_leave();
         let mut by_row_edge = memory::filled("edge_bias", Vec::new(), self.heads.len()).or_leave();
+        let parts = self.heads.len() * self.chunks.own.len();
+        let mut by_distance = memory::zeros::<T::Acc>("distances", self.table * parts).or_leave();
+        let slopes = if self.problem.modifiers.soft_cap.is_some() { p_ds.len() } else { 0 };
+        let mut slopes = memory::zeros::<T::Acc>("index_set", slopes).or_leave();
 
         let widths = (padded(d), padded(dv));
         let biased = if wants_keys { self.group_size } else { 0 };
@@ -176,13 +194,15 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
             dq: memory::collected("q, k, v", deal(&self.plan, q, d, self.chunks.tiles).into_iter().map(Some))
                 .or_leave(),
             tile_edges: memory::collected("edge_bias", cut(&mut by_tile_edge, lengths).map(Some)).or_leave(),
+            distances: memory::collected("distances", by_distance.chunks_exact_mut(self.table.max(1)).map(Some))
+                .or_leave(),
         };
         for first in (0..self.group_size).step_by(self.together) {
             let heads = first..(first + self.together).min(self.group_size);
             let own = self.own(k.values(), v.values(), &mut by_key, &heads);
-            self.sweep_queries(&heads, own, halos.split(&heads), &mut written, p_ds);
+            self.sweep_queries(&heads, own, halos.split(&heads), &mut written, (p_ds, &mut slopes));
             let own = self.own(k.values(), v.values(), &mut by_key, &heads);
-            self.sweep_keys(&heads, own, &halos, p_ds);
+            self.sweep_keys(&heads, own, &halos, (p_ds, &slopes));
             if self.problem.edge_bias.is_some() && row_edges > 0 {
                 for (head, p_ds) in self.in_all_groups(&heads).zip(p_ds.chunks_exact(row_edges)) {
                     memory::extend("edge_bias", &mut by_row_edge[head], p_ds.iter().map(|[_, ds]| *ds)).or_leave();
@@ -191,13 +211,20 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         }
         k.finish(d);
         v.finish(dv);
+        let chunks = self.chunks.own.len();
         let of_head = |h: usize| {
             let keys = if wants_keys { &by_key[h * n_keys..(h + 1) * n_keys] } else { &[] };
             let tile_edges = &by_tile_edge[h * tile_edges..(h + 1) * tile_edges];
             let mut by_edge = memory::with_capacity("edge_bias", tile_edges.len() + by_row_edge[h].len()).or_leave();
             by_edge.extend_from_slice(tile_edges);
             by_edge.append(&mut by_row_edge[h]);
-            (memory::copied("bias", keys).or_leave(), by_edge)
+            let mut tables =
+                by_distance[h * self.table * chunks..(h + 1) * self.table * chunks].chunks_exact(self.table.max(1));
+            let mut table = memory::copied("distances", tables.next().unwrap_or(&[])).or_leave();
+            for part in tables {
+                table.iter_mut().zip(part).for_each(|(x, &y)| *x += y);
+            }
+            BiasGradients { by_key: memory::copied("bias", keys).or_leave(), by_edge, by_distance: table }
         };
         memory::collected("bias", (0..self.heads.len()).map(of_head)).or_leave()
     }
@@ -209,10 +236,10 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         own: Vec<KeyGradients<'o, T::Acc>>,
         halos: Vec<KeyGradients<'o, T::Acc>>,
         written: &mut Written<'w, T>,
-        p_ds: &'o mut [[T::Acc; 2]],
+        rows: (&'o mut [[T::Acc; 2]], &'o mut [T::Acc]),
     ) {
         let count = self.chunks.own.len();
-        let tasks = self.query_tasks(heads, own, halos, written, p_ds);
+        let tasks = self.query_tasks(heads, own, halos, written, rows);
         self.run.for_each_task(tasks.len(), |level, i| {
             let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
             let heads = &self.heads[i / count * self.group_size..][heads.clone()];
@@ -227,7 +254,7 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         heads: &Range<usize>,
         own: Vec<KeyGradients<'_, T::Acc>>,
         halos: &Halos<T::Acc>,
-        p_ds: &[[T::Acc; 2]],
+        (p_ds, slopes): (&[[T::Acc; 2]], &[T::Acc]),
     ) {
         let (count, row_edges) = (self.chunks.own.len(), self.plan.row_edges());
         let own = memory::collected("q, k, v", own.into_iter().map(Mutex::new)).or_leave();
@@ -239,11 +266,12 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
                 halos.add_to(&mut own, self.chunks, group, heads.start, chunk, owner);
             }
             let Some(transposed) = transposed else { return };
-            let p_ds = &p_ds[group * heads.len() * row_edges..][..heads.len() * row_edges];
+            let edges = group * heads.len() * row_edges..(group + 1) * heads.len() * row_edges;
+            let (p_ds, slopes) = (&p_ds[edges.clone()], slopes.get(edges).unwrap_or(&[]));
             let heads = &self.heads[group * self.group_size..][heads.clone()];
             let Self { problem, chunks, pass, .. } = *self;
             let (douts, own) = (pass.douts(), &mut *own);
-            KeySweep { problem, douts, transposed, heads, p_ds, chunks, owner, own }.run_at(level);
+            KeySweep { problem, douts, transposed, heads, p_ds, slopes, chunks, owner, own }.run_at(level);
         });
     }
 
@@ -292,7 +320,7 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         own: Vec<KeyGradients<'o, T::Acc>>,
         halos: Vec<KeyGradients<'o, T::Acc>>,
         written: &mut Written<'w, T>,
-        p_ds: &'o mut [[T::Acc; 2]],
+        (p_ds, slopes): (&'o mut [[T::Acc; 2]], &'o mut [T::Acc]),
     ) -> Vec<Mutex<QueryTask<'o, T>>> {
         let (plan, count) = (self.plan, self.chunks.own.len());
         let row_edges = |chunk: usize| {
@@ -300,9 +328,10 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
             plan.first_row_edge(tiles.start)..plan.first_row_edge(tiles.end)
         };
         // All chunks of the first head, then of the next.
-        let chunks = self.in_all_groups(heads).flat_map(|_| 0..count);
-        let p_ds = cut(p_ds, chunks.map(|c| row_edges(c).len())).map(Some);
-        let mut p_ds = memory::collected("index_set", p_ds).or_leave();
+        let lengths = || self.in_all_groups(heads).flat_map(|_| 0..count).map(|chunk| row_edges(chunk).len());
+        let mut p_ds = memory::collected("index_set", cut(p_ds, lengths()).map(Some)).or_leave();
+        let lengths = lengths().take(if slopes.is_empty() { 0 } else { usize::MAX });
+        let mut slopes = memory::collected("index_set", cut(slopes, lengths).map(Some)).or_leave();
         let tasks = own.into_iter().zip(halos).enumerate().map(|(i, (own, halo))| {
             let (group, chunk) = (i / count, i % count);
             let of_chunk = || heads.clone().map(|head| (group * self.group_size + head) * count + chunk);
@@ -315,9 +344,11 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
                 own,
                 halo,
                 p_ds: held().filter_map(|at| p_ds[at].take()).collect(),
+                slopes: held().filter_map(|at| slopes.get_mut(at)?.take()).collect(),
                 first_row_edge: row_edges(chunk).start,
                 tile_edges: of_chunk().filter_map(|at| written.tile_edges[at].take()).collect(),
                 first_tile_edge: self.tile_edges(chunk).start,
+                distances: of_chunk().filter_map(|at| written.distances.get_mut(at)?.take()).collect(),
             })
         });
         memory::collected("q, k, v", tasks).or_leave()
@@ -330,4 +361,6 @@ struct Written<'a, T: Storage> {
     dq: Vec<Option<TaskRows<'a, T>>>,
     /// ds of tile edges.
     tile_edges: Vec<Option<&'a mut [T::Acc]>>,
+    /// Gradients of padded tables of distances; none where they are not asked for.
+    distances: Vec<Option<&'a mut [T::Acc]>>,
 }

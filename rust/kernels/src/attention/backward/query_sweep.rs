@@ -9,6 +9,7 @@ use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::{dot, transpose};
+use crate::attention::modifiers::TilePlaces;
 use crate::attention::panel::Panel;
 use crate::attention::problem::{Problem, View};
 use crate::attention::widths::{AtWidths, at_widths};
@@ -100,6 +101,7 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) delta: [T::Acc; TILE],
     pub(super) block: TileKeys,
     pub(super) lanes: LaneKeys,
+    pub(super) places: TilePlaces<'p>,
 }
 
 impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'p, T, NQ, NK, ND, NC> {
@@ -139,6 +141,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             delta: [zero; TILE],
             block: TileKeys::default(),
             lanes: LaneKeys::default(),
+            places: TilePlaces::new(problem),
         }
     }
 
@@ -154,6 +157,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         self.values.select(heads[0].batch, heads[0].key_head);
         for tile in task.tiles.clone() {
             interrupt::check();
+            self.places.select(&self.plan, tile);
             if self.plan.has_rows() {
                 self.lanes.fill(&self.plan, tile, true);
             }

@@ -29,10 +29,15 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let (keys, values) = (self.keys.fetch(list, &mut k), self.values.fetch(list, &mut v));
                 let edges = self.lanes.edges(lane, at, list.len());
                 let mut s = dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * factor;
+                let mut slope = <T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::ONE);
+                if let Some(cap) = &head.soft_cap {
+                    s = cap.apply_native(simd, s);
+                    slope = cap.slope_native(simd, s);
+                }
                 if head.biased() || list.len() < ND {
                     let mut lanes = [T::Acc::default(); ND];
                     s.store_slice(&mut lanes);
-                    row_biased::<T>(head, list, edges, &mut lanes);
+                    row_biased::<T>(head, &self.places, lane, list, edges, &mut lanes);
                     hide_rest(list.len(), &mut lanes);
                     s = <T::Acc as Accumulator>::N::<S>::from_slice(simd, &lanes);
                 }
@@ -65,7 +70,20 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     }
                 }
                 let mut ds_lanes = [T::Acc::default(); ND];
-                (ds * scale).store_slice(&mut ds_lanes);
+                if let (Some(table), Some(to)) = (&head.distances, task.distances.get_mut(g)) {
+                    ds.store_slice(&mut ds_lanes);
+                    for (&key, &ds) in list.iter().zip(&ds_lanes) {
+                        to[table.start(self.places.distance(lane, key))] += ds;
+                    }
+                }
+                if let Some(slopes) = task.slopes.get_mut(g) {
+                    let mut lanes = [T::Acc::default(); ND];
+                    slope.store_slice(&mut lanes);
+                    for (&edge, &slope) in edges.iter().zip(&lanes) {
+                        slopes[edge - task.first_row_edge] = slope;
+                    }
+                }
+                (ds * slope * scale).store_slice(&mut ds_lanes);
                 let dq = &mut self.dq[lane * d..][..d];
                 add_rows::<S, T::Acc, NC>(simd, dq, &ds_lanes[..list.len()], keys, &k[..list.len()]);
             }

@@ -32,6 +32,8 @@ pub struct Gradients<'a, T: Storage> {
     pub key_bias: Option<&'a mut [T::Acc]>,
     /// In the shape of the edge bias; set to zero before the call.
     pub edge_bias: Option<&'a mut [T::Acc]>,
+    /// In the shape of the bias by distance; set to zero before the call. Not computed where it is `None`.
+    pub distances: Option<&'a mut [T::Acc]>,
 }
 
 /// Gradients of the statistics; `None` counts as 0. All are contiguous.
@@ -96,6 +98,10 @@ impl<T: Storage> Problem<'_, T> {
             if got != want {
                 return Err(KernelError::shape(name, format!("{got} values"), want));
             }
+        }
+        let table = self.modifiers.distances.map_or(0, |bias| bias.values.len());
+        if let Some(got) = gradients.distances.as_ref().map(|x| x.len()).filter(|&got| got != table) {
+            return Err(KernelError::shape("ddistances", format!("{got} values"), table));
         }
         Ok(())
     }

@@ -129,10 +129,14 @@ pub(super) struct QueryTask<'a, T: Storage> {
     pub(super) halo: KeyGradients<'a, T::Acc>,
     /// (p, ds) of the chunk's row edges by head.
     pub(super) p_ds: Vec<&'a mut [[T::Acc; 2]]>,
+    /// The slopes of a soft cap at the chunk's row edges, by head; none where there is no cap.
+    pub(super) slopes: Vec<&'a mut [T::Acc]>,
     pub(super) first_row_edge: usize,
     /// ds of the chunk's tile edges by head; empty where edges have no bias.
     pub(super) tile_edges: Vec<&'a mut [T::Acc]>,
     pub(super) first_tile_edge: usize,
+    /// Gradients of the padded tables of distances, by head; none where they are not asked for.
+    pub(super) distances: Vec<&'a mut [T::Acc]>,
 }
 
 impl<T: Storage> QueryTask<'_, T> {

@@ -3,13 +3,14 @@
 use super::query_sweep::Sweep;
 use super::task::{Place, QueryTask};
 use crate::attention::accumulate::add_terms;
-use crate::attention::bias::biased;
+use crate::attention::bias::{biased, capped};
 use crate::attention::buffers::whole_steps;
 use crate::attention::deal::TaskRows;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::quad_ranges;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
+use crate::attention::modifiers::TilePlaces;
 use crate::plan::{Chunks, Cursor, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
@@ -38,14 +39,26 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let dp = scores::<S, T::Acc, NK, NQ>(simd, values, first, self.dot.lanes());
                 let ds = &mut self.ds.lanes_mut()[first..first + NK];
                 let (lse, rest, delta) = (&self.lse, &self.rest, &self.delta);
-                let known = Known { plan: self.plan, tile, head, block: &self.block, lse, rest, delta };
+                let (block, places) = (&self.block, &self.places);
+                let known = Known { plan: self.plan, tile, head, block, places, lse, rest, delta };
                 let edge_before = edge;
-                known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, &mut p.0, ds, &mut edge);
+                let mut slopes = Weights([[T::Acc::default(); TILE]; NK]);
+                known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, (&mut p.0, ds, &mut slopes.0), &mut edge);
                 if task.wants_biases() {
                     edge = edge_before;
                     for i in 0..NK.min(count - first) {
                         let (key, mask) = (self.block.keys[first + i] as usize, self.block.masks[first + i]);
                         task.add_bias(g, place(self.chunks, &self.own, &self.slots, key), mask, &ds[i], &mut edge);
+                    }
+                }
+                if let (Some(table), Some(to)) = (&head.distances, task.distances.get_mut(g)) {
+                    for i in 0..NK.min(count - first) {
+                        places.add(table, block.keys[first + i], &ds[i], to);
+                    }
+                }
+                if head.soft_cap.is_some() {
+                    for (ds, slopes) in ds.iter_mut().zip(&slopes.0) {
+                        ds.iter_mut().zip(slopes).for_each(|(x, &slope)| *x *= slope);
                     }
                 }
                 scale_lanes::<S, T::Acc, NQ>(simd, ds, self.problem.scale());
@@ -85,13 +98,15 @@ struct Known<'a, A> {
     tile: usize,
     head: &'a HeadContext<A>,
     block: &'a TileKeys,
+    places: &'a TilePlaces<'a>,
     lse: &'a [A; TILE],
     rest: &'a [A; TILE],
     delta: &'a [A; TILE],
 }
 
 impl<A: Accumulator> Known<'_, A> {
-    /// `p = exp(s − lse)` and `ds = p (dp − delta)`, of `NK` keys from `first` on.
+    /// `p = exp(s − lse)` and `ds = p (dp − delta)`, of `NK` keys from `first` on; and the slopes of a soft cap, which
+    /// come between ds and the scaled products.
     #[inline(always)]
     fn differentiate<S: Simd, T: Storage<Acc = A>, const NK: usize, const NQ: usize>(
         &self,
@@ -99,16 +114,23 @@ impl<A: Accumulator> Known<'_, A> {
         first: usize,
         mut s: [[A::V<S>; NQ]; NK],
         mut dp: [[A::V<S>; NQ]; NK],
-        p: &mut [[A; TILE]; NK],
-        ds: &mut [[A; TILE]],
+        (p, ds, slopes): (&mut [[A; TILE]; NK], &mut [[A; TILE]], &mut [[A; TILE]; NK]),
         edge: &mut usize,
     ) {
         let lse = load_lanes::<S, A, NQ>(simd, self.lse);
         let rest = load_lanes::<S, A, NQ>(simd, self.rest);
         let delta = load_lanes::<S, A, NQ>(simd, self.delta);
         for i in 0..NK {
+            if let Some(cap) = &self.head.soft_cap {
+                capped::<S, A, NQ>(simd, self.head, &mut s[i]);
+                let mut slope = s[i];
+                for n in 0..NQ {
+                    slope[n] = cap.slope(simd, s[i][n]);
+                }
+                store_lanes::<S, A, NQ>(&mut slopes[i], slope);
+            }
             if self.head.biased() {
-                biased::<S, T, NQ>(simd, self.head, self.block, first + i, edge, &mut s[i]);
+                biased::<S, T, NQ>(simd, self.head, self.places, self.block, first + i, edge, &mut s[i]);
             }
             hide::<S, A, NQ>(simd, &mut s[i], self.block.masks[first + i]);
             for n in 0..NQ {

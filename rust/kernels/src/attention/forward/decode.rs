@@ -5,12 +5,12 @@
 //! of the cache: there is no plan and no copy of the bias.
 
 use super::task::HEADS;
-use crate::attention::bias::{add_key_bias, hide_rest};
+use crate::attention::bias::{RowModifiers, add_key_bias, hide_rest};
 use crate::attention::buffers::{Aligned, padded};
 use crate::attention::dropout::Draw;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::log_sums::{LogSum, LogSums};
-use crate::attention::micro::{add_rows, dots};
+use crate::attention::micro::{add_rows, dots, scale_row};
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
 use crate::attention::row_softmax::softmax_row;
@@ -75,8 +75,12 @@ impl<T: Storage> DecodeTask<'_, T> {
     fn decode<S: Simd, const ND: usize, const NC: usize>(&mut self, simd: S) {
         if self.keys.is_empty() {
             self.out.fill(T::default());
-            return (0..self.logs.lse.len())
-                .for_each(|i| self.logs.set(i, LogSum::new(T::Acc::default(), T::Acc::default())));
+            let none = LogSum::new(T::Acc::default(), T::Acc::default());
+            for i in 0..self.logs.lse.len() {
+                let sink = self.problem.modifiers.sinks.map(|sinks| sinks[self.head + i]);
+                self.logs.set(i, sink.map_or(none, |sink| none.with_sink(sink).0));
+            }
+            return;
         }
         let key_head = self.head / self.problem.group_size();
         let (mut keys, mut values) = (Panel::new(self.problem.k), Panel::new(self.problem.v));
@@ -101,6 +105,8 @@ impl<T: Storage> DecodeTask<'_, T> {
             T::widen(query, &mut row[..query.len()]);
         }
         let scale = <T::Acc as Accumulator>::N::<S>::splat(simd, self.problem.scale());
+        let modifiers = (0..self.logs.lse.len()).map(|i| RowModifiers::new(self.problem, self.head + i, 0));
+        let modifiers: Vec<_> = memory::collected("q, k, v", modifiers).or_leave();
         let mut starts = [0; ND];
         for (step, list) in self.keys.chunks(ND).enumerate() {
             let data = keys.fetch(list, &mut starts);
@@ -108,6 +114,7 @@ impl<T: Storage> DecodeTask<'_, T> {
                 let s = dots::<S, T::Acc, ND>(simd, query, data, &starts) * scale;
                 let out = &mut scores[i * length + step * ND..][..ND];
                 s.store_slice(out);
+                modifiers[i].apply(simd, list, out);
                 add_key_bias(self.problem, self.batch, self.head + i, list, out);
                 hide_rest(list.len(), out);
             }
@@ -118,7 +125,14 @@ impl<T: Storage> DecodeTask<'_, T> {
     #[inline(always)]
     fn weigh<S: Simd>(&mut self, simd: S, i: usize, scores: &mut [T::Acc]) {
         let (base, sum) = softmax_row(simd, scores);
-        self.logs.set(i, LogSum::new(base, sum));
+        let log = LogSum::new(base, sum);
+        self.logs.set(i, log);
+        if let Some(sinks) = self.problem.modifiers.sinks {
+            // The weights sum to 1 without the sink, and to its complement with it.
+            let (all, share) = log.with_sink(sinks[self.head + i]);
+            self.logs.set(i, all);
+            scale_row(simd, scores, share);
+        }
         if let Some(dropout) = self.problem.dropout.filter(|d| d.p > 0.0) {
             let draw: Draw<T::Acc> = Draw::new(dropout, self.batch, self.head + i);
             for (p, &key) in scores.iter_mut().zip(self.keys) {
@@ -146,9 +160,10 @@ impl<T: Storage> DecodeTask<'_, T> {
                 add_rows::<S, T::Acc, NC>(simd, sums, weights, data, &starts[..list.len()]);
             }
         }
-        for ((sums, out), &lse) in sums.chunks_exact(dv).zip(self.out.chunks_exact_mut(width)).zip(&*self.logs.lse) {
+        let rows = sums.chunks_exact(dv).zip(self.out.chunks_exact_mut(width)).zip(weights.chunks_exact(length));
+        for ((sums, out), weights) in rows {
             // Hidden values may be NaN: without a key the output is 0 all the same.
-            if lse == T::Acc::NEG_INFINITY {
+            if weights.iter().all(|&p| p == T::Acc::default()) {
                 out.fill(T::default());
             } else {
                 T::narrow(&sums[..width], out);

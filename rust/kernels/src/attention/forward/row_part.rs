@@ -7,6 +7,7 @@ use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gather::Gather;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::store_lanes;
+use crate::attention::modifiers::TilePlaces;
 use crate::plan::{Planned, TILE};
 use fearless_simd::{Simd, prelude::*};
 
@@ -19,9 +20,10 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         }
         for from in (0..self.lanes.longest()).step_by(ROW_BLOCK) {
             let (heads, lanes, scale) = (&mut self.heads[..], &self.lanes, self.problem.scale());
+            let places = &self.places;
             let tops = match self.keys.blocks() {
-                Some(mut keys) => score::<S, T, _, ND>(simd, heads, &mut keys, scale, lanes, from),
-                None => score::<S, T, _, ND>(simd, heads, &mut self.keys, scale, lanes, from),
+                Some(mut keys) => score::<S, T, _, ND>(simd, heads, &mut keys, scale, (lanes, places), from),
+                None => score::<S, T, _, ND>(simd, heads, &mut self.keys, scale, (lanes, places), from),
             };
             for (head, top) in heads.iter_mut().zip(&tops) {
                 let mut vectors = [<T::Acc as Accumulator>::V::<S>::splat(simd, T::Acc::default()); NQ];
@@ -84,7 +86,7 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
     heads: &mut [Head<'_, T>],
     keys: &mut K,
     scale: T::Acc,
-    lanes: &LaneKeys,
+    (lanes, places): (&LaneKeys, &TilePlaces<'_>),
     from: usize,
 ) -> [[T::Acc; TILE]; HEADS] {
     let scale = <T::Acc as Accumulator>::N::<S>::splat(simd, scale);
@@ -99,7 +101,8 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
                 let Some(list) = lanes.part::<ND>(lane, at) else { continue };
                 let out = &mut scores[lane * ROW_BLOCK + at - from..][..ND];
                 let s = keys.dots::<S, ND>(simd, &queries.data[start..][..width], list) * scale;
-                let s = store_biased::<S, T, ND>(simd, context, lanes.edges(lane, at, list.len()), list, s, out);
+                let edges = lanes.edges(lane, at, list.len());
+                let s = store_biased::<S, T, ND>(simd, context, places, (lane, edges), list, s, out);
                 tops[lane] = tops[lane].max(s);
             }
         }
@@ -112,8 +115,8 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
                     let out = &mut head.row_scores[lane * ROW_BLOCK + at - from..][..ND];
                     let query = &queries.data[queries.starts[lane]..][..width];
                     let s = keys.dots::<S, ND>(simd, query, list) * scale;
-                    let s =
-                        store_biased::<S, T, ND>(simd, head.context, lanes.edges(lane, at, list.len()), list, s, out);
+                    let edges = lanes.edges(lane, at, list.len());
+                    let s = store_biased::<S, T, ND>(simd, head.context, places, (lane, edges), list, s, out);
                     tops[lane] = tops[lane].max(s);
                 }
             }

@@ -86,6 +86,30 @@ impl<A: Accumulator> Softmax<A> {
         self.fresh = false;
     }
 
+    /// Adds a logit without a value to every lane, after all keys.
+    #[inline(always)]
+    pub(super) fn add_sink<S: Simd>(&mut self, simd: S, sink: A) {
+        self.begin(simd);
+        let exp = |x: A| A::from_f64(x.to_f64().exp());
+        for lane in 0..TILE {
+            let (max, sum) = (self.max[lane], self.sum[lane]);
+            if sink > max {
+                let row = &mut self.out[lane * self.width..][..self.width];
+                let factor = if max == A::NEG_INFINITY {
+                    // Hidden values may be NaN: without a key the output is 0 all the same.
+                    row.fill(A::default());
+                    A::default()
+                } else {
+                    exp(max - sink)
+                };
+                scale_row(simd, row, factor);
+                (self.max[lane], self.sum[lane]) = (sink, sum * factor + A::ONE);
+            } else if sink > A::NEG_INFINITY {
+                self.sum[lane] = sum + exp(sink - max);
+            }
+        }
+    }
+
     /// Log-sum-exp of a lane.
     #[inline(always)]
     pub(super) fn log_sum(&self, lane: usize) -> LogSum<A> {

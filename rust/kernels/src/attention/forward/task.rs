@@ -6,6 +6,7 @@ use crate::attention::deal::TaskRows;
 use crate::attention::element::Storage;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
+use crate::attention::modifiers::TilePlaces;
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
 use crate::attention::widths::AtWidths;
@@ -55,6 +56,7 @@ pub(super) struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const N
     pub(super) scores: Aligned<T::Acc>,
     pub(super) block: TileKeys,
     pub(super) lanes: LaneKeys,
+    pub(super) places: TilePlaces<'p>,
 }
 
 /// One of the query heads of a task.
@@ -97,6 +99,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             scores: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
             block: TileKeys::default(),
             lanes: LaneKeys::default(),
+            places: TilePlaces::new(problem),
         }
     }
 
@@ -105,6 +108,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         let first = tiles.start;
         for tile in tiles {
             interrupt::check();
+            self.places.select(&self.plan, tile);
             for head in &mut self.heads {
                 head.softmax.clear();
             }
@@ -129,6 +133,9 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
     #[inline(always)]
     fn finish<S: Simd>(&mut self, simd: S, lanes: usize, first: usize, outputs: &mut [Outputs<'_, T>]) {
         for (head, outputs) in self.heads.iter_mut().zip(outputs) {
+            if let Some(sink) = head.context.sink {
+                head.softmax.add_sink(simd, sink);
+            }
             for lane in 0..lanes {
                 let log = head.softmax.log_sum(lane);
                 outputs.lse.row(first + lane)[0] = log.lse;

@@ -2,12 +2,13 @@
 
 use super::task::{Head, Task};
 use crate::attention::accumulate::add_terms;
-use crate::attention::bias::biased;
+use crate::attention::bias::{biased, capped};
 use crate::attention::buffers::whole_steps;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::lane_keys::quad_ranges;
 use crate::attention::micro::{hide, load_lanes, scores, store_lanes, transpose};
+use crate::attention::modifiers::TilePlaces;
 use crate::attention::problem::Problem;
 use crate::plan::{Cursor, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
@@ -29,7 +30,8 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 }
                 edge = first_edge;
                 let scores = &mut self.scores.lanes_mut()[..self.block.keys.len()];
-                let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, &self.block, keys, scores, &mut edge);
+                let of_block = (&self.block, &self.places);
+                let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, of_block, keys, scores, &mut edge);
                 head.weigh_block::<S, NQ>(simd, top, scores);
                 if let Some(draw) = &head.context.draw {
                     for (p, &key) in scores.iter_mut().zip(&self.block.keys) {
@@ -67,20 +69,23 @@ impl<T: Storage> Head<'_, T> {
         simd: S,
         plan: Planned<'_>,
         tile: usize,
-        block: &TileKeys,
+        (block, places): (&TileKeys, &TilePlaces<'_>),
         keys: GatheredRows<'_, T::Acc>,
         out: &mut [[T::Acc; TILE]],
         edge: &mut usize,
     ) -> [<T::Acc as Accumulator>::V<S>; NQ] {
         let mut top = [<T::Acc as Accumulator>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
-        let plain = !self.context.biased();
+        let (capped_, biased_) = (self.context.soft_cap.is_some(), self.context.biased());
         let (out, _) = out.as_chunks_mut::<NK>();
         let (masks, _) = block.masks.as_chunks::<NK>();
         for (step, (out, masks)) in out.iter_mut().zip(masks).enumerate() {
             let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, self.qt.lanes());
             for i in 0..NK {
-                if !plain {
-                    biased::<S, T, NQ>(simd, self.context, block, step * NK + i, edge, &mut s[i]);
+                if capped_ {
+                    capped::<S, T::Acc, NQ>(simd, self.context, &mut s[i]);
+                }
+                if biased_ {
+                    biased::<S, T, NQ>(simd, self.context, places, block, step * NK + i, edge, &mut s[i]);
                 }
                 hide::<S, T::Acc, NQ>(simd, &mut s[i], masks[i]);
                 for n in 0..NQ {

@@ -8,6 +8,7 @@ use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::{hide, scores, store_lanes, transpose};
+use crate::attention::modifiers::TilePlaces;
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
 use crate::plan::{Cursor, Planned, TILE, TileKeys};
@@ -90,15 +91,35 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> TileScor
         self.base = [T::Acc::NEG_INFINITY; TILE];
         self.score_shared(simd, head, tile);
         if self.lanes.longest() > 0 {
-            let (lanes, scale) = (&self.lanes, self.problem.scale());
+            let (lanes, scale, places) = (&self.lanes, self.problem.scale(), &TilePlaces::new(self.problem));
             let queries = (self.queries.rows(), self.qt.len() / TILE);
             let out = (&mut self.of_rows[..], self.stride);
             match self.keys.blocks() {
                 Some(mut keys) => {
-                    score_rows::<S, T, _, ND>(simd, head, queries, &mut keys, scale, lanes, out, &mut self.base);
+                    score_rows::<S, T, _, ND>(
+                        simd,
+                        head,
+                        places,
+                        queries,
+                        &mut keys,
+                        scale,
+                        lanes,
+                        out,
+                        &mut self.base,
+                    );
                 }
                 None => {
-                    score_rows::<S, T, _, ND>(simd, head, queries, &mut self.keys, scale, lanes, out, &mut self.base);
+                    score_rows::<S, T, _, ND>(
+                        simd,
+                        head,
+                        places,
+                        queries,
+                        &mut self.keys,
+                        scale,
+                        lanes,
+                        out,
+                        &mut self.base,
+                    );
                 }
             }
         }
@@ -111,7 +132,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> TileScor
     fn score_shared<S: Simd>(&mut self, simd: S, head: &HeadContext<T::Acc>, tile: usize) {
         let mut edge = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
         let mut top = [<T::Acc as Accumulator>::V::<S>::splat(simd, T::Acc::NEG_INFINITY); NQ];
-        let plain = !head.biased();
+        let (plain, places) = (!head.biased(), TilePlaces::new(self.problem));
         for first in (0..self.shared.keys.len()).step_by(whole_steps(NK)) {
             let last = (first + whole_steps(NK)).min(self.shared.keys.len());
             let keys = self.keys.gather(self.shared.keys[first..last].iter().map(|&j| j as usize));
@@ -119,7 +140,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> TileScor
                 let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, at - first, self.qt.lanes());
                 for i in 0..NK {
                     if !plain {
-                        biased::<S, T, NQ>(simd, head, &self.shared, at + i, &mut edge, &mut s[i]);
+                        biased::<S, T, NQ>(simd, head, &places, &self.shared, at + i, &mut edge, &mut s[i]);
                     }
                     hide::<S, T::Acc, NQ>(simd, &mut s[i], self.shared.masks[at + i]);
                     for n in 0..NQ {
@@ -143,6 +164,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> TileScor
 fn score_rows<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
     simd: S,
     head: &HeadContext<T::Acc>,
+    places: &TilePlaces<'_>,
     (queries, width): (GatheredRows<'_, T::Acc>, usize),
     keys: &mut K,
     scale: T::Acc,
@@ -156,8 +178,9 @@ fn score_rows<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
         for (lane, &start) in queries.starts.iter().enumerate() {
             let Some(list) = lanes.part::<ND>(lane, at) else { continue };
             let out = &mut out[lane * stride + at..][..ND];
+            let edges = lanes.edges(lane, at, list.len());
             let s = keys.dots::<S, ND>(simd, &queries.data[start..][..width], list) * scale;
-            let s = store_biased::<S, T, ND>(simd, head, lanes.edges(lane, at, list.len()), list, s, out);
+            let s = store_biased::<S, T, ND>(simd, head, places, (lane, edges), list, s, out);
             tops[lane] = s.simd_gt(tops[lane]).select(s, tops[lane]);
         }
     }
