@@ -220,7 +220,7 @@ def test_a_sink_far_above_the_scores_takes_everything_but_loses_no_digit():
         given = [mods.Sink(torch.full((H,), logit, dtype=torch.float64))]
         out, lse = sparse_attention(q, k, v, index_set, modifiers=given, return_lse=True)
         wanted = dense(q, k, v, torch.from_numpy(index_set.to_mask()), given)
-        torch.testing.assert_close(out, wanted[0], rtol=1e-11, atol=0)
+        torch.testing.assert_close(out, wanted[0], rtol=1e-11, atol=1e-20)
         torch.testing.assert_close(lse, wanted[1], rtol=1e-14, atol=0)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn.attention.flex_attention import BlockMask
 
-__all__ = ["native_from_block_mask", "to_block_mask"]
+__all__ = ["natives_from_block_mask", "to_block_mask"]
 
 _PAIRS = 2**24
 """Pairs of partial blocks that `mask_mod` is asked about at once."""
@@ -115,23 +115,25 @@ def _by_block(
     return attends
 
 
-def native_from_block_mask(block_mask: BlockMask) -> _native.IndexSet:
-    """The index set of a `BlockMask`; see `IndexSet.from_block_mask`."""
+def natives_from_block_mask(block_mask: BlockMask) -> list[list[_native.IndexSet]]:
+    """The index sets of a `BlockMask` by batch entry and head; see `IndexSet.from_block_mask`."""
     from torch.nn.attention.flex_attention import BlockMask
 
     if not isinstance(block_mask, BlockMask):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("block_mask", type(block_mask).__name__, "a BlockMask of torch's flex_attention")
-    if tuple(block_mask.kv_num_blocks.shape[:-1]) != (1, 1):
-        batch_and_heads = tuple(block_mask.kv_num_blocks.shape[:-1])
-        raise ShapeError("block_mask", f"batch and heads {batch_and_heads}", "(1, 1): an index set has neither")
+    batch, heads = (int(size) for size in block_mask.kv_num_blocks.shape[:-1])
+    return [[_of_entry(block_mask, b, h) for h in range(heads)] for b in range(batch)]
+
+
+def _of_entry(block_mask: BlockMask, batch: int, head: int) -> _native.IndexSet:
     size = (int(block_mask.BLOCK_SIZE[0]), int(block_mask.BLOCK_SIZE[1]))
     n_queries, n_keys = (int(length) for length in block_mask.seq_lengths)
     rows, columns = -(-n_queries // size[0]), -(-n_keys // size[1])
     if block_mask.kv_num_blocks.shape[-1] != rows:
         given = f"{block_mask.kv_num_blocks.shape[-1]} rows of blocks"
         raise ShapeError("block_mask", given, f"{rows}, blocks of {size} for {n_queries} queries")
-    partial = _pairs(block_mask.kv_num_blocks, block_mask.kv_indices)
-    full = _pairs(block_mask.full_kv_num_blocks, block_mask.full_kv_indices)
+    partial = _pairs(block_mask.kv_num_blocks, block_mask.kv_indices, (batch, head))
+    full = _pairs(block_mask.full_kv_num_blocks, block_mask.full_kv_indices, (batch, head))
     blocks = np.concatenate([partial, full])
     is_full = np.repeat([False, True], [len(partial), len(full)])
     order = np.lexsort((blocks[:, 1], blocks[:, 0]))
@@ -142,27 +144,31 @@ def native_from_block_mask(block_mask: BlockMask) -> _native.IndexSet:
     outside = blocks[:, 1][(blocks[:, 1] < 0) | (blocks[:, 1] >= columns)]
     if outside.size:
         raise KeyIndexError("block_mask", f"block {outside[0]} of keys", f"0 <= block < {columns}")
-    inside = _evaluated(block_mask, blocks[~is_full], size, (n_queries, n_keys))
+    inside = _evaluated(block_mask, blocks[~is_full], size, (n_queries, n_keys), (batch, head))
     indptr = np.searchsorted(blocks[:, 0], np.arange(rows + 1))
     return _native.IndexSet.from_blocks(
         size, indptr, np.ascontiguousarray(blocks[:, 1]), is_full, inside, (n_queries, n_keys)
     )
 
 
-def _pairs(counts: Tensor | None, columns: Tensor | None) -> npt.NDArray[np.int64]:
+def _pairs(counts: Tensor | None, columns: Tensor | None, entry: tuple[int, int]) -> npt.NDArray[np.int64]:
     """(blocks, 2) int64: row and column of each listed block."""
     if counts is None or columns is None:
         return np.zeros((0, 2), dtype=np.int64)
     import torch
 
-    listed = columns[0, 0].cpu()
-    held = torch.arange(listed.shape[1]) < counts[0, 0, :, None].cpu()
+    listed = columns[entry].cpu()
+    held = torch.arange(listed.shape[1]) < counts[entry][:, None].cpu()
     rows, places = held.nonzero(as_tuple=True)
     return torch.stack([rows, listed[rows, places].long()], dim=1).numpy()
 
 
 def _evaluated(
-    block_mask: BlockMask, blocks: npt.NDArray[np.int64], size: tuple[int, int], shape: tuple[int, int]
+    block_mask: BlockMask,
+    blocks: npt.NDArray[np.int64],
+    size: tuple[int, int],
+    shape: tuple[int, int],
+    entry: tuple[int, int],
 ) -> npt.NDArray[np.bool_]:
     """(blocks, queries, keys) bool: what `mask_mod` says inside of partial blocks; beyond the ends it is not asked."""
     import torch
@@ -171,7 +177,7 @@ def _evaluated(
     asked: Any = block_mask.mask_mod
     for dims in ((None, None, None, 0), (None, None, 0, None), (None, None, 0, 0)):
         asked = torch.vmap(asked, in_dims=dims)
-    none = torch.zeros((), dtype=torch.int64, device=device)
+    batch, head = (torch.full((), number, dtype=torch.int64, device=device) for number in entry)
     inside = np.zeros((len(blocks), *size), dtype=bool)
     step = max(1, _PAIRS // (size[0] * size[1]))
     for first in range(0, len(blocks), step):
@@ -180,5 +186,5 @@ def _evaluated(
             (part[:, axis, None] * size[axis] + torch.arange(size[axis], device=device)).clamp(max=shape[axis] - 1)
             for axis in (0, 1)
         )
-        inside[first : first + step] = asked(none, none, query, key).cpu().numpy()
+        inside[first : first + step] = asked(batch, head, query, key).cpu().numpy()
     return inside

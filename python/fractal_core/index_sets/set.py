@@ -11,7 +11,7 @@ from fractal_core import _native
 from fractal_core._arguments import INT32_MAX, integer, pair
 from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.index_sets import build
-from fractal_core.index_sets.block_masks import native_from_block_mask, to_block_mask
+from fractal_core.index_sets.block_masks import natives_from_block_mask, to_block_mask
 from fractal_core.index_sets.plan import Plan, plan_of
 from fractal_core.index_sets.report import Reach, Report, reach_of, report_of
 from fractal_core.index_sets.travel import State, restore, state
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch.nn.attention.flex_attention import BlockMask
     from typing_extensions import Self
+
+    from fractal_core.index_sets.stack import IndexSetStack
 
 __all__ = ["IndexSet"]
 
@@ -168,20 +170,39 @@ class IndexSet:
         """
         return cls(build.from_blocks(mask, block_size, n_queries, n_keys))
 
+    @staticmethod
+    def stack(sets: Sequence[IndexSet] | Sequence[Sequence[IndexSet]]) -> IndexSetStack:
+        """Sets that differ by head, or by batch entry and head. Equal ones are held, and planned, once.
+
+        Args:
+            sets: a list of H|1 sets, or for each of B|1 batch entries such a list; all over as many queries and keys.
+
+        Raises:
+            DTypeError: no list, or something else than sets in it.
+            ShapeError: entries with another number of heads.
+            InvalidArgumentError: sets of another shape.
+        """
+        from fractal_core.index_sets.stack import stack
+
+        return stack(sets)
+
     @classmethod
-    def from_block_mask(cls, block_mask: BlockMask) -> Self:
+    def from_block_mask(cls, block_mask: BlockMask) -> Self | IndexSetStack:
         """The pairs of a FlexAttention `BlockMask`. Its full blocks are taken as they are, `mask_mod` says the rest.
 
         Args:
-            block_mask: of one batch and one head (both 1), any block size.
+            block_mask: any block size. Of one batch and one head (both 1) it gives a set, of several a stack.
 
         Raises:
             DTypeError: not a `BlockMask`.
-            ShapeError: more than one batch or head (take one index set for each), or too few or many rows of blocks.
+            ShapeError: too few or many rows of blocks.
             KeyIndexError: a block beyond the keys.
             InvalidArgumentError: a block listed twice.
         """
-        return cls(native_from_block_mask(block_mask))
+        entries = natives_from_block_mask(block_mask)
+        if len(entries) == len(entries[0]) == 1:
+            return cls(entries[0][0])
+        return cls.stack([[cls(native) for native in heads] for heads in entries])
 
     # --- what it is ----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 An op with autograd registered through `torch.library` has no rule for them, so under them the same kernels run within
 an `autograd.Function`. A mapped dimension becomes part of the batch where the batch can hold everything that differs
-between its slices; the slices run one after the other where there are edge biases, tables of distances or sinks, or dropout or the sets differ.
+between its slices; the slices run one after the other where there are biases of edges, tables of distances, sinks or
+stacks of sets, or where dropout or the sets differ.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def _folds(dims: Any, call: ops.Call) -> bool:  # noqa: ANN401
         and call.dropout_p == 0.0
         and dims.seed is None
         and not (handle and dims.index_set is not None)
+        and call.index_set.ndim != 2
     )
 
 

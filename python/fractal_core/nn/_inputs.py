@@ -10,7 +10,7 @@ from torch import Tensor
 from fractal_core._arguments import integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
-from fractal_core.index_sets import IndexSet
+from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.nn import _travel
 from fractal_core.nn._arrays import accumulation_dtype
 
@@ -39,7 +39,7 @@ def inputs(
     q: Tensor,
     k: Tensor,
     v: Tensor | None,
-    index_set: IndexSet | Tensor,
+    index_set: IndexSet | IndexSetStack | Tensor,
     *,
     bias: Tensor | None,
     edge_bias: Tensor | None,
@@ -61,7 +61,11 @@ def inputs(
     if key_padding_mask is not None:
         key_padding_mask = checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
     first_position = n_keys - n_queries
-    if isinstance(index_set, Tensor):
+    if isinstance(index_set, IndexSetStack):
+        rows, keys = None, _stack(index_set, edge_bias, q_offset, (batch, heads, n_queries, n_keys))
+        if q_offset is not None:
+            first_position = int(q_offset) + n_keys - index_set.n_queries
+    elif isinstance(index_set, Tensor):
         rows, keys = None, _lists(index_set, edge_bias, q_offset, (batch, kv_heads, n_queries))
     else:
         rows, edge_bias = _set(index_set, edge_bias, q_offset, (heads, n_queries, n_keys))
@@ -136,6 +140,26 @@ def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, si
     if q_offset is not None:
         raise InvalidArgumentError("q_offset", q_offset, "None where index_set holds lists of keys")
     return index_set
+
+
+def _stack(
+    index_set: IndexSetStack, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int, int]
+) -> Tensor:
+    """The handles of the rows that the queries take of each set."""
+    batch, heads, n_queries, n_keys = sizes
+    if index_set.shape[0] not in {1, batch} or index_set.shape[1] not in {1, heads}:
+        raise ShapeError("index_set", f"a stack of shape {index_set.shape}", f"({batch}|1, {heads}|1)")
+    if edge_bias is not None:
+        raise InvalidArgumentError("edge_bias", "a tensor", "None with a stack of index sets, whose edges differ")
+    if index_set.n_keys != n_keys:
+        raise ShapeError("index_set", f"n_keys {index_set.n_keys}", f"the length of k, {n_keys}")
+    for one in index_set.sets:
+        _rows(one, None, n_queries, q_offset)
+    spare = index_set.n_queries - n_queries
+    if spare:
+        first = spare if q_offset is None else int(q_offset)
+        index_set = index_set.rows(first, first + n_queries)
+    return _travel.stack(index_set)
 
 
 def _set(

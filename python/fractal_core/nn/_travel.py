@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError
-from fractal_core.index_sets import IndexSet
+from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.index_sets.travel import State, restore, state
 
 __all__ = ["handle", "key"]
@@ -41,6 +41,18 @@ def handle(index_set: IndexSet) -> Tensor:
     if traced or (torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()):
         return packed(index_set)
     return torch.from_numpy(index_set.handle)
+
+
+def stack(index_sets: IndexSetStack) -> Tensor:
+    """The keys (B|1, H|1) of a stack.
+
+    Raises:
+        InvalidArgumentError: within a program that may be saved, which holds no stack.
+    """
+    traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    if traced or (torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()):
+        raise InvalidArgumentError("index_set", "a stack of index sets", "a single one in a program that is saved")
+    return torch.from_numpy(index_sets.handles)
 
 
 def packed(index_set: IndexSet) -> Tensor:

@@ -16,12 +16,12 @@ from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError,
 from fractal_core.gpu import route
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
-from fractal_core.patterns import check_span
+from fractal_core.patterns import PerHead, check_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fractal_core.index_sets import IndexSet
+    from fractal_core.index_sets import IndexSet, IndexSetStack
     from fractal_core.patterns import Pattern, PatternBase
 
 __all__ = ["FractalAttention", "KeyValueCache"]
@@ -184,7 +184,8 @@ class FractalAttention(nn.Module):
     Args:
         embed_dim: E, size of the tokens; a multiple of num_heads.
         num_heads: H, number of query heads.
-        pattern: a pattern object, or the name or specification of a registered one, as `fractal_core.pattern` takes.
+        pattern: a pattern object, or the name or specification of a registered one, as `fractal_core.pattern` takes;
+            or `fractal_core.patterns.per_head([...])`, one for each query head.
         num_kv_heads: Hkv, number of key and value heads, a divisor of H; H where None.
         causal: no token attends to a later one.
         bias: the projections have a bias.
@@ -206,7 +207,7 @@ class FractalAttention(nn.Module):
         self,
         embed_dim: int,
         num_heads: int,
-        pattern: Pattern | str,
+        pattern: Pattern | PerHead | str,
         *,
         num_kv_heads: int | None = None,
         causal: bool = False,
@@ -229,7 +230,9 @@ class FractalAttention(nn.Module):
         self.device = route.checked(device)
         self._has_bias = flag("bias", bias)
         self._pattern = resolve(pattern)
-        self._sets: Recent[tuple[IndexSet, Tensor | None]] = Recent()
+        if isinstance(self._pattern, PerHead) and len(self._pattern.patterns) != num_heads:
+            raise ShapeError("pattern", f"{len(self._pattern.patterns)} patterns", f"{num_heads}, one for each head")
+        self._sets: Recent[tuple[IndexSet | IndexSetStack, Tensor | None]] = Recent()
         self.qkv = nn.Linear(embed_dim, embed_dim + 2 * num_kv_heads * self.head_dim, bias=self._has_bias)
         self.out = nn.Linear(embed_dim, embed_dim, bias=self._has_bias)
         self.reset_parameters()
@@ -242,12 +245,12 @@ class FractalAttention(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     @property
-    def pattern(self) -> PatternBase:
+    def pattern(self) -> PatternBase | PerHead:
         """The pattern; setting another one drops the index sets."""
         return self._pattern
 
     @pattern.setter
-    def pattern(self, pattern: Pattern | str) -> None:
+    def pattern(self, pattern: Pattern | PerHead | str) -> None:
         self._pattern = resolve(pattern)
         self._sets.clear()
 
@@ -259,11 +262,11 @@ class FractalAttention(nn.Module):
             + ("" if self.device == "cpu" else f", device={self.device!r}")
         )
 
-    def prepare(self, n_queries: int, n_keys: int | None = None) -> IndexSet:
+    def prepare(self, n_queries: int, n_keys: int | None = None) -> IndexSet | IndexSetStack:
         """The index set of the last `n_queries` of `n_keys` tokens (as many where None), built once and kept."""
         return self._set_and_bias(*check_span(n_queries, n_keys))[0]
 
-    def _set_and_bias(self, n_queries: int, n_keys: int) -> tuple[IndexSet, Tensor | None]:
+    def _set_and_bias(self, n_queries: int, n_keys: int) -> tuple[IndexSet | IndexSetStack, Tensor | None]:
         if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
             # There sizes are tensors; the program holds the set of this length.
             n_queries, n_keys = int(n_queries), int(n_keys)
@@ -271,7 +274,7 @@ class FractalAttention(nn.Module):
             allowed = "a fixed length: an exported layer holds the index set of one length; export one for each length"
             raise InvalidArgumentError("x", "a length that is symbolic", allowed)
 
-        def make() -> tuple[IndexSet, Tensor | None]:
+        def make() -> tuple[IndexSet | IndexSetStack, Tensor | None]:
             index_set = self.pattern.index_set(n_queries, n_keys, causal=self.causal)
             return index_set, bias_of(self.pattern, n_keys)
 
@@ -325,7 +328,13 @@ class FractalAttention(nn.Module):
         return q, k, v
 
     def _attend(  # noqa: PLR0917
-        self, q: Tensor, k: Tensor, v: Tensor, index_set: IndexSet, bias: Tensor | None, padding: Tensor | None
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        index_set: IndexSet | IndexSetStack,
+        bias: Tensor | None,
+        padding: Tensor | None,
     ) -> Tensor:
         dropout_p = self.dropout if self.training else 0.0
         return sparse_attention(

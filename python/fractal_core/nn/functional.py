@@ -11,7 +11,7 @@ from fractal_core._arguments import flag
 from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.gpu import route
-from fractal_core.index_sets import IndexSet
+from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._functorch import attend
 from fractal_core.nn._inputs import inputs
@@ -31,7 +31,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet | Tensor,
+    index_set: IndexSet | IndexSetStack | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -51,7 +51,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet | Tensor,
+    index_set: IndexSet | IndexSetStack | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -71,7 +71,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet | Tensor,
+    index_set: IndexSet | IndexSetStack | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -91,7 +91,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet | Tensor,
+    index_set: IndexSet | IndexSetStack | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -110,7 +110,7 @@ def sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    index_set: IndexSet | Tensor,
+    index_set: IndexSet | IndexSetStack | Tensor,
     *,
     bias: Tensor | None = None,
     edge_bias: Tensor | None = None,
@@ -136,7 +136,8 @@ def sparse_attention(
         v: (B, Hkv, Nk, Dv), the dtype of q, last dimension contiguous.
         index_set: which keys each query attends to; n_keys is Nk, n_queries is at least Nq. In its place (B|1, Hkv|1,
             Nq, K) int32 or int64 lists of keys, -1 a pad, that may change at every call: they run directly, without
-            a plan. Their keys may be in any order; one that is listed twice counts twice.
+            a plan. Their keys may be in any order; one that is listed twice counts twice. Or `IndexSet.stack`, sets
+            that differ by batch entry or by head, of shape (B|1, H|1).
         bias: added to the scores of each key: (Nk,), (H|1, Nk) or (B|1, H|1, Nk), any float dtype.
         edge_bias: added to the score of each edge: (E,) or (H|1, E), E = index_set.nnz edges in row order.
         key_padding_mask: (B, Nk) bool, True where a key is to be ignored.
@@ -166,6 +167,8 @@ def sparse_attention(
     """
     return_lse, return_stats = flag("return_lse", return_lse), flag("return_stats", return_stats)
     device = route.checked(device)
+    if return_stats and isinstance(index_set, IndexSetStack):
+        raise InvalidArgumentError("return_stats", True, "False with a stack of index sets")
     if return_stats and device != "cpu":
         raise InvalidArgumentError("device", device, '"cpu" with return_stats')
     dropout_p = checks.fraction("dropout_p", dropout_p)

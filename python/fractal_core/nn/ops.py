@@ -20,6 +20,7 @@ from fractal_core._torch import library, threads
 from fractal_core.gpu import probes, route
 from fractal_core.nn import _travel
 from fractal_core.nn._arrays import NAMES, accumulation_dtype, array, bits, fresh, keys, maybe, with_room
+from fractal_core.nn._stacks import is_stack, parts, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,8 +57,8 @@ class Call(NamedTuple):
     """(B, Hkv, Nk, Dv), the dtype of q."""
     index_set: Tensor
     """(1,) int64, `torch.from_numpy(IndexSet.handle)`; it keeps the set alive until the backward pass. Or all of the
-    set as `_travel.handle` writes it for programs that are saved. Or (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys
-    in which -1 is a pad."""
+    set as `_travel.handle` writes it for programs that are saved. Or (B|1, H|1), a handle for each batch entry and
+    head. Or (B|1, Hkv|1, Nq, K) int32 or int64, lists of keys in which -1 is a pad."""
     key_bias: Tensor | None
     """(B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None."""
     edge_bias: Tensor | None
@@ -146,6 +147,22 @@ def _features(call: Call) -> dict[str, float]:
     return probes.attention_features(batch, heads, kv_heads, (n, n_keys), width, plan, call.q.itemsize)
 
 
+def _forward(call: Call, *results: Tensor) -> None:
+    """Runs the forward pass into its results: output, log-sum-exp, and its rounding error if that is asked for."""
+    if not is_stack(call.index_set):
+        into = [bits(result) for result in results]
+        _launch("attention", call, lambda native: _native.attention_forward(native, *into))
+        return
+    for part in parts(call):
+        into = [part.of(result) for result in results]
+        found = [
+            to if to.is_contiguous() else torch.empty_like(to, memory_format=torch.contiguous_format) for to in into
+        ]
+        _forward(part.call, *found)
+        for to, of_part in zip(into, found, strict=True):
+            put(to, of_part, add=False)
+
+
 def _launch(op: str, call: Call, kernel: Callable[[Attention], None]) -> None:
     """Runs a kernel on the device of a call."""
     native = call.native()
@@ -197,16 +214,14 @@ def _attention(*args: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
     call = Call(*args)
     out, lse = with_room(_outputs, call.q, call.v)
     rest = with_room(torch.empty_like, lse)
-    results = (bits(out), bits(lse), bits(rest))
-    _launch("attention", call, lambda native: _native.attention_forward(native, *results))
+    _forward(call, out, lse, rest)
     return out, lse, rest
 
 
 def _attention_forward(*args: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     call = Call(*args)
     out, lse = with_room(_outputs, call.q, call.v)
-    results = (bits(out), bits(lse))
-    _launch("attention", call, lambda native: _native.attention_forward(native, *results))
+    _forward(call, out, lse)
     return out, lse
 
 
@@ -250,6 +265,8 @@ def _attention_backward(
         given has a gradient of shape (0,).
     """
     call = Call(*args)
+    if is_stack(call.index_set):
+        return _backward_of_stack(call, dout, dlse, (out, lse, lse_rest))
     dq, dk, dv, dkey_bias, dedge_bias, ddistances, dsinks = grads = with_room(_gradients, call)
     saved = Saved(
         array(out),
@@ -269,6 +286,33 @@ def _attention_backward(
     _launch("attention_backward", call, lambda native: _native.attention_backward(native, saved, into))
     if call.sinks is not None:
         dsinks.copy_(_sink_gradient(call.sinks, dout, dlse, out, lse, lse_rest))
+    return grads
+
+
+def _backward_of_stack(
+    call: Call, dout: Tensor, dlse: Tensor | None, results: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of the parts; those of what parts share are added in their order, in the accumulation dtype."""
+    exact = accumulation_dtype(call.q.dtype)
+    grads = with_room(_gradients, call)
+    dq, dk, dv, dkey_bias, dedge_bias, ddistances, dsinks = grads
+    wide_k, wide_v = (torch.zeros(t.shape, dtype=exact) for t in (call.k, call.v))
+    for summed in (dkey_bias, dedge_bias, ddistances, dsinks):
+        summed.zero_()
+    for part in parts(call):
+        of_dlse = None if dlse is None else part.of(dlse)
+        found = _attention_backward(part.of(dout), of_dlse, *(part.of(t).contiguous() for t in results), *part.call)
+        put(part.of(dq), found[0], add=False)
+        put(part.of_keys(wide_k), found[1], add=part.shared)
+        put(part.of_keys(wide_v), found[2], add=part.shared)
+        if call.key_bias is not None:
+            put(part.of_some(dkey_bias), found[3], add=True)
+        if call.distances is not None:
+            put(part.of_heads(ddistances), found[5], add=True)
+        if call.sinks is not None:
+            put(part.of_heads(dsinks), found[6], add=True)
+    dk.copy_(wide_k)
+    dv.copy_(wide_v)
     return grads
 
 

@@ -10,24 +10,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fractal_core.errors import DTypeError, FractalError
-from fractal_core.patterns.base import PatternBase
+from fractal_core.patterns.base import PatternBase, adapt
+from fractal_core.patterns.per_head import PerHead
 from fractal_core.patterns.protocol import Pattern, check_span
 from fractal_core.patterns.registry import PatternInfo, PatternRegistry, installed
 from fractal_core.patterns.spec import is_plain, parse_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "Pattern",
     "PatternBase",
     "PatternInfo",
     "PatternRegistry",
+    "PerHead",
     "check_span",
     "create",
     "info",
     "names",
     "parse",
+    "per_head",
     "register",
     "unreadable",
 ]
@@ -79,6 +82,21 @@ def parse(text: str) -> PatternBase:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("text", type(text).__name__, "text")
     return parse_with(_registry().create, text)
+
+
+def per_head(patterns: Sequence[Pattern | str]) -> PerHead:
+    """A pattern for each query head of a `FractalAttention` layer.
+
+    Args:
+        patterns: one for each head, in order: pattern objects, names or specifications.
+
+    Raises:
+        DTypeError: no list, or something else than patterns in it.
+        PluginError: as `create`.
+    """
+    if isinstance(patterns, str) or not isinstance(patterns, (list, tuple)):
+        raise DTypeError("patterns", type(patterns).__name__, "a list of patterns, one for each head")
+    return PerHead(tuple(create(one) if isinstance(one, str) else adapt(one) for one in patterns))
 
 
 def unreadable() -> tuple[str, ...]:

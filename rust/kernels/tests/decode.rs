@@ -108,7 +108,7 @@ proptest! {
                         q: &q[head * d..(head + 1) * d],
                         k: &k[kv * CACHE * d..(kv + 1) * CACHE * d],
                         v: &v[kv * CACHE * dv..(kv + 1) * CACHE * dv],
-                        d, dv, scale: 0.7, key_bias: Some(&bias), edge_bias: None,
+                        d, dv, scale: 0.7, key_bias: Some(&bias), edge_bias: None, soft_cap: None, sink: None,
                     };
                     let (o, l) = twin.forward(&set);
                     want.0.extend(o);

@@ -1,5 +1,6 @@
 //! Biases of scores, and the hiding of scores.
 
+use super::edge_lanes::EdgeLanes;
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
 use super::micro::load_lanes;
@@ -27,13 +28,15 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
     block: &TileKeys,
     at: usize,
     edge: &mut usize,
+    in_place: Option<&[T::Acc; TILE]>,
     s: &mut [<T::Acc as Accumulator>::V<S>; NQ],
 ) {
     let key = block.keys[at];
-    let mut lanes = match &head.distances {
-        Some(table) => places.biases(table, key),
-        None => [T::Acc::default(); TILE],
-    };
+    let mut lanes = in_place.copied().unwrap_or([T::Acc::default(); TILE]);
+    if let Some(table) = &head.distances {
+        let of_distance = places.biases(table, key);
+        lanes.iter_mut().zip(of_distance).for_each(|(x, y)| *x += y);
+    }
     if let Some(bias) = &head.key_bias {
         lanes.iter_mut().for_each(|x| *x += bias[key as usize]);
     }
@@ -56,7 +59,7 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
 #[inline(always)]
 pub(crate) fn row_biased<T: Storage>(
     head: &HeadContext<T::Acc>,
-    places: &TilePlaces<'_>,
+    (places, in_place): (&TilePlaces<'_>, Option<&EdgeLanes<'_, T::Acc>>),
     lane: usize,
     keys: &[u32],
     edges: &[usize],
@@ -72,6 +75,9 @@ pub(crate) fn row_biased<T: Storage>(
         }
         if let Some(of_edges) = &head.edge_bias {
             bias += of_edges[head.tile_edges + edges[i]];
+        }
+        if let (Some(first), Some(lanes)) = (head.edges_in_place, in_place) {
+            bias += lanes.one(first, lane, key);
         }
         *s += bias;
     }
@@ -153,7 +159,7 @@ pub(crate) fn hide_rest<A: Accumulator>(keys: usize, s: &mut [A]) {
 pub(crate) fn store_biased<S: Simd, T: Storage, const ND: usize>(
     simd: S,
     head: &HeadContext<T::Acc>,
-    places: &TilePlaces<'_>,
+    places: (&TilePlaces<'_>, Option<&EdgeLanes<'_, T::Acc>>),
     (lane, edges): (usize, &[usize]),
     keys: &[u32],
     mut s: <T::Acc as Accumulator>::N<S>,

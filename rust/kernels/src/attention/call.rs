@@ -55,7 +55,8 @@ impl<'a, T: Storage> Call<'a, T> {
                 forward_one(&self.problem, &keys, set.set().n_keys(), run, out, logs)
             }
             Keys::Set(set) => {
-                let (problem, plan) = (&self.problem, self.planned(set, run)?);
+                let problem = &self.problem;
+                let plan = set.planned_in_place(problem.edge_bias.is_some(), run.executor())?;
                 problem.check_outputs(out, &logs)?;
                 forward_widened(problem, plan, problem.groups(), run, out, logs)
             }
@@ -67,7 +68,8 @@ impl<'a, T: Storage> Call<'a, T> {
     pub fn backward(&self, run: Run<'_>, saved: Saved<'_, T>, gradients: Gradients<'_, T>) -> Result<()> {
         match self.keys {
             Keys::Set(set) => {
-                let (problem, plan) = (&self.problem, self.planned(set, run)?);
+                let problem = &self.problem;
+                let plan = set.planned_in_place(problem.edge_bias.is_some(), run.executor())?;
                 problem.check_gradients(&saved, &gradients)?;
                 backward_widened(problem, plan, problem.groups(), run, saved, gradients)
             }

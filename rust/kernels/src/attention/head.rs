@@ -6,7 +6,7 @@ use super::modifiers::{Distances, SoftCap};
 use super::problem::{KeyBias, Problem};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
-use crate::plan::EdgeMap;
+use crate::plan::{EdgeMap, Planned};
 use std::ops::Range;
 
 /// A query head of a batch entry, with its biases in the plan's order.
@@ -20,6 +20,8 @@ pub(crate) struct HeadContext<A> {
     /// By edge: tile edges, then row edges from `tile_edges` on.
     pub(crate) edge_bias: Option<Vec<A>>,
     pub(crate) tile_edges: usize,
+    /// Where the head's biases of edges begin among those of all heads, where they are read in place.
+    pub(crate) edges_in_place: Option<usize>,
     pub(crate) draw: Option<Draw<A>>,
     pub(crate) soft_cap: Option<SoftCap<A>>,
     pub(crate) distances: Option<Distances<A>>,
@@ -29,11 +31,11 @@ pub(crate) struct HeadContext<A> {
 impl<A: Accumulator> HeadContext<A> {
     pub(crate) fn new<T: Storage<Acc = A>>(
         problem: &Problem<'_, T>,
-        edges: Option<&EdgeMap>,
+        plan: Planned<'_>,
         batch: usize,
         head: usize,
     ) -> Self {
-        let n_keys = problem.k.shape[2];
+        let (n_keys, edges) = (problem.k.shape[2], plan.edges);
         let row = |b: KeyBias<'_, A>| memory::collected("bias", b.row(batch, head, n_keys).iter().copied()).or_leave();
         let bias = problem.key_bias.map(row);
         let key_bias = match problem.key_padding {
@@ -56,6 +58,7 @@ impl<A: Accumulator> HeadContext<A> {
                 memory::collected("edge_bias", values).or_leave()
             }),
             tile_edges: edges.map_or(0, EdgeMap::tile_edges),
+            edges_in_place: problem.edge_bias.zip(plan.edge_rows).map(|(b, rows)| head.min(b.heads - 1) * rows.nnz()),
             draw: problem.dropout.filter(|d| d.p > 0.0).map(|d| Draw::new(d, batch, head)),
             soft_cap: problem.modifiers.soft_cap.map(SoftCap::new),
             distances: problem.modifiers.distances.as_ref().map(|bias| Distances::new(bias, head)),
@@ -66,7 +69,7 @@ impl<A: Accumulator> HeadContext<A> {
     /// The contexts of the query heads of some groups, head after head.
     pub(crate) fn all<T: Storage<Acc = A>>(
         problem: &Problem<'_, T>,
-        edges: Option<&EdgeMap>,
+        plan: Planned<'_>,
         groups: Range<usize>,
     ) -> Result<Vec<Self>> {
         let (heads, query_heads) = (problem.heads().1, problem.query_heads(&groups));
@@ -76,18 +79,19 @@ impl<A: Accumulator> HeadContext<A> {
             (_, true) => room("key_padding_mask", problem.k.shape[2])?,
             _ => {}
         }
-        if let Some(map) = edges {
+        if let Some(map) = plan.edges {
             room("edge_bias", map.nnz())?;
         }
         if let Some(bias) = &problem.modifiers.distances {
             room("distances", Distances::<A>::padded(bias.length()))?;
         }
-        memory::collected("bias", query_heads.map(|i| Self::new(problem, edges, i / heads, i % heads)))
+        memory::collected("bias", query_heads.map(|i| Self::new(problem, plan, i / heads, i % heads)))
     }
 
     /// Whether biases are added to the scores.
     #[inline(always)]
     pub(crate) fn biased(&self) -> bool {
-        self.key_bias.is_some() || self.edge_bias.is_some() || self.distances.is_some()
+        let of_edges = self.edge_bias.is_some() || self.edges_in_place.is_some();
+        self.key_bias.is_some() || of_edges || self.distances.is_some()
     }
 }

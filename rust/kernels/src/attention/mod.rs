@@ -12,6 +12,7 @@ mod buffers;
 mod call;
 mod deal;
 mod dropout;
+mod edge_lanes;
 mod element;
 mod forward;
 mod gather;

@@ -5,7 +5,7 @@ use super::element::{Accumulator, Storage};
 use super::log_sums::LogSums;
 use super::modifiers::Modifiers;
 use crate::error::{KernelError, Result};
-use crate::plan::{EdgeMap, Planned};
+use crate::plan::{EdgeMap, EdgeRows, Planned};
 use std::ops::Range;
 
 /// A `(batch, heads, n, width)` tensor with any strides and contiguous rows.
@@ -157,7 +157,8 @@ impl<T: Storage> Problem<'_, T> {
     /// Refuses what the kernels could not run with the plan.
     pub fn check(&self, plan: Planned<'_>) -> Result<()> {
         self.check_sizes(plan.n_queries(), plan.n_keys())?;
-        let (nnz, heads) = (plan.edges.map(EdgeMap::nnz), self.q.shape[1]);
+        let nnz = plan.edges.map(EdgeMap::nnz).or(plan.edge_rows.map(EdgeRows::nnz));
+        let heads = self.q.shape[1];
         let fits = match (&self.edge_bias, nnz) {
             (Some(b), Some(nnz)) => b.values.len() == b.heads * nnz && [1, heads].contains(&b.heads),
             (None, None) => true,

@@ -18,7 +18,7 @@ mod tile;
 mod transposed;
 
 pub(crate) use chunks::Chunks;
-pub use edges::EdgeMap;
+pub use edges::{EdgeMap, EdgeRows};
 pub use made::Plan;
 pub use planned::{Planned, PlannedSet};
 pub use tables::{PlanReport, Tables};

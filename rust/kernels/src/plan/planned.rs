@@ -1,6 +1,6 @@
 //! An index set with its plans, which are kept from call to call.
 
-use super::edges::EdgeMap;
+use super::edges::{EdgeMap, EdgeRows};
 use super::made::Plan;
 use crate::error::{KernelError, Result};
 use crate::executor::Executor;
@@ -18,6 +18,7 @@ pub struct PlannedSet {
     listed: OnceLock<IndexSet>,
     listed_plan: OnceLock<Plan>,
     edges: OnceLock<EdgeMap>,
+    edge_rows: OnceLock<Option<EdgeRows>>,
     backends: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -28,11 +29,13 @@ pub struct Planned<'a> {
     pub plan: &'a Plan,
     /// The place of each edge in row order; `None` where edges have no bias.
     pub edges: Option<&'a EdgeMap>,
+    /// In its place, of rows that are one run each.
+    pub edge_rows: Option<&'a EdgeRows>,
 }
 
 impl<'a> From<&'a Plan> for Planned<'a> {
     fn from(plan: &'a Plan) -> Self {
-        Self { plan, edges: None }
+        Self { plan, edges: None, edge_rows: None }
     }
 }
 
@@ -66,6 +69,7 @@ impl PlannedSet {
             listed: OnceLock::new(),
             listed_plan: OnceLock::new(),
             edges: OnceLock::new(),
+            edge_rows: OnceLock::new(),
             backends: Mutex::default(),
         }
     }
@@ -122,13 +126,22 @@ impl PlannedSet {
     /// each edge in row order.
     pub fn planned(&self, edge_bias: bool, executor: &dyn Executor) -> Result<Planned<'_>> {
         if !edge_bias {
-            return Ok(Planned { plan: self.plan(executor)?, edges: None });
+            return Ok(Planned::from(self.plan(executor)?));
         }
         let listed = self.listed(executor)?;
         let plan = match self.set.form() {
             Form::Csr { .. } => self.plan(executor)?,
             Form::Offsets { .. } | Form::Runs { .. } => get_or_try(&self.listed_plan, || Plan::new(listed, executor))?,
         };
-        Ok(Planned { plan, edges: Some(get_or_try(&self.edges, || EdgeMap::new(listed, plan))?) })
+        let edges = Some(get_or_try(&self.edges, || EdgeMap::new(listed, plan))?);
+        Ok(Planned { plan, edges, edge_rows: None })
+    }
+
+    /// [`Self::planned`] for kernels that read the biases of rows of one run where they lie: those keep the set's plan.
+    pub(crate) fn planned_in_place(&self, edge_bias: bool, executor: &dyn Executor) -> Result<Planned<'_>> {
+        if edge_bias && let Some(rows) = get_or_try(&self.edge_rows, || EdgeRows::new(&self.set))? {
+            return Ok(Planned { plan: self.plan(executor)?, edges: None, edge_rows: Some(rows) });
+        }
+        self.planned(edge_bias, executor)
     }
 }

@@ -17,7 +17,7 @@ pub(crate) const SCALE: f64 = 0.3;
 
 /// One head of the twin, with its key bias.
 pub(crate) struct TwinHead<'a> {
-    head: Head<'a>,
+    pub(crate) head: Head<'a>,
     key_bias: Option<Vec<f64>>,
 }
 
@@ -42,6 +42,8 @@ pub(crate) fn twin_heads<'a>(case: Case, set: &IndexSet, x: &'a Inputs) -> Vec<T
             scale: SCALE,
             key_bias: None,
             edge_bias: case.edge_bias.then(|| &x.edge_bias[h * nnz..(h + 1) * nnz]),
+            soft_cap: None,
+            sink: None,
         };
         TwinHead { head, key_bias: x.key_bias(case, b * m..(b + 1) * m) }
     };
@@ -49,6 +51,11 @@ pub(crate) fn twin_heads<'a>(case: Case, set: &IndexSet, x: &'a Inputs) -> Vec<T
 }
 
 pub(crate) fn expected(case: Case, set: &IndexSet, x: &Inputs) -> Results {
+    expected_of(case, set, x, twin_heads(case, set, x))
+}
+
+/// What some twin heads give together.
+pub(crate) fn expected_of(case: Case, set: &IndexSet, x: &Inputs, heads: Vec<TwinHead<'_>>) -> Results {
     let (n, m) = (set.n_queries(), set.n_keys());
     let mut r: Results = Default::default();
     r[2] = vec![0.0; x.q.len()];
@@ -57,7 +64,7 @@ pub(crate) fn expected(case: Case, set: &IndexSet, x: &Inputs) -> Results {
     r[5] = vec![0.0; if case.key_bias { x.key_bias.len() } else { 0 }];
     r[6] = vec![0.0; if case.edge_bias { x.edge_bias.len() } else { 0 }];
     let add = |into: &mut [f64], from: &[f64]| into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
-    for (row, head) in twin_heads(case, set, x).into_iter().enumerate() {
+    for (row, head) in heads.into_iter().enumerate() {
         let (b, h) = (row / case.heads, row % case.heads);
         let kv = b * case.kv_heads + h / (case.heads / case.kv_heads);
         let (qs, ks, vs) = (row * n * case.d, kv * m * case.d, kv * m * case.dv);
@@ -137,11 +144,24 @@ pub(crate) fn run<T: Storage>(
     executor: &dyn Executor,
     dropout: Option<Dropout>,
 ) -> Results {
+    let (planned, held) = (PlannedSet::new(set.clone()), Held::<T>::new(x));
+    run_of(case, set, &planned, held.problem(case, set, dropout), x, level, executor).0
+}
+
+/// Both passes of a problem; also the gradient of its table of distances.
+pub(crate) fn run_of<T: Storage>(
+    case: Case,
+    set: &IndexSet,
+    planned: &PlannedSet,
+    problem: Problem<'_, T>,
+    x: &Inputs,
+    level: Level,
+    executor: &dyn Executor,
+) -> (Results, Vec<f64>) {
     let n = set.n_queries();
-    let planned = PlannedSet::new(set.clone());
-    let (held, dout, dlse) = (Held::<T>::new(x), stored::<T>(&x.dout), accumulated::<T>(&x.dlse));
-    let problem = held.problem(case, set, dropout);
-    let (call, run) = (Call { problem, keys: Keys::Set(&planned) }, Run::new(level, executor));
+    let (dout, dlse) = (stored::<T>(&x.dout), accumulated::<T>(&x.dlse));
+    let table = problem.modifiers.distances.map_or(0, |bias| bias.values.len());
+    let (call, run) = (Call { problem, keys: Keys::Set(planned) }, Run::new(level, executor));
     let mut out = vec![T::default(); dout.len()];
     let mut lse = vec![T::Acc::default(); case.batch * case.heads * n];
     let mut rest = lse.clone();
@@ -158,17 +178,18 @@ pub(crate) fn run<T: Storage>(
     let (mut dq, mut dk, mut dv) = (zeros(x.q.len()), zeros(x.k.len()), zeros(x.v.len()));
     let mut dkb = vec![T::Acc::default(); if case.key_bias { x.key_bias.len() } else { 0 }];
     let mut deb = vec![T::Acc::default(); if case.edge_bias { x.edge_bias.len() } else { 0 }];
+    let mut tables = vec![T::Acc::default(); table];
     let gradients = Gradients {
         q: &mut dq,
         k: &mut dk,
         v: &mut dv,
         key_bias: case.key_bias.then_some(&mut dkb[..]),
         edge_bias: case.edge_bias.then_some(&mut deb[..]),
-        distances: None,
+        distances: (table > 0).then_some(&mut tables[..]),
     };
     call.backward(run, saved, gradients).unwrap();
     let wide = |x: Vec<T::Acc>| x.into_iter().map(T::Acc::to_f64).collect::<Vec<_>>();
-    [read(&out), wide(lse), read(&dq), read(&dk), read(&dv), wide(dkb), wide(deb)]
+    ([read(&out), wide(lse), read(&dq), read(&dk), read(&dv), wide(dkb), wide(deb)], wide(tables))
 }
 
 pub(crate) fn close(got: &Results, want: &Results, forward: f64, gradient: f64, what: &str) {

@@ -23,6 +23,10 @@ pub struct Head<'a> {
     pub key_bias: Option<&'a [f64]>,
     /// Added to the logit of each (query, key) pair in row order, `(nnz,)`.
     pub edge_bias: Option<&'a [f64]>,
+    /// The `c` of `c · tanh(score / c)`, before biases are added.
+    pub soft_cap: Option<f64>,
+    /// A logit that joins the denominator alone.
+    pub sink: Option<f64>,
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -37,6 +41,16 @@ fn max_and_sum(logits: &[(usize, f64)]) -> Option<(f64, f64)> {
 }
 
 impl Head<'_> {
+    /// [`max_and_sum`], with the sink.
+    fn max_and_sum(&self, logits: &[(usize, f64)]) -> Option<(f64, f64)> {
+        let keys = max_and_sum(logits);
+        let Some(sink) = self.sink else { return keys };
+        let (max, sum) = keys.unwrap_or((f64::NEG_INFINITY, 0.0));
+        let top = max.max(sink);
+        let rescaled = if sum == 0.0 { 0.0 } else { sum * (max - top).exp() };
+        Some((top, rescaled + (sink - top).exp()))
+    }
+
     fn logits(&self, set: &IndexSet, query: usize, first_edge: usize) -> Vec<(usize, f64)> {
         let q = &self.q[query * self.d..][..self.d];
         set.row(query)
@@ -44,6 +58,7 @@ impl Head<'_> {
             .map(|(slot, key)| {
                 let key = key as usize;
                 let mut s = self.scale * dot(q, &self.k[key * self.d..][..self.d]);
+                s = self.soft_cap.map_or(s, |cap| cap * (s / cap).tanh());
                 s += self.key_bias.map_or(0.0, |b| b[key]);
                 s += self.edge_bias.map_or(0.0, |b| b[first_edge + slot]);
                 (key, s)
@@ -59,7 +74,7 @@ impl Head<'_> {
         for query in 0..set.n_queries() {
             let logits = self.logits(set, query, edge);
             edge += logits.len();
-            let Some((max, sum)) = max_and_sum(&logits) else { continue };
+            let Some((max, sum)) = self.max_and_sum(&logits) else { continue };
             lse[query] = max + sum.ln();
             for &(key, s) in &logits {
                 let p = (s - max).exp() / sum;
@@ -138,9 +153,11 @@ impl Head<'_> {
 
     /// Adds what the gradient of one score gives.
     fn add_score(&self, g: &mut Gradients, query: usize, key: usize, edge: usize, ds: f64) {
+        let (q, k) = (&self.q[query * self.d..][..self.d], &self.k[key * self.d..][..self.d]);
+        let slope = self.soft_cap.map_or(1.0, |cap| 1.0 - (self.scale * dot(q, k) / cap).tanh().powi(2));
         for c in 0..self.d {
-            g.q[query * self.d + c] += ds * self.scale * self.k[key * self.d + c];
-            g.k[key * self.d + c] += ds * self.scale * self.q[query * self.d + c];
+            g.q[query * self.d + c] += ds * slope * self.scale * k[c];
+            g.k[key * self.d + c] += ds * slope * self.scale * q[c];
         }
         g.key_bias[key] += ds;
         g.edge_bias[edge] = ds;
@@ -153,7 +170,7 @@ impl Head<'_> {
         let mut edge = 0;
         for query in 0..set.n_queries() {
             let logits = self.logits(set, query, edge);
-            let (max, sum) = max_and_sum(&logits).unwrap_or((0.0, 1.0));
+            let (max, sum) = self.max_and_sum(&logits).unwrap_or((0.0, 1.0));
             let go = &dout[query * self.dv..][..self.dv];
             let delta = dot(go, &out[query * self.dv..][..self.dv]) - dlse.map_or(0.0, |d| d[query]);
             for (slot, &(key, s)) in logits.iter().enumerate() {

@@ -23,7 +23,7 @@ use super::modifiers::Distances;
 use super::problem::Problem;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
-use crate::plan::{Chunks, EdgeMap, Planned, TILE};
+use crate::plan::{Chunks, EdgeMap, EdgeRows, Planned, TILE};
 use crate::simd::Run;
 use key_sweep::KeySweep;
 use pass::{Pass, QueryPart};
@@ -80,10 +80,25 @@ pub(super) fn run_groups<'p, T: Storage>(
     for (wave, (q, k)) in waves {
         let v = v.split_off_mut(..k.len() / d * dv).unwrap_or_default();
         let first = groups.start + wave * wave_groups;
-        let contexts = HeadContext::all(problem, plan.edges, first..(first + wave_groups).min(groups.end)).or_leave();
+        let contexts = HeadContext::all(problem, plan, first..(first + wave_groups).min(groups.end)).or_leave();
         let table = tables.map_or(0, |bias| Distances::<T::Acc>::padded(bias.length()));
         let run = Wave { problem, plan, chunks: &chunks, pass, dv, heads: &contexts, group_size, together, table, run };
-        let biases = run.run(q, k, v, &mut p_ds);
+        let nnz = plan.edge_rows.map_or(0, EdgeRows::nnz);
+        // A bias that one head of one batch entry has for itself needs no sum.
+        let heads = contexts[0].query_head..contexts[0].query_head + contexts.len();
+        let alone = problem.q.shape[0] == 1 && problem.edge_bias.is_some_and(|bias| bias.heads == problem.heads().1);
+        let mut summed = memory::zeros::<T::Acc>("edge_bias", if alone { 0 } else { nnz * heads.len() }).or_leave();
+        let in_place = match edge_bias.as_deref_mut() {
+            Some(out) if alone && nnz > 0 => &mut out[heads.start * nnz..heads.end * nnz],
+            _ => &mut summed[..],
+        };
+        let biases = run.run(q, k, v, &mut p_ds, in_place);
+        for (head, of_head) in contexts.iter().zip(summed.chunks_exact(nnz.max(1))) {
+            if let (Some(out), Some(bias)) = (edge_bias.as_deref_mut(), &problem.edge_bias) {
+                let row = head.query_head.min(bias.heads - 1) * nnz;
+                out[row..row + nnz].iter_mut().zip(of_head).for_each(|(x, &y)| *x += y);
+            }
+        }
         for (head, BiasGradients { by_key, by_edge, by_distance }) in contexts.iter().zip(biases) {
             if let (Some(out), Some(bias)) = (distances.as_deref_mut(), tables) {
                 let (row, length) = (head.query_head.min(bias.heads - 1), bias.length());
@@ -169,8 +184,16 @@ struct BiasGradients<A> {
 }
 
 impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
-    /// Runs both sweeps; returns the gradients of the biases by head.
-    fn run(&self, q: &mut [T], k: &mut [T], v: &mut [T], p_ds: &mut [[T::Acc; 2]]) -> Vec<BiasGradients<T::Acc>> {
+    /// Runs both sweeps; returns the gradients of the biases by head. Those of edges whose biases are read in place go to
+    /// `in_place`, head after head.
+    fn run(
+        &self,
+        q: &mut [T],
+        k: &mut [T],
+        v: &mut [T],
+        p_ds: &mut [[T::Acc; 2]],
+        in_place: &mut [T::Acc],
+    ) -> Vec<BiasGradients<T::Acc>> {
         let (d, dv) = (self.problem.widths().0, self.dv);
         let (n_keys, row_edges) = (self.plan.n_keys(), self.plan.row_edges());
         let wants_keys = self.problem.key_bias.is_some();
@@ -190,10 +213,16 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         let mut halos = Halos::new(self.chunks, self.heads.len() / self.group_size, widths, biased);
         let chunks = (0..self.heads.len()).flat_map(|_| 0..self.chunks.own.len());
         let lengths = chunks.map(|chunk| self.tile_edges(chunk).len());
+        let parts_of_rows =
+            (0..self.heads.len()).flat_map(|_| 0..self.chunks.own.len()).map(|chunk| self.edges_in_place(chunk).len());
         let mut written = Written {
             dq: memory::collected("q, k, v", deal(&self.plan, q, d, self.chunks.tiles).into_iter().map(Some))
                 .or_leave(),
             tile_edges: memory::collected("edge_bias", cut(&mut by_tile_edge, lengths).map(Some)).or_leave(),
+            row_edges: match self.plan.edge_rows {
+                Some(_) => memory::collected("edge_bias", cut(in_place, parts_of_rows).map(Some)).or_leave(),
+                None => Vec::new(),
+            },
             distances: memory::collected("distances", by_distance.chunks_exact_mut(self.table.max(1)).map(Some))
                 .or_leave(),
         };
@@ -203,7 +232,7 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
             self.sweep_queries(&heads, own, halos.split(&heads), &mut written, (p_ds, &mut slopes));
             let own = self.own(k.values(), v.values(), &mut by_key, &heads);
             self.sweep_keys(&heads, own, &halos, (p_ds, &slopes));
-            if self.problem.edge_bias.is_some() && row_edges > 0 {
+            if self.plan.edges.is_some() && row_edges > 0 {
                 for (head, p_ds) in self.in_all_groups(&heads).zip(p_ds.chunks_exact(row_edges)) {
                     memory::extend("edge_bias", &mut by_row_edge[head], p_ds.iter().map(|[_, ds]| *ds)).or_leave();
                 }
@@ -293,6 +322,14 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         self.plan.edges.map_or(0..0, |map| map.tile_starts[tiles.start]..map.tile_starts[tiles.end])
     }
 
+    /// The edges in row order of a chunk's queries, if their biases are read in place.
+    fn edges_in_place(&self, chunk: usize) -> Range<usize> {
+        let tiles = self.tiles(chunk);
+        let query = |tile: usize| (tile * TILE).min(self.plan.n_queries());
+        let edge = |rows: &EdgeRows, tile| rows.first_edge(query(tile));
+        self.plan.edge_rows.map_or(0..0, |rows| edge(rows, tiles.start)..edge(rows, tiles.end))
+    }
+
     /// For each (group, chunk) its own rows of dk and dv, and of the gradient of the key bias of each head.
     fn own<'o>(
         &self,
@@ -348,6 +385,8 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
                 first_row_edge: row_edges(chunk).start,
                 tile_edges: of_chunk().filter_map(|at| written.tile_edges[at].take()).collect(),
                 first_tile_edge: self.tile_edges(chunk).start,
+                row_edges: of_chunk().filter_map(|at| written.row_edges.get_mut(at)?.take()).collect(),
+                first_edge: self.edges_in_place(chunk).start,
                 distances: of_chunk().filter_map(|at| written.distances.get_mut(at)?.take()).collect(),
             })
         });
@@ -361,6 +400,8 @@ struct Written<'a, T: Storage> {
     dq: Vec<Option<TaskRows<'a, T>>>,
     /// ds of tile edges.
     tile_edges: Vec<Option<&'a mut [T::Acc]>>,
+    /// ds of edges in row order; none where biases are not read in place.
+    row_edges: Vec<Option<&'a mut [T::Acc]>>,
     /// Gradients of padded tables of distances; none where they are not asked for.
     distances: Vec<Option<&'a mut [T::Acc]>>,
 }

@@ -4,6 +4,7 @@ use super::pass::{Pass, QueryPart};
 use super::saved::Saved;
 use super::task::QueryTask;
 use crate::attention::buffers::{Aligned, KEY_BLOCK, padded};
+use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::head::HeadContext;
@@ -102,6 +103,7 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) block: TileKeys,
     pub(super) lanes: LaneKeys,
     pub(super) places: TilePlaces<'p>,
+    pub(super) edges: EdgeLanes<'p, T::Acc>,
 }
 
 impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Sweep<'p, T, NQ, NK, ND, NC> {
@@ -142,6 +144,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             block: TileKeys::default(),
             lanes: LaneKeys::default(),
             places: TilePlaces::new(problem),
+            edges: EdgeLanes::new(problem, plan),
         }
     }
 
@@ -158,6 +161,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         for tile in task.tiles.clone() {
             interrupt::check();
             self.places.select(&self.plan, tile);
+            self.edges.select(self.plan, tile);
             if self.plan.has_rows() {
                 self.lanes.fill(&self.plan, tile, true);
             }

@@ -37,7 +37,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 if head.biased() || list.len() < ND {
                     let mut lanes = [T::Acc::default(); ND];
                     s.store_slice(&mut lanes);
-                    row_biased::<T>(head, &self.places, lane, list, edges, &mut lanes);
+                    row_biased::<T>(head, (&self.places, Some(&self.edges)), lane, list, edges, &mut lanes);
                     hide_rest(list.len(), &mut lanes);
                     s = <T::Acc as Accumulator>::N::<S>::from_slice(simd, &lanes);
                 }
@@ -74,6 +74,12 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     ds.store_slice(&mut ds_lanes);
                     for (&key, &ds) in list.iter().zip(&ds_lanes) {
                         to[table.start(self.places.distance(lane, key))] += ds;
+                    }
+                }
+                if let (Some(_), Some(to)) = (head.edges_in_place, task.row_edges.get_mut(g)) {
+                    ds.store_slice(&mut ds_lanes);
+                    for (&key, &ds) in list.iter().zip(&ds_lanes) {
+                        to[self.edges.number(lane, key) - task.first_edge] = ds;
                     }
                 }
                 if let Some(slopes) = task.slopes.get_mut(g) {

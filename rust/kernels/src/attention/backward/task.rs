@@ -135,6 +135,9 @@ pub(super) struct QueryTask<'a, T: Storage> {
     /// ds of the chunk's tile edges by head; empty where edges have no bias.
     pub(super) tile_edges: Vec<&'a mut [T::Acc]>,
     pub(super) first_tile_edge: usize,
+    /// ds of the chunk's edges in row order, by head; none where biases of edges are not read in place.
+    pub(super) row_edges: Vec<&'a mut [T::Acc]>,
+    pub(super) first_edge: usize,
     /// Gradients of the padded tables of distances, by head; none where they are not asked for.
     pub(super) distances: Vec<&'a mut [T::Acc]>,
 }

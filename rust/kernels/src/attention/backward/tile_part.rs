@@ -6,6 +6,7 @@ use crate::attention::accumulate::add_terms;
 use crate::attention::bias::{biased, capped};
 use crate::attention::buffers::whole_steps;
 use crate::attention::deal::TaskRows;
+use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::quad_ranges;
@@ -39,8 +40,8 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let dp = scores::<S, T::Acc, NK, NQ>(simd, values, first, self.dot.lanes());
                 let ds = &mut self.ds.lanes_mut()[first..first + NK];
                 let (lse, rest, delta) = (&self.lse, &self.rest, &self.delta);
-                let (block, places) = (&self.block, &self.places);
-                let known = Known { plan: self.plan, tile, head, block, places, lse, rest, delta };
+                let (block, places, edges) = (&self.block, &self.places, &self.edges);
+                let known = Known { plan: self.plan, tile, head, block, places, edges, lse, rest, delta };
                 let edge_before = edge;
                 let mut slopes = Weights([[T::Acc::default(); TILE]; NK]);
                 known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, (&mut p.0, ds, &mut slopes.0), &mut edge);
@@ -50,6 +51,16 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                         let (key, mask) = (self.block.keys[first + i] as usize, self.block.masks[first + i]);
                         task.add_bias(g, place(self.chunks, &self.own, &self.slots, key), mask, &ds[i], &mut edge);
                     }
+                }
+                if let (Some(_), Some(to)) = (head.edges_in_place, task.row_edges.get_mut(g)) {
+                    let of = first..(first + NK).min(count);
+                    edges.store(
+                        &block.keys[of.clone()],
+                        &block.masks[of.clone()],
+                        &ds[..of.len()],
+                        to,
+                        task.first_edge,
+                    );
                 }
                 if let (Some(table), Some(to)) = (&head.distances, task.distances.get_mut(g)) {
                     for i in 0..NK.min(count - first) {
@@ -99,6 +110,7 @@ struct Known<'a, A> {
     head: &'a HeadContext<A>,
     block: &'a TileKeys,
     places: &'a TilePlaces<'a>,
+    edges: &'a EdgeLanes<'a, A>,
     lse: &'a [A; TILE],
     rest: &'a [A; TILE],
     delta: &'a [A; TILE],
@@ -120,6 +132,10 @@ impl<A: Accumulator> Known<'_, A> {
         let lse = load_lanes::<S, A, NQ>(simd, self.lse);
         let rest = load_lanes::<S, A, NQ>(simd, self.rest);
         let delta = load_lanes::<S, A, NQ>(simd, self.delta);
+        let in_place = self.head.edges_in_place.and_then(|head| {
+            let (keys, masks) = (&self.block.keys[first..first + NK], &self.block.masks[first..first + NK]);
+            Some(self.edges.biases::<NK>(head, keys.try_into().ok()?, masks.try_into().ok()?))
+        });
         for i in 0..NK {
             if let Some(cap) = &self.head.soft_cap {
                 capped::<S, A, NQ>(simd, self.head, &mut s[i]);
@@ -130,7 +146,16 @@ impl<A: Accumulator> Known<'_, A> {
                 store_lanes::<S, A, NQ>(&mut slopes[i], slope);
             }
             if self.head.biased() {
-                biased::<S, T, NQ>(simd, self.head, self.places, self.block, first + i, edge, &mut s[i]);
+                biased::<S, T, NQ>(
+                    simd,
+                    self.head,
+                    self.places,
+                    self.block,
+                    first + i,
+                    edge,
+                    in_place.as_ref().map(|lanes| &lanes[i]),
+                    &mut s[i],
+                );
             }
             hide::<S, A, NQ>(simd, &mut s[i], self.block.masks[first + i]);
             for n in 0..NQ {

@@ -65,7 +65,7 @@ pub(super) fn run_groups<T: Storage>(
     if plan.n_queries() == 1 && problem.edge_bias.is_none() {
         return decode(problem, &plan.keys(0).or_leave(), groups, run, out, logs);
     }
-    let contexts = HeadContext::all(problem, plan.edges, groups).or_leave();
+    let contexts = HeadContext::all(problem, plan, groups).or_leave();
     let group_size = problem.group_size();
     let parts = plan.tiles().div_ceil(TASK_TILES);
     let out = deal(&plan, out, problem.widths().1, TASK_TILES);

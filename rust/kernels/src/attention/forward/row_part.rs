@@ -3,6 +3,7 @@
 use super::task::{HEADS, Head, Task};
 use crate::attention::bias::store_biased;
 use crate::attention::buffers::ROW_BLOCK;
+use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gather::Gather;
 use crate::attention::lane_keys::LaneKeys;
@@ -20,7 +21,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         }
         for from in (0..self.lanes.longest()).step_by(ROW_BLOCK) {
             let (heads, lanes, scale) = (&mut self.heads[..], &self.lanes, self.problem.scale());
-            let places = &self.places;
+            let places = (&self.places, Some(&self.edges));
             let tops = match self.keys.blocks() {
                 Some(mut keys) => score::<S, T, _, ND>(simd, heads, &mut keys, scale, (lanes, places), from),
                 None => score::<S, T, _, ND>(simd, heads, &mut self.keys, scale, (lanes, places), from),
@@ -86,7 +87,7 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
     heads: &mut [Head<'_, T>],
     keys: &mut K,
     scale: T::Acc,
-    (lanes, places): (&LaneKeys, &TilePlaces<'_>),
+    (lanes, places): (&LaneKeys, (&TilePlaces<'_>, Option<&EdgeLanes<'_, T::Acc>>)),
     from: usize,
 ) -> [[T::Acc; TILE]; HEADS] {
     let scale = <T::Acc as Accumulator>::N::<S>::splat(simd, scale);

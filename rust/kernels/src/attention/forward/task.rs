@@ -3,6 +3,7 @@
 use super::softmax::Softmax;
 use crate::attention::buffers::{Aligned, KEY_BLOCK, ROW_BLOCK, padded};
 use crate::attention::deal::TaskRows;
+use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::Storage;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
@@ -57,6 +58,7 @@ pub(super) struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const N
     pub(super) block: TileKeys,
     pub(super) lanes: LaneKeys,
     pub(super) places: TilePlaces<'p>,
+    pub(super) edges: EdgeLanes<'p, T::Acc>,
 }
 
 /// One of the query heads of a task.
@@ -100,6 +102,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             block: TileKeys::default(),
             lanes: LaneKeys::default(),
             places: TilePlaces::new(problem),
+            edges: EdgeLanes::new(problem, plan),
         }
     }
 
@@ -109,6 +112,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         for tile in tiles {
             interrupt::check();
             self.places.select(&self.plan, tile);
+            self.edges.select(self.plan, tile);
             for head in &mut self.heads {
                 head.softmax.clear();
             }
@@ -117,7 +121,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
                 || self.tile_part(simd, tile),
             );
             if self.plan.has_rows() {
-                self.lanes.fill(&self.plan, tile, self.problem.edge_bias.is_some());
+                self.lanes.fill(&self.plan, tile, self.plan.edges.is_some());
                 simd.vectorize(
                     #[inline(always)]
                     || self.row_part(simd, tile),

@@ -4,6 +4,7 @@ use super::task::{Head, Task};
 use crate::attention::accumulate::add_terms;
 use crate::attention::bias::{biased, capped};
 use crate::attention::buffers::whole_steps;
+use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::lane_keys::quad_ranges;
@@ -30,7 +31,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 }
                 edge = first_edge;
                 let scores = &mut self.scores.lanes_mut()[..self.block.keys.len()];
-                let of_block = (&self.block, &self.places);
+                let of_block = (&self.block, &self.places, &self.edges);
                 let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, of_block, keys, scores, &mut edge);
                 head.weigh_block::<S, NQ>(simd, top, scores);
                 if let Some(draw) = &head.context.draw {
@@ -69,7 +70,7 @@ impl<T: Storage> Head<'_, T> {
         simd: S,
         plan: Planned<'_>,
         tile: usize,
-        (block, places): (&TileKeys, &TilePlaces<'_>),
+        (block, places, edges): (&TileKeys, &TilePlaces<'_>, &EdgeLanes<'_, T::Acc>),
         keys: GatheredRows<'_, T::Acc>,
         out: &mut [[T::Acc; TILE]],
         edge: &mut usize,
@@ -78,14 +79,25 @@ impl<T: Storage> Head<'_, T> {
         let (capped_, biased_) = (self.context.soft_cap.is_some(), self.context.biased());
         let (out, _) = out.as_chunks_mut::<NK>();
         let (masks, _) = block.masks.as_chunks::<NK>();
+        let (block_keys, _) = block.keys.as_chunks::<NK>();
         for (step, (out, masks)) in out.iter_mut().zip(masks).enumerate() {
             let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, self.qt.lanes());
+            let in_place = self.context.edges_in_place.map(|head| edges.biases(head, &block_keys[step], masks));
             for i in 0..NK {
                 if capped_ {
                     capped::<S, T::Acc, NQ>(simd, self.context, &mut s[i]);
                 }
                 if biased_ {
-                    biased::<S, T, NQ>(simd, self.context, places, block, step * NK + i, edge, &mut s[i]);
+                    biased::<S, T, NQ>(
+                        simd,
+                        self.context,
+                        places,
+                        block,
+                        step * NK + i,
+                        edge,
+                        in_place.as_ref().map(|lanes| &lanes[i]),
+                        &mut s[i],
+                    );
                 }
                 hide::<S, T::Acc, NQ>(simd, &mut s[i], masks[i]);
                 for n in 0..NQ {

@@ -95,7 +95,7 @@ pub(super) fn run_groups<T: Storage>(
     let tiles = n.div_ceil(CHUNKS).max(CHUNK).div_ceil(TILE);
     let chunks = plan.tiles().div_ceil(tiles);
     let together = WAVE_TASKS.div_ceil(chunks);
-    let contexts = HeadContext::all(problem, plan.edges, groups).or_leave();
+    let contexts = HeadContext::all(problem, plan, groups).or_leave();
     let masses = together.min(contexts.len()) * chunks * n_keys;
     let mut masses = memory::zeros::<T::Acc>("k", masses).or_leave();
     for first in (0..contexts.len()).step_by(together) {

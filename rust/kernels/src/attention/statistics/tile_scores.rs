@@ -140,7 +140,7 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize> TileScor
                 let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, at - first, self.qt.lanes());
                 for i in 0..NK {
                     if !plain {
-                        biased::<S, T, NQ>(simd, head, &places, &self.shared, at + i, &mut edge, &mut s[i]);
+                        biased::<S, T, NQ>(simd, head, &places, &self.shared, at + i, &mut edge, None, &mut s[i]);
                     }
                     hide::<S, T::Acc, NQ>(simd, &mut s[i], self.shared.masks[at + i]);
                     for n in 0..NQ {
@@ -180,7 +180,7 @@ fn score_rows<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
             let out = &mut out[lane * stride + at..][..ND];
             let edges = lanes.edges(lane, at, list.len());
             let s = keys.dots::<S, ND>(simd, &queries.data[start..][..width], list) * scale;
-            let s = store_biased::<S, T, ND>(simd, head, places, (lane, edges), list, s, out);
+            let s = store_biased::<S, T, ND>(simd, head, (places, None), (lane, edges), list, s, out);
             tops[lane] = s.simd_gt(tops[lane]).select(s, tops[lane]);
         }
     }
