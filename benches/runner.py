@@ -47,6 +47,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "statistics": Measurement("statistics of the weights, against our forward pass", statistics.statistics),
     "dimension": Measurement("box counting, against the peer that counts boxes of attention", dimension.counting),
     "heads": Measurement("dimensions and row statistics of all heads of a model", dimension.heads),
+    "model": Measurement("all heads of a model, against the original's call a head", alone.all_heads),
     "memory": Measurement("memory of a training step, in a process of its own", alone.memory),
     "neighbourhood": Measurement("a square neighbourhood of a picture", attention.neighbourhood),
     "threads": Measurement("two threads against one inside a training step", scaling.threads),

@@ -10,7 +10,7 @@ from typing import Any
 import fractal_core as fc
 import numpy as np
 import pytest
-from fractal_core import IndexSet, curves, fields, sets
+from fractal_core import IndexSet, _arguments, curves, fields, sets
 from fractal_core.errors import DTypeError
 from fractal_core.patterns import check_span, registry
 
@@ -274,3 +274,10 @@ def test_bools_are_refused_by_name(name: str, value: object):
     with pytest.raises(DTypeError) as caught:
         CALLS[name][1](value)
     assert caught.value.argument == name.rpartition(" ")[2]
+
+
+@pytest.mark.parametrize("words", ["5", "nan", b"5", bytearray(b"5")])
+def test_numbers_in_words_are_no_numbers(words):
+    for read in (_arguments.real, _arguments.complex_number):
+        with pytest.raises(DTypeError, match="ratio"):
+            read("ratio", words)

@@ -13,13 +13,14 @@ from fractal_core.bench.case import HEADS, WIDTH, Case
 from fractal_core.bench.peers import PeerError
 from fractal_core.patterns import create
 
-from benches.measurements import scaling
+from benches.measurements import model, scaling
 from benches.measurements.attention import shares
+from benches.peers.analysis import PEER, need_analyzer
 from benches.processes import answer, environment
 from benches.report.results import Row
 from benches.settings import Settings
 
-__all__ = ["avx2", "decode", "import_time", "memory"]
+__all__ = ["all_heads", "avx2", "decode", "import_time", "memory"]
 
 _MODULE = "benches.measurements.alone"
 _IMPORT_MS = 150.0
@@ -39,6 +40,19 @@ def decode(settings: Settings, *, cached: int = 65_536, heads: int = 8, width: i
     what = f"steps of one query, {cached} cached tokens, {heads} heads"
     rows = [Row("decode/step", what, "SDPA over the cache", "x", bar=100)]
     yield from _measured(rows, ["decode", settings.count(15), cached, heads, width], environment())
+
+
+def all_heads(
+    settings: Settings, *, layers: int = 30, heads: int = 9, n: int = 541, vocabulary: int = 49_152
+) -> Iterator[Row]:
+    """All heads of a model of SmolLM2's shape, against the original's own call a head."""
+    row = Row(model.NAME, model.label(layers, heads, n), PEER, bar=20)
+    try:
+        need_analyzer()
+    except PeerError as error:
+        yield replace(row, note=str(error))
+        return
+    yield from _measured([row], ["model", settings.count(2), layers, heads, n, vocabulary], environment())
 
 
 def _measured(rows: Sequence[Row], words: Sequence[object], env: Mapping[str, str]) -> Iterator[Row]:
@@ -125,6 +139,10 @@ def main() -> None:
     elif what == "decode":
         rounds, cached, heads, width = map(int, numbers)
         rows = scaling.decode(Settings(rounds), cached=cached, heads=heads, width=width)
+        print(json.dumps([row.to_dict() for row in rows]))
+    elif what == "model":
+        rounds, layers, heads, n, vocabulary = map(int, numbers)
+        rows = model.all_heads(Settings(rounds), layers=layers, heads=heads, n=n, vocabulary=vocabulary)
         print(json.dumps([row.to_dict() for row in rows]))
     else:
         n, width = map(int, numbers)

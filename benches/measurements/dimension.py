@@ -10,7 +10,7 @@ from fractal_core import dimension
 from fractal_core.bench.clock import interleaved
 from fractal_core.bench.peers import PeerError
 
-from benches.peers.analysis import box_dimension
+from benches.peers.analysis import PEER, box_dimension
 from benches.report.results import Row
 from benches.settings import Settings
 
@@ -21,7 +21,7 @@ _SIDES = (2, 4, 8, 16, 32)
 
 def counting(settings: Settings, *, n: int = 2048) -> Iterator[Row]:
     """The peer's own number, from the same matrix: boxes of a set, and with the threshold that makes the set."""
-    peer = "fractal-attention-analysis 1.0.0"
+    peer = PEER
     rows = [
         Row("dimension/count", f"boxes of 5 sides in a set of {n}² cells", peer, bar=40),
         Row("dimension/threshold", f"the median of {n}² float32 weights, and the boxes above it", peer, bar=10),

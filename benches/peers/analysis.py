@@ -1,4 +1,4 @@
-"""The dimension of `fractal-attention-analysis`, from the one module of it that needs NumPy alone."""
+"""`fractal-attention-analysis`: its dimension, from the one module that needs NumPy alone, and its analyzer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Callable
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benches.peers.installed import need
 
-__all__ = ["box_dimension"]
+__all__ = ["PEER", "box_dimension", "need_analyzer", "original_analyzer"]
+
+PEER = "fractal-attention-analysis 1.0.0"
 
 
 def box_dimension() -> Callable[[Any], float]:
@@ -28,3 +31,38 @@ def box_dimension() -> Callable[[Any], float]:
     module: Any = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.FractalTransforms().compute_fractal_dimension
+
+
+def need_analyzer() -> None:
+    """Checks for the package and what its analyzer loads.
+
+    Raises:
+        PeerError: One of them is not installed.
+    """
+    for module, distribution in (
+        ("fractal_attention_analysis", "fractal-attention-analysis"),
+        ("scipy", "scipy"),
+        ("seaborn", "seaborn"),
+        ("transformers", "transformers"),
+    ):
+        need(module, distribution)
+
+
+def original_analyzer(model: Any, tokenizer: Any) -> Any:  # noqa: ANN401
+    """Its analyzer of a model in memory, where it would load one by its name.
+
+    For a process of its own: to import it mutes all warnings and changes the style of matplotlib.
+
+    Raises:
+        PeerError: It is not installed.
+    """
+    need_analyzer()
+    from importlib import import_module
+
+    core: Any = import_module("fractal_attention_analysis.core")
+
+    def load_model(*_: object, **__: object) -> tuple[Any, Any]:
+        return model, tokenizer
+
+    with patch.object(core.ModelLoader, "load_model", load_model):
+        return core.FractalAttentionAnalyzer("in memory")

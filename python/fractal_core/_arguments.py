@@ -43,10 +43,17 @@ def flag(argument: str, value: object) -> bool:
     return bool(cast("object", value))
 
 
+def _no_text(value: object) -> object:
+    """`value`, if it is not a number in words: `float` would read it."""
+    if isinstance(value, (str, bytes, bytearray)):
+        raise TypeError
+    return value
+
+
 def real(argument: str, value: object) -> float:
     """`value` as a float; integers too large for a float are refused by name."""
     try:
-        return float(cast("float", value))
+        return float(cast("float", _no_text(value)))
     except (TypeError, ValueError):
         raise DTypeError(argument, repr(value), "a real number") from None
     except OverflowError:
@@ -56,7 +63,7 @@ def real(argument: str, value: object) -> float:
 def complex_number(argument: str, value: object) -> complex:
     """`value` as a complex number; integers too large for a float are refused by name."""
     try:
-        return complex(cast("complex", value))
+        return complex(cast("complex", _no_text(value)))
     except (TypeError, ValueError):
         raise DTypeError(argument, repr(value), "a complex number") from None
     except OverflowError:

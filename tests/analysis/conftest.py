@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
 import pytest
 
 SENTENCE = (
@@ -77,3 +82,20 @@ def folder(tmp_path_factory, tokenizer):
     build("gpt2").save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def packaged():
+    """Folders of real models that come in packages, by name, each made once by a process of its own."""
+    kept = Path(__file__).parents[2] / "out" / "models"
+
+    @cache
+    def folder_of(name: str) -> str:
+        command = [sys.executable, str(Path(__file__).with_name("packaged.py")), str(kept), name]
+        made = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+        if "make test-models installs it" in made.stderr:
+            pytest.skip(f"the package of {name} is not installed: `make test-models` installs it")
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
+    return folder_of

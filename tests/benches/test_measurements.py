@@ -150,6 +150,13 @@ def test_own_processes():
     assert found["import/time"].at_most
 
 
+def test_all_heads_of_a_model():
+    (row,) = alone.all_heads(ONE, layers=2, heads=3, n=40, vocabulary=64)
+    sane([row])
+    assert (row.name, row.bar, row.what.split(" heads")[0]) == ("model/heads", 20, "all 6")
+    assert row.value is None or "1 of the original's 6 calls were timed (layer.head 0.0)" in row.note
+
+
 def test_fields():
     found = sane(list(julia.julia(ONE, side=8, max_iter=8)))
     assert {name: bar for name, bar in bars(found).items() if bar} == {
