@@ -43,8 +43,9 @@ impl<'p, A: Accumulator> EdgeLanes<'p, A> {
         (self.at[lane] + i64::from(key)) as usize
     }
 
-    /// The biases of some keys by lane; those of pairs that are no edge are arbitrary.
-    #[inline(always)]
+    /// The biases of some keys by lane; those of pairs that are no edge are arbitrary. Copies alone: it is no part of the
+    /// vector code of every level and width.
+    #[inline(never)]
     pub(crate) fn biases<const NK: usize>(&self, head: usize, keys: &[u32; NK], masks: &[u16; NK]) -> [[A; TILE]; NK] {
         let mut lanes = [[A::default(); TILE]; NK];
         if in_a_row(keys) {
@@ -84,7 +85,7 @@ impl<'p, A: Accumulator> EdgeLanes<'p, A> {
     }
 
     /// Writes ds of some keys by lane to where their edges are, of a head's edges from `first` on.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn store(&self, keys: &[u32], masks: &[u16], ds: &[[A; TILE]], to: &mut [A], first: usize) {
         let all = masks.iter().all(|&mask| mask == u16::MAX);
         let together =
