@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fractal_core import _native
 from fractal_core._calls import Attention
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,3 +270,44 @@ def test_handles_of_two_processes_are_never_the_same() -> None:
         for _ in range(2)
     ]
     assert len(made[0] | made[1]) == 100
+
+
+@pytest.mark.parametrize("window", [None, 3, (2, 0), (0, 5)])
+@pytest.mark.parametrize("align", ["lower_right", "upper_left"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_windows_within_segments(window, align, causal):
+    queries, keys = [0, 4, 9, 20], [0, 7, 10, 24]
+    found = IndexSet.from_segments(queries, keys, causal=causal, window=window, align=align)
+    assert found.runs is not None
+    mask = np.zeros((20, 24), bool)
+    before, after = (24, 24) if window is None else (window, window) if isinstance(window, int) else window
+    for s in range(3):
+        for i in range(queries[s], queries[s + 1]):
+            place = keys[s] + i - queries[s] if align == "upper_left" else keys[s + 1] + i - queries[s + 1]
+            for j in range(keys[s], keys[s + 1]):
+                mask[i, j] = place - j <= before and j - place <= (0 if causal else after)
+    assert np.array_equal(found.to_mask(), mask)
+
+
+def test_segments_and_offsets_stay_runs():
+    segments = IndexSet.from_segments([0, 30, 64])
+    for offsets in (range(-4, 5), [0, 1, 2, 8, 9]):
+        both = segments & IndexSet.from_offsets(offsets, 64)
+        assert both.runs is not None
+        assert np.array_equal(both.to_mask(), segments.to_mask() & IndexSet.from_offsets(offsets, 64).to_mask())
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "named"),
+    [
+        ({"window": -1}, InvalidArgumentError, "window"),
+        ({"window": (1, 2, 3)}, ShapeError, "window"),
+        ({"window": 1.5}, DTypeError, "window"),
+        ({"window": (1, "2")}, DTypeError, "window"),
+        ({"align": "top"}, InvalidArgumentError, "align"),
+        ({"align": None}, InvalidArgumentError, "align"),
+    ],
+)
+def test_wrong_segments_are_refused(more, error, named):
+    with pytest.raises(error, match=named):
+        IndexSet.from_segments([0, 4], **more)

@@ -113,7 +113,13 @@ class IndexSet:
         indptr: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64], n_keys: int
     ) -> IndexSet: ...
     @staticmethod
-    def from_segments(queries: NDArray[np.int64], keys: NDArray[np.int64], causal: bool) -> IndexSet: ...
+    def from_segments(
+        queries: NDArray[np.int64],
+        keys: NDArray[np.int64],
+        causal: bool,
+        window: tuple[int, int] | None,
+        upper_left: bool,
+    ) -> IndexSet: ...
     @staticmethod
     def from_blocks(
         block_size: tuple[int, int],

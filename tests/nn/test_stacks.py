@@ -220,6 +220,34 @@ def test_under_a_compiler_and_functional_transforms():
         assert torch.equal(found, sparse_attention(one, k.detach(), v.detach(), stack))
 
 
+@pytest.mark.parametrize("number", range(len(SETS)))
+@pytest.mark.parametrize("heads", [1, H])
+def test_biases_of_edges_that_differ_by_entry(number, heads):
+    index_set = SETS[number]
+    q, k, v = tensors()
+    bias = drawn(B, heads, index_set.nnz, seed=4).requires_grad_()
+    found = sparse_attention(q, k, v, index_set, edge_bias=bias)
+    parts = [sparse_attention(q[b : b + 1], k[b : b + 1], v[b : b + 1], index_set, edge_bias=bias[b]) for b in range(B)]
+    wanted = torch.cat(parts)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    weights = drawn(*wanted.shape, seed=7)
+    for ours, theirs in zip(*(torch.autograd.grad(r, [q, k, v, bias], weights) for r in (found, wanted)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+    one = sparse_attention(q, k, v, index_set, edge_bias=bias[:1])
+    assert torch.equal(one, sparse_attention(q, k, v, index_set, edge_bias=bias[0]))
+
+
+def test_one_step_of_a_batch_whose_caches_differ_in_length():
+    lengths = [7, 30]
+    rows = [[IndexSet.from_runs([0, 1], [0], [length], N)] for length in lengths]
+    q, k, v = tensors()
+    found = sparse_attention(q[:, :, :1], k, v, IndexSet.stack(rows))
+    for b, length in enumerate(lengths):
+        part = (q[b : b + 1, :, :1], k[b : b + 1, :, :length], v[b : b + 1, :, :length])
+        wanted = torch.nn.functional.scaled_dot_product_attention(*part, enable_gqa=True)
+        torch.testing.assert_close(found[b : b + 1], wanted, rtol=0, atol=1e-12)
+
+
 WRONG = [
     (lambda: IndexSet.stack([]), DTypeError, "sets"),
     (lambda: IndexSet.stack(SETS[0]), DTypeError, "sets"),
@@ -233,6 +261,7 @@ WRONG = [
     (lambda: attend([[SETS[0]]], edge_bias=torch.zeros(SETS[0].nnz)), InvalidArgumentError, "edge_bias"),
     (lambda: attend([[SETS[0]]], q_offset=1), InvalidArgumentError, "q_offset"),
     (lambda: attend([[SETS[0]]], return_stats=True), InvalidArgumentError, "return_stats"),
+    (lambda: fc.nn.attention_stats(*tensors()[:2], IndexSet.stack([SETS[0]])), DTypeError, "index_set"),
     (lambda: fc.patterns.per_head("window"), DTypeError, "patterns"),
     (lambda: fc.patterns.per_head([]), DTypeError, "patterns"),
     (lambda: fc.patterns.per_head([7]), DTypeError, "pattern"),

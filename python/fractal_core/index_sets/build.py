@@ -5,13 +5,13 @@ Letters: Nq queries, Nk keys, E edges (query, key), K keys in a row, R runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fractal_core import _native
 from fractal_core._arguments import INT32_MAX, flag, integer, pair, signed, vector
-from fractal_core.errors import DTypeError, KeyIndexError, ShapeError
+from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,11 +67,26 @@ def from_runs(indptr: npt.ArrayLike, starts: npt.ArrayLike, lengths: npt.ArrayLi
     return _native.IndexSet.from_runs(rows, vector("starts", starts), vector("lengths", lengths), n_keys)
 
 
-def from_segments(cu_seqlens_q: npt.ArrayLike, cu_seqlens_k: npt.ArrayLike | None, causal: bool) -> _native.IndexSet:
+def from_segments(
+    cu_seqlens_q: npt.ArrayLike,
+    cu_seqlens_k: npt.ArrayLike | None,
+    causal: bool,
+    window: int | tuple[int, int] | None,
+    align: str,
+) -> _native.IndexSet:
     """See `IndexSet.from_segments`."""
     queries = vector("cu_seqlens_q", cu_seqlens_q)
     keys = queries if cu_seqlens_k is None else vector("cu_seqlens_k", cu_seqlens_k)
-    return _native.IndexSet.from_segments(queries, keys, flag("causal", causal))
+    if align not in {"lower_right", "upper_left"}:
+        raise InvalidArgumentError("align", repr(align), '"lower_right" or "upper_left"')
+    given = cast("Any", window)
+    sides = None if given is None else tuple(given) if isinstance(given, (tuple, list)) else (given, given)
+    if sides is not None:
+        if len(sides) != 2:
+            raise ShapeError("window", sides, "a number of keys, or (before, after)")
+        before, after = (integer("window", side, 0, INT32_MAX) for side in sides)
+        sides = before, after
+    return _native.IndexSet.from_segments(queries, keys, flag("causal", causal), sides, align == "upper_left")
 
 
 def from_blocks(

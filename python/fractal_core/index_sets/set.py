@@ -14,6 +14,7 @@ from fractal_core.index_sets import build
 from fractal_core.index_sets.block_masks import natives_from_block_mask, to_block_mask
 from fractal_core.index_sets.plan import Plan, plan_of
 from fractal_core.index_sets.report import Reach, Report, reach_of, report_of
+from fractal_core.index_sets.stack import IndexSetStack, stack
 from fractal_core.index_sets.travel import State, restore, state
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch.nn.attention.flex_attention import BlockMask
     from typing_extensions import Self
-
-    from fractal_core.index_sets.stack import IndexSetStack
 
 __all__ = ["IndexSet"]
 
@@ -127,7 +126,13 @@ class IndexSet:
 
     @classmethod
     def from_segments(
-        cls, cu_seqlens_q: npt.ArrayLike, cu_seqlens_k: npt.ArrayLike | None = None, *, causal: bool = False
+        cls,
+        cu_seqlens_q: npt.ArrayLike,
+        cu_seqlens_k: npt.ArrayLike | None = None,
+        *,
+        causal: bool = False,
+        window: int | tuple[int, int] | None = None,
+        align: Literal["lower_right", "upper_left"] = "lower_right",
     ) -> Self:
         """Packed sequences: a query attends to the keys of its own segment. Held as one run a query.
 
@@ -137,14 +142,18 @@ class IndexSet:
             cu_seqlens_q: (S + 1,) integers, not decreasing, from 0 to Nq: segment s has the queries cu_seqlens_q[s] ..
                 cu_seqlens_q[s + 1] - 1.
             cu_seqlens_k: (S + 1,) integers, the same for the keys, from 0 to Nk; as cu_seqlens_q where None.
-            causal: leave out the keys after each query, where the last query of a segment is at its last key.
+            causal: leave out the keys after each query's own place.
+            window: at most so many keys before and after it, one number or two.
+            align: where the queries of a segment stand that has another number of keys: the last one at the last key
+                ("lower_right"), or the first one at the first key ("upper_left").
 
         Raises:
-            InvalidArgumentError: lengths that do not start at 0, decrease, or end at 0.
+            InvalidArgumentError: lengths that do not start at 0, decrease, or end at 0; a window below 0; another
+                `align`.
             ShapeError, DTypeError: arrays that are not one-dimensional, not of one length, or hold no integers; a
                 causal that is no bool.
         """
-        return cls(build.from_segments(cu_seqlens_q, cu_seqlens_k, causal))
+        return cls(build.from_segments(cu_seqlens_q, cu_seqlens_k, causal, window, align))
 
     @classmethod
     def from_blocks(
@@ -182,9 +191,7 @@ class IndexSet:
             ShapeError: entries with another number of heads.
             InvalidArgumentError: sets of another shape.
         """
-        from fractal_core.index_sets.stack import stack
-
-        return stack(sets)
+        return stack(sets, IndexSet)
 
     @classmethod
     def from_block_mask(cls, block_mask: BlockMask) -> Self | IndexSetStack:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
-from fractal_core.index_sets.set import IndexSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
+
+    from fractal_core.index_sets.set import IndexSet
 
 __all__ = ["IndexSetStack", "stack"]
 
@@ -118,8 +119,8 @@ class _Held:
         return dict(self._numbers.__array_interface__)
 
 
-def stack(sets: Sequence[IndexSet] | Sequence[Sequence[IndexSet]]) -> IndexSetStack:
-    """Stack sets by head, or by batch entry and head: see `IndexSet.stack`."""
+def stack(sets: Sequence[IndexSet] | Sequence[Sequence[IndexSet]], kind: type[IndexSet]) -> IndexSetStack:
+    """Stack sets of a kind by head, or by batch entry and head: see `IndexSet.stack`."""
     given: Any = sets
     if not isinstance(given, (list, tuple)) or not given:
         raise DTypeError("sets", repr(given)[:60], "a list of index sets, or a list of such lists")
@@ -135,7 +136,7 @@ def stack(sets: Sequence[IndexSet] | Sequence[Sequence[IndexSet]]) -> IndexSetSt
     which = np.zeros((len(entries), len(entries[0])), np.int64)
     for b, entry in enumerate(entries):
         for h, index_set in enumerate(entry):
-            if not isinstance(index_set, IndexSet):
+            if not isinstance(index_set, kind):
                 raise DTypeError("sets", type(index_set).__name__, "index sets")
             if found and index_set.shape != found[0].shape:
                 given = f"{index_set.shape} beside {found[0].shape}"

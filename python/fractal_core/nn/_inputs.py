@@ -57,7 +57,7 @@ def inputs(
     batch, heads, n_queries, head_dim, kv_heads, n_keys = _sizes(q, k, v)
     factor: float = head_dim**-0.5 if scale is None else checks.finite("scale", scale)
     if bias is not None:
-        bias = _key_bias(bias, batch, heads, n_keys).to(accumulation_dtype(q.dtype))
+        bias = _bias("bias", bias, (batch, heads, n_keys)).to(accumulation_dtype(q.dtype))
     if key_padding_mask is not None:
         key_padding_mask = checks.boolean("key_padding_mask", key_padding_mask, (batch, n_keys))
     first_position = n_keys - n_queries
@@ -68,7 +68,7 @@ def inputs(
     elif isinstance(index_set, Tensor):
         rows, keys = None, _lists(index_set, edge_bias, q_offset, (batch, kv_heads, n_queries))
     else:
-        rows, edge_bias = _set(index_set, edge_bias, q_offset, (heads, n_queries, n_keys))
+        rows, edge_bias = _set(index_set, edge_bias, q_offset, (batch, heads, n_queries, n_keys))
         keys = _travel.handle(rows)
         if q_offset is not None:
             first_position = int(q_offset) + n_keys - index_set.n_queries
@@ -100,23 +100,16 @@ def _sizes(q: Tensor, k: Tensor, v: Tensor | None) -> tuple[int, int, int, int, 
     return batch, heads, n_queries, head_dim, kv_heads, n_keys
 
 
-def _key_bias(bias: Tensor, batch: int, heads: int, n_keys: int) -> Tensor:
-    bias = checks.tensor("bias", bias)
-    shape = tuple(bias.shape)
+def _bias(argument: str, bias: Tensor, sizes: tuple[int, int, int]) -> Tensor:
+    """A bias of (n,), (H|1, n) or (B|1, H|1, n), in the last of these shapes; `sizes` are B, H and n."""
+    bias = checks.tensor(argument, bias)
+    shape, (batch, heads, n) = tuple(bias.shape), sizes
     fits = 1 <= len(shape) <= 3 and all(
-        size in (full, one)
-        for size, full, one in zip(shape[::-1], (n_keys, heads, batch), (n_keys, 1, 1), strict=False)
+        size in (full, one) for size, full, one in zip(shape[::-1], (n, heads, batch), (n, 1, 1), strict=False)
     )
     if not fits:
-        allowed = f"({n_keys},), ({heads}|1, {n_keys}) or ({batch}|1, {heads}|1, {n_keys})"
-        raise ShapeError("bias", shape, allowed)
+        raise ShapeError(argument, shape, f"({n},), ({heads}|1, {n}) or ({batch}|1, {heads}|1, {n})")
     return bias.reshape((1,) * (3 - len(shape)) + shape)
-
-
-def _edge_bias(edge_bias: Tensor, heads: int, n_edges: int) -> Tensor:
-    edge_bias = checks.tensor("edge_bias", edge_bias)
-    checks.shaped("edge_bias", edge_bias, (n_edges,), (1, n_edges), (heads, n_edges))
-    return edge_bias.unsqueeze(0) if edge_bias.ndim == 1 else edge_bias
 
 
 def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]) -> Tensor:
@@ -163,16 +156,18 @@ def _stack(
 
 
 def _set(
-    index_set: IndexSet, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int]
+    index_set: IndexSet, edge_bias: Tensor | None, q_offset: int | None, sizes: tuple[int, int, int, int]
 ) -> tuple[IndexSet, Tensor | None]:
     """The rows of an index set that the queries take, with their part of the edge bias."""
-    heads, n_queries, n_keys = sizes
+    batch, heads, n_queries, n_keys = sizes
     if not isinstance(index_set, IndexSet):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("index_set", type(index_set).__name__, "a fractal_core.IndexSet or a tensor of keys")
     if index_set.n_keys != n_keys:
         raise ShapeError("index_set", f"n_keys {index_set.n_keys}", f"the length of k, {n_keys}")
     if edge_bias is not None:
-        edge_bias = _edge_bias(edge_bias, heads, index_set.nnz)
+        edge_bias = _bias("edge_bias", edge_bias, (batch, heads, index_set.nnz))
+        # The op takes one that differs by entry as such, others by head alone.
+        edge_bias = edge_bias[0] if edge_bias.shape[0] == 1 else edge_bias
     return _rows(index_set, edge_bias, n_queries, q_offset)
 
 
@@ -188,5 +183,5 @@ def _rows(
         return index_set, edge_bias
     if edge_bias is not None:
         first, last = int(index_set.indptr[q_offset]), int(index_set.indptr[q_offset + n_queries])
-        edge_bias = edge_bias[:, first:last]
+        edge_bias = edge_bias[..., first:last]
     return index_set.rows(q_offset, q_offset + n_queries), edge_bias

@@ -1,4 +1,4 @@
-"""Calls whose index sets differ by batch entry or head, as calls of one set each."""
+"""Calls whose index sets differ by batch entry or head, or biases of edges by entry, as calls of one set each."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from fractal_core.nn.ops import Call
 
-__all__ = ["Part", "is_stack", "parts", "put"]
+__all__ = ["Part", "has_parts", "parts", "put"]
 
 _MIX = 0x9E37_79B9_7F4A_7C15
 
 
-def is_stack(index_set: Tensor) -> bool:
-    """Whether it has a handle for each batch entry and head: (B|1, H|1)."""
-    return index_set.ndim == 2
+def has_parts(call: Call) -> bool:
+    """Whether it has a handle for each batch entry and head, (B|1, H|1), or a bias of edges for each entry."""
+    return call.index_set.ndim == 2 or (call.edge_bias is not None and call.edge_bias.ndim == 3)
 
 
 class Part(NamedTuple):
@@ -54,8 +54,13 @@ class Part(NamedTuple):
 
 
 def parts(call: Call) -> Iterator[Part]:
-    """The parts of a call over a stack, batch entry by batch entry, or of all of them where they take the same."""
+    """The parts of a call, batch entry by batch entry, or of all of them where they take the same."""
     batch, heads = call.q.shape[:2]
+    if call.index_set.ndim != 2:
+        for b in range(batch):
+            part = Part(call, slice(b, b + 1), slice(0, heads), slice(0, call.k.shape[1]), shared=False)
+            yield part._replace(call=_narrowed(call, part, call.index_set, b))
+        return
     group = heads // call.k.shape[1]
     stack = call.index_set.tolist()
     entries = [slice(0, batch)] if len(stack) == 1 else [slice(b, b + 1) for b in range(batch)]
@@ -65,7 +70,7 @@ def parts(call: Call) -> Iterator[Part]:
         for first, last in _runs(keys, group):
             shared = last - first < group
             part = Part(call, entry, slice(first, last), slice(first // group, -(-last // group)), shared)
-            yield part._replace(call=_narrowed(call, part, keys[first], number))
+            yield part._replace(call=_narrowed(call, part, torch.tensor([keys[first]]), number))
             number += 1
 
 
@@ -85,16 +90,16 @@ def _runs(keys: list[int], group: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _narrowed(call: Call, part: Part, key: int, number: int) -> Call:
+def _narrowed(call: Call, part: Part, index_set: Tensor, number: int) -> Call:
     some = {name: part.of_some(t) for name in ("key_bias",) if (t := getattr(call, name)) is not None}
     by_head = {name: part.of_heads(t) for name in ("distances", "sinks") if (t := getattr(call, name)) is not None}
     padding = None if call.key_padding_mask is None else call.key_padding_mask[part.batch]
     # Parts count batch entries and heads from 0: a seed of its own keeps their dropout apart.
     seed = None if call.seed is None else call.seed.clone().fill_((int(call.seed) + number * _MIX) % 2**63)
     q, k, v = part.of(call.q), part.of_keys(call.k), part.of_keys(call.v)
-    return call._replace(
-        q=q, k=k, v=v, index_set=torch.tensor([key]), key_padding_mask=padding, seed=seed, **some, **by_head
-    )
+    if call.edge_bias is not None:
+        some["edge_bias"] = call.edge_bias[part.batch.start]
+    return call._replace(q=q, k=k, v=v, index_set=index_set, key_padding_mask=padding, seed=seed, **some, **by_head)
 
 
 def put(to: Tensor, found: Tensor, *, add: bool) -> None:

@@ -139,7 +139,8 @@ def sparse_attention(
             a plan. Their keys may be in any order; one that is listed twice counts twice. Or `IndexSet.stack`, sets
             that differ by batch entry or by head, of shape (B|1, H|1).
         bias: added to the scores of each key: (Nk,), (H|1, Nk) or (B|1, H|1, Nk), any float dtype.
-        edge_bias: added to the score of each edge: (E,) or (H|1, E), E = index_set.nnz edges in row order.
+        edge_bias: added to the score of each edge: (E,), (H|1, E) or (B|1, H|1, E), E = index_set.nnz edges in row
+            order.
         key_padding_mask: (B, Nk) bool, True where a key is to be ignored.
         scale: factor of the scores, finite; 1 / sqrt(D) where None.
         q_offset: query i takes row i + q_offset of the index set; n_queries - Nq where None, so that the last query

@@ -20,7 +20,7 @@ from fractal_core._torch import library, threads
 from fractal_core.gpu import probes, route
 from fractal_core.nn import _travel
 from fractal_core.nn._arrays import NAMES, accumulation_dtype, array, bits, fresh, keys, maybe, with_room
-from fractal_core.nn._stacks import is_stack, parts, put
+from fractal_core.nn._stacks import has_parts, parts, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ class Call(NamedTuple):
     key_bias: Tensor | None
     """(B|1, H|1, Nk) in the accumulation dtype, added to the scaled scores, or None."""
     edge_bias: Tensor | None
-    """(H|1, E) in the accumulation dtype, edges in row order, or None."""
+    """(H|1, E) or (B, H|1, E) in the accumulation dtype, edges in row order, or None."""
     key_padding_mask: Tensor | None
     """(B, Nk) bool, True where a key is to be ignored, or None."""
     seed: Tensor | None
@@ -149,7 +149,7 @@ def _features(call: Call) -> dict[str, float]:
 
 def _forward(call: Call, *results: Tensor) -> None:
     """Runs the forward pass into its results: output, log-sum-exp, and its rounding error if that is asked for."""
-    if not is_stack(call.index_set):
+    if not has_parts(call):
         into = [bits(result) for result in results]
         _launch("attention", call, lambda native: _native.attention_forward(native, *into))
         return
@@ -265,8 +265,8 @@ def _attention_backward(
         given has a gradient of shape (0,).
     """
     call = Call(*args)
-    if is_stack(call.index_set):
-        return _backward_of_stack(call, dout, dlse, (out, lse, lse_rest))
+    if has_parts(call):
+        return _backward_of_parts(call, dout, dlse, (out, lse, lse_rest))
     dq, dk, dv, dkey_bias, dedge_bias, ddistances, dsinks = grads = with_room(_gradients, call)
     saved = Saved(
         array(out),
@@ -289,7 +289,7 @@ def _attention_backward(
     return grads
 
 
-def _backward_of_stack(
+def _backward_of_parts(
     call: Call, dout: Tensor, dlse: Tensor | None, results: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of the parts; those of what parts share are added in their order, in the accumulation dtype."""
@@ -307,6 +307,8 @@ def _backward_of_stack(
         put(part.of_keys(wide_v), found[2], add=part.shared)
         if call.key_bias is not None:
             put(part.of_some(dkey_bias), found[3], add=True)
+        if call.edge_bias is not None:
+            put(dedge_bias[part.batch.start], found[4], add=False)
         if call.distances is not None:
             put(part.of_heads(ddistances), found[5], add=True)
         if call.sinks is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fractal_core._arguments import vector
 from fractal_core._torch import checks
-from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError
+from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 from fractal_core.nn import _functorch
 from fractal_core.nn._inputs import inputs
 from fractal_core.nn._statistics import attention_statistics, attention_weights
@@ -115,6 +115,10 @@ def attention_stats(
 
 def statistics_of(given: Inputs, rows: npt.ArrayLike | Tensor | None = None) -> AttentionStats:
     """`attention_stats` of checked arguments."""
+    if given.keys.ndim == 2:
+        raise DTypeError("index_set", "a stack of index sets", "one, for statistics")
+    if given.edge_bias is not None and given.edge_bias.ndim == 3:
+        raise ShapeError("edge_bias", tuple(given.edge_bias.shape), "(E,) or (H|1, E) for statistics")
     of_call = (given.q, given.k, given.keys, given.key_bias, given.edge_bias, given.key_padding_mask, given.scale)
     differentiable = [t for t in (*of_call[:2], *of_call[3:5]) if t is not None]
     refuse_tangents(differentiable)

@@ -3,7 +3,7 @@
 use crate::detached::detached;
 use crate::error::Result;
 use fractal_kernels::KernelError;
-use fractal_kernels::index_set::{Blocks, Form, IndexSet, Occupied};
+use fractal_kernels::index_set::{Blocks, Form, IndexSet, Occupied, Within};
 use fractal_kernels::memory;
 use fractal_kernels::plan::PlannedSet;
 use fractal_kernels::plan::arrays::{TableArrays, TransposedArrays};
@@ -153,10 +153,13 @@ impl PyIndexSet {
         queries: PyReadonlyArray1<'_, i64>,
         keys: PyReadonlyArray1<'_, i64>,
         causal: bool,
+        window: Option<[i64; 2]>,
+        upper_left: bool,
     ) -> Result<Self> {
+        let within = Within { causal, window, upper_left };
         let (queries, keys) = (copied("cu_seqlens_q", &queries)?, copied("cu_seqlens_k", &keys)?);
         let executor = executors::default()?;
-        Ok(Self::new(detached(py, || IndexSet::from_segments(&queries, &keys, causal, &*executor))?))
+        Ok(Self::new(detached(py, || IndexSet::from_segments(&queries, &keys, within, &*executor))?))
     }
 
     /// Blocks as CSR; `partial` has a table of pairs for each block that is not full, in their order.

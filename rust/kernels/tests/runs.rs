@@ -5,7 +5,7 @@ mod naive;
 use fractal_kernels::ErrorKind;
 use fractal_kernels::builders::{self, Axis, Span};
 use fractal_kernels::executor::{Rayon, Serial};
-use fractal_kernels::index_set::{Blocks, Form, IndexSet};
+use fractal_kernels::index_set::{Blocks, Form, IndexSet, Within};
 use fractal_kernels::plan::Plan;
 use naive::index_set::{Mask, listed, mask, mask_of, offsets, pairs_of_masks, pool, transposed};
 use proptest::prelude::*;
@@ -210,4 +210,55 @@ fn refusals_name_the_argument() {
     for (error, argument, kind) in refused {
         assert_eq!((error.argument, error.kind), (argument, kind), "{error}");
     }
+}
+
+#[test]
+fn windows_within_segments_equal_the_definition() {
+    let executor = Rayon(&pool());
+    let (queries, keys) = ([0, 5, 5, 21, 40], [0, 9, 12, 20, 40]);
+    for causal in [false, true] {
+        for window in [None, Some([0, 0]), Some([3, 0]), Some([2, 5]), Some([100, 100])] {
+            for upper_left in [false, true] {
+                let within = Within { causal, window, upper_left };
+                let set = IndexSet::from_segments(&queries, &keys, within, &executor).unwrap();
+                assert!(matches!(set.form(), Form::Runs { .. }));
+                for query in 0..40 {
+                    let s = (0..4).find(|&s| queries[s] <= query && query < queries[s + 1]).unwrap();
+                    let place = match upper_left {
+                        true => keys[s] + query - queries[s],
+                        false => keys[s + 1] - 1 + query - (queries[s + 1] - 1),
+                    };
+                    let [before, after] = window.unwrap_or([1000, 1000]);
+                    let seen = |key: i64| place - key <= before && key - place <= if causal { 0 } else { after };
+                    let want: Vec<u32> =
+                        (keys[s]..keys[s + 1]).filter(|&key| seen(key)).map(|key| key as u32).collect();
+                    assert_eq!(set.row(query as usize).collect::<Vec<_>>(), want, "{within:?} query {query}");
+                }
+            }
+        }
+    }
+    let negative = Within { window: Some([1, -1]), ..Within::default() };
+    let error = IndexSet::from_segments(&queries, &keys, negative, &executor).unwrap_err();
+    assert!(error.to_string().contains("window"), "{error}");
+}
+
+#[test]
+fn runs_and_a_few_stretches_of_offsets_stay_runs() {
+    let n = 60;
+    let executor = Rayon(&pool());
+    let segments = IndexSet::from_segments(&[0, 20, 45, 60], &[0, 20, 45, 60], false, &executor).unwrap();
+    for offsets in [(-3..=4).collect::<Vec<i64>>(), vec![0, 1, 2, 9, 10, 30], vec![-70, 70], vec![]] {
+        let window = IndexSet::from_offsets(offsets, n, n, 0).unwrap();
+        for (a, b) in [(&segments, &window), (&window, &segments)] {
+            let both = a.intersection(b, &executor).unwrap();
+            assert!(matches!(both.form(), Form::Runs { .. }));
+            for query in 0..n {
+                let want: Vec<u32> = a.row(query).filter(|key| b.row(query).any(|other| other == *key)).collect();
+                assert_eq!(both.row(query).collect::<Vec<_>>(), want, "query {query}");
+            }
+        }
+    }
+    let scattered = IndexSet::from_offsets((0..20).map(|i| 2 * i).collect(), n, n, 0).unwrap();
+    let both = segments.intersection(&scattered, &executor).unwrap();
+    assert!(matches!(both.form(), Form::Csr { .. }));
 }

@@ -1,11 +1,12 @@
 //! Biases of scores, and the hiding of scores.
 
+use super::distances::TilePlaces;
 use super::edge_lanes::EdgeLanes;
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
 use super::micro::load_lanes;
-use super::modifiers::{SoftCap, TilePlaces};
 use super::problem::Problem;
+use super::soft_cap::SoftCap;
 use crate::plan::{TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 

@@ -1,9 +1,10 @@
 //! What one query head of one batch entry needs besides its tensors.
 
+use super::distances::Distances;
 use super::dropout::Draw;
 use super::element::{Accumulator, Storage};
-use super::modifiers::{Distances, SoftCap};
 use super::problem::{KeyBias, Problem};
+use super::soft_cap::SoftCap;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
 use crate::plan::{EdgeMap, Planned};

@@ -43,6 +43,12 @@ impl IndexSet {
         if let (Form::Runs { .. }, Form::Runs { .. }) = (&self.form, &other.form) {
             return Ok(Self { order, ..self.merged_runs(other, executor, union)? });
         }
+        if let (false, Form::Runs { .. }, Some(runs)) = (union, &self.form, other.stretches(executor)?) {
+            return Ok(Self { order, ..self.merged_runs(&runs, executor, false)? });
+        }
+        if let (false, Some(runs), Form::Runs { .. }) = (union, self.stretches(executor)?, &other.form) {
+            return Ok(Self { order, ..runs.merged_runs(other, executor, false)? });
+        }
         if union {
             memory::room::<i32>("index_set", self.nnz().max(other.nnz()) as u64)?;
         }
@@ -50,6 +56,26 @@ impl IndexSet {
             merge_sorted(self.row(query), other.row(query), union, |key| keys.push(key as i32));
         })?;
         Ok(Self { order, ..set })
+    }
+
+    /// Offsets that follow each other in a few stretches, as runs; `None` of other sets.
+    fn stretches(&self, executor: &dyn Executor) -> Result<Option<Self>> {
+        /// Runs of a row that take no more memory than a list of it.
+        const MOST: usize = 8;
+        let Form::Offsets { offsets, q_offset } = &self.form else { return Ok(None) };
+        let of = || offsets.chunk_by(|a, b| a + 1 == *b);
+        if of().take(MOST + 1).count() > MOST {
+            return Ok(None);
+        }
+        let set = Self::from_run_rows(self.n_queries, self.n_keys, executor, |query, push| {
+            let (place, end) = (query as i64 + q_offset, self.n_keys as i64);
+            // Offsets increase, so that their keys decrease.
+            for stretch in of().rev() {
+                let [low, high] = [stretch[0], stretch[stretch.len() - 1]];
+                push([place - high, place - low + 1].map(|key| key.clamp(0, end) as i32));
+            }
+        })?;
+        Ok(Some(Self { order: self.order.clone(), ..set }))
     }
 
     /// Only keys at or before the query's own position, query + `q_offset`.

@@ -10,5 +10,5 @@ mod set;
 pub use convert::Csr;
 pub use occupied::Occupied;
 pub use reach::Reach;
-pub use runs::Blocks;
+pub use runs::{Blocks, Within};
 pub use set::{Form, IndexSet, KeyRun, Row};

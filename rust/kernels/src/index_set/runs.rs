@@ -19,6 +19,23 @@ pub struct Blocks<'a> {
     pub full: &'a [bool],
 }
 
+/// Which keys of its own segment a query attends to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Within {
+    /// None after its own place.
+    pub causal: bool,
+    /// At most so many before and after its own place.
+    pub window: Option<[i64; 2]>,
+    /// The first query of a segment stands at its first key; else the last one at its last key.
+    pub upper_left: bool,
+}
+
+impl From<bool> for Within {
+    fn from(causal: bool) -> Self {
+        Self { causal, ..Self::default() }
+    }
+}
+
 impl Blocks<'_> {
     fn row(&self, row: usize) -> std::ops::Range<usize> {
         self.indptr[row] as usize..self.indptr[row + 1] as usize
@@ -148,8 +165,17 @@ impl IndexSet {
     /// Packed sequences: each query attends to the keys of its own segment. Segment s has the queries
     /// `queries[s]..queries[s + 1]` and the keys `keys[s]..keys[s + 1]`.
     ///
-    /// If `causal`, the last query of a segment is at its last key, and no query attends to a later key.
-    pub fn from_segments(queries: &[i64], keys: &[i64], causal: bool, executor: &dyn Executor) -> Result<Self> {
+    /// `within` says which of them.
+    pub fn from_segments(
+        queries: &[i64],
+        keys: &[i64],
+        within: impl Into<Within>,
+        executor: &dyn Executor,
+    ) -> Result<Self> {
+        let within = within.into();
+        if let Some(given) = within.window.and_then(|sides| sides.into_iter().find(|&side| side < 0)) {
+            return Err(KernelError::value("window", given, "0 or more keys on each side"));
+        }
         let names = ["cu_seqlens_q", "cu_seqlens_k"];
         for (argument, lengths) in names.into_iter().zip([queries, keys]) {
             check_starts(argument, lengths)?;
@@ -166,8 +192,13 @@ impl IndexSet {
         Self::from_run_rows(end(queries), end(keys), executor, |query, push| {
             let segment = queries.partition_point(|&start| start <= query as i64) - 1;
             let (first, end) = (keys[segment], keys[segment + 1]);
-            let own = query as i64 - queries[segment + 1] + end + 1;
-            push([first as i32, if causal { own.clamp(first, end) } else { end } as i32]);
+            let own = match within.upper_left {
+                true => first + query as i64 - queries[segment],
+                false => end + query as i64 - queries[segment + 1],
+            };
+            let [before, after] = within.window.unwrap_or([i64::from(i32::MAX); 2]);
+            let after = if within.causal { 0 } else { after };
+            push([own - before, own + after + 1].map(|key| key.clamp(first, end) as i32));
         })
     }
 

@@ -17,9 +17,9 @@ mod tile_part;
 
 use super::buffers::padded;
 use super::deal::{TaskRows, cut, deal, deal_parts};
+use super::distances::Distances;
 use super::element::{Accumulator, Storage};
 use super::head::HeadContext;
-use super::modifiers::Distances;
 use super::problem::Problem;
 use crate::error::Result;
 use crate::memory::{self, OrLeave};

@@ -6,12 +6,12 @@ use crate::attention::accumulate::add_terms;
 use crate::attention::bias::{biased, capped};
 use crate::attention::buffers::whole_steps;
 use crate::attention::deal::TaskRows;
+use crate::attention::distances::TilePlaces;
 use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::quad_ranges;
 use crate::attention::micro::{by_lane, hide, load, load_lanes, scores, store, store_lanes};
-use crate::attention::modifiers::TilePlaces;
 use crate::plan::{Chunks, Cursor, Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 

@@ -3,12 +3,12 @@
 use super::task::{HEADS, Head, Task};
 use crate::attention::bias::store_biased;
 use crate::attention::buffers::ROW_BLOCK;
+use crate::attention::distances::TilePlaces;
 use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gather::Gather;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::store_lanes;
-use crate::attention::modifiers::TilePlaces;
 use crate::plan::{Planned, TILE};
 use fearless_simd::{Simd, prelude::*};
 

@@ -3,11 +3,11 @@
 use super::softmax::Softmax;
 use crate::attention::buffers::{Aligned, KEY_BLOCK, ROW_BLOCK, padded};
 use crate::attention::deal::TaskRows;
+use crate::attention::distances::TilePlaces;
 use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::Storage;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
-use crate::attention::modifiers::TilePlaces;
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
 use crate::attention::widths::AtWidths;

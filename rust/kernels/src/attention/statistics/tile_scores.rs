@@ -2,13 +2,13 @@
 
 use crate::attention::bias::{biased, store_biased};
 use crate::attention::buffers::{Aligned, padded, whole_steps};
+use crate::attention::distances::TilePlaces;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gather::Gather;
 use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::head::HeadContext;
 use crate::attention::lane_keys::LaneKeys;
 use crate::attention::micro::{hide, scores, store_lanes, transpose};
-use crate::attention::modifiers::TilePlaces;
 use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
 use crate::plan::{Cursor, Planned, TILE, TileKeys};
