@@ -12,6 +12,7 @@ from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.gpu import route
 from fractal_core.index_sets import IndexSet
+from fractal_core.nn._empty import attention_of_nothing
 from fractal_core.nn._functorch import attend
 from fractal_core.nn._inputs import inputs
 from fractal_core.nn.statistics import AttentionStats, statistics_of
@@ -115,6 +116,7 @@ def sparse_attention(
 
     Equal to `torch.nn.functional.scaled_dot_product_attention` with `index_set.to_mask()` as its mask, at the cost of
     the edges. A query without any key gives output 0, gradient 0 and lse -inf. NaN and Inf propagate as they do there.
+    Batch, heads, queries, keys and edges may be 0 in number: the result is empty or 0, and so are the gradients.
     Inputs are read in place, whatever their strides. Query head h reads key head h // (H // Hkv).
     Under CPU autocast, q, k and v are cast to the autocast dtype as they are for `scaled_dot_product_attention`.
 
@@ -145,7 +147,7 @@ def sparse_attention(
 
     Raises:
         DTypeError: a tensor is of another dtype, or an argument of another type, than listed.
-        ShapeError: shapes do not fit together, or a size is 0.
+        ShapeError: shapes do not fit together, or a head size is 0.
         InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, or its last dimension is not
             contiguous.
         GpuError: with device="gpu": there is none that may be used, or it failed. The CPU does not take over then.
@@ -166,9 +168,12 @@ def sparse_attention(
         scale=scale,
         q_offset=q_offset,
     )
-    seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
-    biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
-    out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, given.scale, dropout_p, device)
+    if given.empty:
+        out, lse = attention_of_nothing(given)
+    else:
+        seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
+        biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
+        out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, given.scale, dropout_p, device)
     if return_stats:
         stats = statistics_of(given)
         return (out, lse, stats) if return_lse else (out, stats)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.gpu import route
 from fractal_core.nn import _travel
+from fractal_core.nn._empty import connected
 from fractal_core.nn._functorch import attend
 from fractal_core.patterns.neighborhood import Neighborhood
 
@@ -75,6 +78,7 @@ def na2d(
     The result is that of `natten.na2d`, with its borders, dilation, stride and causal axes; the rules and their sources
     are those of the pattern `neighborhood`. Each query has kernel_size keys along an axis, also at the borders. A
     window of one key is allowed. Query head h reads key head h // (H // Hkv). Index sets of recent sizes are kept.
+    Batch, heads and axes may be 0: the result is empty then, and an axis of 0 fits every window.
 
     Args:
         query: (B, Y, X, H, D), float32, float64, bfloat16 or float16, last dimension contiguous.
@@ -94,7 +98,7 @@ def na2d(
 
     Raises:
         DTypeError: a tensor is of another dtype, or an argument of another type, than listed.
-        ShapeError: shapes do not fit together, a size is 0, or a rule has another number of entries than axes.
+        ShapeError: shapes do not fit together, a head size is 0, or a rule has another number of entries than axes.
         InvalidArgumentError: a window that does not fit, a stride above kernel_size, another value out of its range, or
             a tensor that is not on the CPU or whose last dimension is not contiguous.
     """
@@ -156,6 +160,20 @@ def _handle(
 vars(_handle)["_dynamo_marked_constant"] = True
 
 
+def _check_rules(
+    shape: tuple[int, ...],
+    kernel_size: int | tuple[int, ...],
+    stride: int | tuple[int, ...],
+    dilation: int | tuple[int, ...],
+    is_causal: bool | tuple[bool, ...],
+) -> None:
+    """Refuse rules that no box has, or that do not fit along the axes that are not 0."""
+    rules = Neighborhood((1,) * len(shape), kernel_size, stride, dilation, is_causal)
+    windows = zip(cast("tuple[int, ...]", rules.kernel_size), cast("tuple[int, ...]", rules.dilation), strict=True)
+    box = tuple(n or kernel * apart for n, (kernel, apart) in zip(shape, windows, strict=True))
+    replace(rules, shape=box).index_set(1, prod(box))
+
+
 def _attend(
     axes: int,
     query: Tensor,
@@ -174,9 +192,13 @@ def _attend(
         half = torch.get_autocast_dtype("cpu")
         query, key, value = (t if t.dtype == torch.float64 else t.to(half) for t in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scale is None else checks.finite("scale", scale)
+    device = route.checked(device)
+    if query.numel() == 0:
+        _check_rules(shape, kernel_size, stride, dilation, is_causal)
+        return connected(query.new_zeros((*query.shape[:-1], value.shape[-1])), (query, key, value))
     handle = _handle(shape, kernel_size, stride, dilation, is_causal)
     q, k, v = (tensor.flatten(1, axes).transpose(1, 2) for tensor in (query, key, value))
-    out, _ = attend(q, k, v, handle, None, None, None, None, scale, 0.0, route.checked(device))
+    out, _ = attend(q, k, v, handle, None, None, None, None, scale, 0.0, device)
     return out.transpose(1, 2).contiguous().view(*query.shape[:-1], value.shape[-1])
 
 
@@ -185,15 +207,15 @@ def _check_tensors(axes: int, query: Tensor, key: Tensor, value: Tensor) -> None
         checks.tensor(name, tensor)
         if tensor.ndim != axes + 3:
             raise ShapeError(name, tuple(tensor.shape), f"{axes + 3} dimensions: {_LAYOUTS[axes - 1]}")
-        if 0 in tensor.shape:
-            raise ShapeError(name, tuple(tensor.shape), "sizes of at least 1")
+        if tensor.shape[-1] == 0:
+            raise ShapeError(name, tuple(tensor.shape), "a head size of at least 1")
         if tensor.dtype != query.dtype and not torch.is_autocast_enabled("cpu"):
             raise DTypeError(name, tensor.dtype, f"the dtype of query, {query.dtype}")
         if tensor.shape[: axes + 1] != query.shape[: axes + 1]:
             raise ShapeError(name, tuple(tensor.shape), f"batch and box of query, {tuple(query.shape[: axes + 1])}")
         checks.last_dim_contiguous(name, tensor)
     heads, key_heads = query.shape[-2], key.shape[-2]
-    if heads % key_heads:
+    if heads % key_heads if key_heads else heads:
         raise ShapeError("key", f"{key_heads} heads", f"a number of heads that divides the {heads} heads of query")
     if key.shape[-1] != query.shape[-1]:
         raise ShapeError("key", tuple(key.shape), f"the head size of query, {query.shape[-1]}")
