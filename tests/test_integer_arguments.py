@@ -107,6 +107,29 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         for axes in (1, 2, 3)
         for argument in ("kernel_size", "stride", "dilation")
     },
+    **{
+        f"nn.NeighborhoodAttention{axes}D {argument}": (
+            {"embed_dim": 252, "num_heads": 7}.get(argument, 3),
+            lambda n, axes=axes, argument=argument: repr(
+                getattr(nn, f"NeighborhoodAttention{axes}D")(
+                    **{"embed_dim": 252, "num_heads": 7, "kernel_size": 3, argument: n}
+                )
+            ),
+        )
+        for axes in (1, 2, 3)
+        for argument in ("embed_dim", "num_heads", "kernel_size", "stride", "dilation")
+    },
+    **{
+        f"nn.attention max_seqlen_{side}": (
+            4,
+            lambda n, side=side: nn.attention(
+                *[TOKENS.transpose(1, 2)] * 3,
+                **{f"cumulative_seqlen_{s}": torch.tensor([0, 4]) for s in ("Q", "KV")},
+                **{f"max_seqlen_{side}": n},
+            ),
+        )
+        for side in ("Q", "KV")
+    },
     "nn.sparse_attention q_offset": (
         3,
         lambda n: nn.sparse_attention(TOKENS, *[TOKENS.repeat(1, 1, 2, 1)] * 2, HELD, q_offset=n),
@@ -115,8 +138,8 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         3,
         lambda n: nn.attention_stats(TOKENS, TOKENS.repeat(1, 1, 2, 1), HELD, q_offset=n).entropy,
     ),
-    "patterns.Pattern.index_set n_queries": (4, lambda n: nn.attention.resolve(Bare()).index_set(n)),
-    "patterns.Pattern.index_set n_keys": (4, lambda n: nn.attention.resolve(Bare()).index_set(2, n)),
+    "patterns.Pattern.index_set n_queries": (4, lambda n: nn.patterns.resolve(Bare()).index_set(n)),
+    "patterns.Pattern.index_set n_keys": (4, lambda n: nn.patterns.resolve(Bare()).index_set(2, n)),
     "patterns.PatternBase.report n_queries": (4, lambda n: fc.pattern("window").report(n)),
     "patterns.PatternBase.report n_keys": (4, lambda n: fc.pattern("window").report(2, n)),
     "patterns.check_span n_queries": (4, lambda n: check_span(n, None)),

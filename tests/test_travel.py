@@ -75,7 +75,7 @@ def test_a_spawned_process_gets_and_gives_sets() -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {0: "rows"}, {1: 41}, {2: 0}, {3: 2**50}, {4: ()}, {4: (b"123",)}, {5: b"\0" * 3}, {5: b"\xff" * 160}, {5: b""},
+    {0: "rows"}, {1: 41}, {2: -1}, {3: 2**50}, {4: ()}, {4: (b"123",)}, {5: b"\0" * 3}, {5: b"\xff" * 160}, {5: b""},
 ])  # fmt: skip
 def test_a_broken_pickle_of_offsets_is_refused(change: dict[int, object]) -> None:
     given = list(state(SETS["offsets"]()))

@@ -284,7 +284,7 @@ def test_an_unknown_pattern_is_refused():
     ("name", "error", "call"),
     [
         ("x", ShapeError, {"x": torch.zeros(2, 20, 23)}),
-        ("x", ShapeError, {"x": torch.zeros(2, 0, 24)}),
+        ("x", ShapeError, {"x": torch.zeros(2, 20, 0)}),
         ("x", ShapeError, {"x": torch.zeros(20, 24)}),
         ("x", DTypeError, {"x": torch.zeros(2, 20, 24, dtype=torch.int64)}),
         ("key_padding_mask", ShapeError, {"key_padding_mask": torch.zeros(2, 19, dtype=torch.bool)}),

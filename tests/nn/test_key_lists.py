@@ -116,7 +116,7 @@ def test_dropout_repeats_with_the_seed():
         (torch.zeros(3, 1, NQ, K, dtype=torch.int64), fc.errors.ShapeError),
         (torch.zeros(1, H, NQ, K, dtype=torch.int64), fc.errors.ShapeError),
         (torch.zeros(1, 1, NQ - 1, K, dtype=torch.int64), fc.errors.ShapeError),
-        (torch.zeros(1, 1, NQ, 0, dtype=torch.int64), fc.errors.ShapeError),
+        (torch.zeros(1, 1, 0, K, dtype=torch.int64), fc.errors.ShapeError),
         (torch.full((1, 1, NQ, K), NK), fc.errors.KeyIndexError),
         (torch.full((1, 1, NQ, K), -2), fc.errors.KeyIndexError),
         (torch.zeros(1, 1, NQ, K, dtype=torch.int64, device="meta"), fc.errors.InvalidArgumentError),

@@ -213,6 +213,20 @@ def test_a_query_without_keys_has_the_sink_alone():
     assert torch.equal(without, sparse_attention(q, k, v, index_set))
 
 
+def test_sizes_of_0():
+    logits, table = grad(drawn(H, seed=1)), grad(drawn(H, 5))
+    given = [mods.Sink(logits), mods.DistanceTable(table), mods.SoftCap(1.0)]
+    for n, m in ((3, 0), (0, 4), (0, 0)):
+        q, k = torch.zeros(2, H, n, D, dtype=torch.float64), torch.zeros(2, H, m, D, dtype=torch.float64)
+        index_set = fc.IndexSet.from_runs([0] * (n + 1), [], [], m)
+        out, lse = sparse_attention(q, k, k, index_set, modifiers=given, return_lse=True)
+        assert out.shape == q.shape
+        assert torch.equal(lse, logits[:, None].expand(2, H, n))
+        dlogits, dtable = torch.autograd.grad(lse.sum(), [logits, table])
+        assert torch.equal(dlogits, torch.full((H,), 2.0 * n, dtype=torch.float64))
+        assert not dtable.any()
+
+
 def test_a_sink_far_above_the_scores_takes_everything_but_loses_no_digit():
     index_set = SETS["window"](64)
     q, k, v = (drawn(1, H, 64, D, seed=i) for i in range(3))

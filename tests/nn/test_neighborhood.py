@@ -9,7 +9,7 @@ import fractal_core as fc
 import pytest
 import torch
 from fractal_core.errors import DTypeError, FractalError, InvalidArgumentError, ShapeError
-from fractal_core.nn import neighborhood
+from fractal_core.nn import _neighborhoods
 
 FUNCTIONS = {1: fc.nn.na1d, 2: fc.nn.na2d, 3: fc.nn.na3d}
 
@@ -173,12 +173,12 @@ def test_pattern_is_the_reference():
 
 
 def test_sets_are_kept():
-    neighborhood._index_set.cache_clear()
+    _neighborhoods._index_set.cache_clear()
     q, k, v = qkv((6, 6))
     for _ in range(3):
         fc.nn.na2d(q, k, v, 3)
     fc.nn.na2d(q, k, v, (3, 3), dilation=2)
-    assert neighborhood._index_set.cache_info()[:2] == (2, 2)
+    assert _neighborhoods._index_set.cache_info()[:2] == (2, 2)
 
 
 def test_compiles_whole():
@@ -193,6 +193,99 @@ def test_autocast():
         assert fc.nn.na2d(q, k.bfloat16(), v, 3).dtype == torch.bfloat16
 
 
+def with_more(q, k, v, more_keys, more_values, kernel, causal, scale=None):
+    """Output and lse of one softmax over a cell's window and the additional keys."""
+    _, *shape, heads, dim = q.shape
+    group = heads // k.shape[-2]
+    k, v, more_keys, more_values = (t.repeat_interleave(group, -2) for t in (k, v, more_keys, more_values))
+    rows = []
+    for cell in itertools.product(*map(range, shape)):
+        rules = zip(cell, shape, kernel, causal, strict=True)
+        axes = [neighbours(i, length, size, 1, 1, one_way) for i, length, size, one_way in rules]
+        cells = list(itertools.product(*axes))
+        keys, values = (torch.stack([t[(slice(None), *c)] for c in cells], 1) for t in (k, v))
+        keys, values = torch.cat([keys, more_keys], 1), torch.cat([values, more_values], 1)
+        scores = torch.einsum("bhd,bkhd->bhk", q[(slice(None), *cell)], keys) * (dim**-0.5 if scale is None else scale)
+        rows.append((torch.einsum("bhk,bkhd->bhd", scores.softmax(-1), values), scores.logsumexp(-1)))
+    out, lse = (torch.stack(part, 1).unflatten(1, tuple(shape)) for part in zip(*rows, strict=True))
+    return out, lse
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "causal", "scale"),
+    [
+        ((13,), (5,), (False,), None),
+        ((8,), (8,), (True,), 0.7),
+        ((6, 7), (3, 5), (False, True), None),
+        ((3, 4, 5), (3, 2, 3), (False, False, True), -0.2),
+    ],
+)
+def test_additional_keys(shape, kernel, causal, scale, count):
+    given = [t.requires_grad_() for t in qkv(shape, heads=4, key_heads=2, value_dim=3)]
+    more = [torch.randn(2, count, 2, size, dtype=torch.float64, requires_grad=True) for size in (5, 3)]
+    out, lse = FUNCTIONS[len(shape)](
+        *given,
+        kernel,
+        is_causal=causal,
+        scale=scale,
+        additional_keys=more[0],
+        additional_values=more[1],
+        return_lse=True,
+    )
+    expected = with_more(*given, *more, kernel, causal, scale)
+    torch.testing.assert_close((out, lse), expected, rtol=0, atol=1e-12)
+    assert out.is_contiguous()
+    weights = torch.randn_like(out)
+    wanted = [*given, *more]
+    grads = [torch.autograd.grad((o * weights).sum() + s.cos().sum(), wanted) for o, s in ((out, lse), expected)]
+    torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_additional_keys_in_narrow_dtypes(dtype):
+    given = [t.to(dtype) for t in qkv((6, 7))]
+    more = [torch.randn(2, 4, 2, 5, dtype=torch.float64).to(dtype) for _ in range(2)]
+    out, lse = fc.nn.na2d(*given, 3, additional_keys=more[0], additional_values=more[1], return_lse=True)
+    assert (out.dtype, lse.dtype) == (dtype, torch.float32)
+    expected = with_more(*(t.double() for t in (*given, *more)), (3, 3), (False, False))
+    torch.testing.assert_close(out.double(), expected[0], rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2)
+    torch.testing.assert_close(lse.double(), expected[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_lse_and_none_for_the_rules(axes):
+    shape = (5, 4, 6)[:axes]
+    given = qkv(shape)
+    none = [torch.zeros(2, 0, 2, 5, dtype=torch.float64)] * 2
+    got = FUNCTIONS[axes](*given, 3, None, None, None, return_lse=True)
+    torch.testing.assert_close(got, with_more(*given, *none, (3,) * axes, (False,) * axes), rtol=0, atol=1e-12)
+    assert got[1].shape == (2, *shape, 2)
+    torch.testing.assert_close(got[0], FUNCTIONS[axes](*given, 3), rtol=0, atol=0)
+
+
+def test_additional_keys_compile_whole_and_under_torch_func():
+    q, k, v = (t.float() for t in qkv((8, 8)))
+    more = torch.randn(2, 3, 2, 5)
+
+    def attend(q, more):
+        return fc.nn.na2d(q, k, v, 3, additional_keys=more, additional_values=more)
+
+    compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(q, more), attend(q, more), rtol=0, atol=1e-6)
+    grads = torch.func.grad(lambda q, more: attend(q, more).sum(), argnums=(0, 1))(q, more)
+    expected = torch.autograd.grad(attend(q.requires_grad_(), more.requires_grad_()).sum(), (q, more))
+    torch.testing.assert_close(grads, expected, rtol=0, atol=1e-6)
+
+
+def test_no_queries_beside_additional_keys():
+    q, more = torch.zeros(2, 0, 5, 2, 4, requires_grad=True), torch.randn(2, 3, 2, 4, requires_grad=True)
+    out, lse = fc.nn.na2d(q, q, q, 3, additional_keys=more, additional_values=more, return_lse=True)
+    assert (out.shape, lse.shape) == ((2, 0, 5, 2, 4), (2, 0, 5, 2))
+    out.sum().backward()
+    assert not more.grad.any()
+
+
 def ones(*shape, dtype=torch.float32):
     return torch.ones(shape, dtype=dtype)
 
@@ -200,6 +293,14 @@ def ones(*shape, dtype=torch.float32):
 def call(q, k=None, v=None, kernel_size=3, **rules):
     function = FUNCTIONS.get(q.ndim - 3, fc.nn.na2d) if isinstance(q, torch.Tensor) else fc.nn.na2d
     return function(q, q if k is None else k, q if v is None else v, kernel_size, **rules)
+
+
+def more(k=None, v=None):
+    """Three additional keys and values for `IMAGE`, or others."""
+    return {
+        "additional_keys": ones(1, 3, 2, 4) if k is None else k,
+        "additional_values": ones(1, 3, 2, 4) if v is None else v,
+    }
 
 
 IMAGE = (1, 6, 8, 2, 4)
@@ -223,6 +324,21 @@ WRONG = [
     ("is_causal", ShapeError, lambda: call(ones(*IMAGE), is_causal=(True, False, False))),
     ("scale", InvalidArgumentError, lambda: call(ones(*IMAGE), scale=math.inf)),
     ("scale", DTypeError, lambda: call(ones(*IMAGE), scale="1")),
+    ("scale", InvalidArgumentError, lambda: call(ones(*IMAGE), scale=0)),
+    ("scale", InvalidArgumentError, lambda: call(ones(*IMAGE), scale=0.0)),
+    ("return_lse", DTypeError, lambda: call(ones(*IMAGE), return_lse=1)),
+    ("additional_keys", InvalidArgumentError, lambda: call(ones(*IMAGE), additional_values=ones(1, 3, 2, 4))),
+    ("additional_values", InvalidArgumentError, lambda: call(ones(*IMAGE), additional_keys=ones(1, 3, 2, 4))),
+    ("additional_keys", ShapeError, lambda: call(ones(*IMAGE), **more(k=ones(2, 3, 2, 4)))),
+    ("additional_keys", ShapeError, lambda: call(ones(*IMAGE), **more(k=ones(1, 3, 1, 4)))),
+    ("additional_keys", ShapeError, lambda: call(ones(*IMAGE), **more(k=ones(1, 3, 2, 5)))),
+    ("additional_keys", ShapeError, lambda: call(ones(*IMAGE), **more(k=ones(*IMAGE)))),
+    ("additional_keys", DTypeError, lambda: call(ones(*IMAGE), **more(k=ones(1, 3, 2, 4).double()))),
+    ("additional_keys", DTypeError, lambda: call(ones(*IMAGE), **more(k=3))),
+    ("additional_values", ShapeError, lambda: call(ones(*IMAGE), **more(v=ones(1, 4, 2, 4)))),
+    ("additional_values", ShapeError, lambda: call(ones(*IMAGE), **more(v=ones(1, 3, 2, 5)))),
+    ("attention_kwargs", InvalidArgumentError, lambda: call(ones(*IMAGE), attention_kwargs={"scale": 1.0})),
+    ("attention_kwargs", DTypeError, lambda: call(ones(*IMAGE), attention_kwargs=[("backend", None)])),
     ("query", DTypeError, lambda: call([[1.0]])),
     ("query", DTypeError, lambda: call(ones(*IMAGE, dtype=torch.int64))),
     ("query", ShapeError, lambda: fc.nn.na1d(*[ones(*IMAGE)] * 3, 3)),

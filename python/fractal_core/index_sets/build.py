@@ -32,7 +32,7 @@ def from_csr(indptr: npt.ArrayLike, indices: npt.ArrayLike, n_keys: int) -> _nat
     """See `IndexSet.from_csr`."""
     starts = _row_starts(indptr)
     keys = vector("indices", indices)
-    n_keys = integer("n_keys", n_keys, 1, INT32_MAX)
+    n_keys = integer("n_keys", n_keys, 0, INT32_MAX)
     if keys.dtype != np.int32:
         outside = (keys < 0) | (keys >= n_keys)
         if outside.any():
@@ -42,8 +42,8 @@ def from_csr(indptr: npt.ArrayLike, indices: npt.ArrayLike, n_keys: int) -> _nat
 
 def from_offsets(offsets: npt.ArrayLike, n: int, n_keys: int | None, q_offset: int | None) -> _native.IndexSet:
     """See `IndexSet.from_offsets`."""
-    n = integer("n", n, 1, INT32_MAX)
-    n_keys = n if n_keys is None else integer("n_keys", n_keys, 1, INT32_MAX)
+    n = integer("n", n, 0, INT32_MAX)
+    n_keys = n if n_keys is None else integer("n_keys", n_keys, 0, INT32_MAX)
     q_offset = n_keys - n if q_offset is None else integer("q_offset", q_offset, -(2**40), 2**40)
     return _native.IndexSet.from_offsets(vector("offsets", offsets), n, n_keys, q_offset)
 
@@ -57,13 +57,13 @@ def from_padded(indices: npt.ArrayLike, n_keys: int) -> _native.IndexSet:
     """See `IndexSet.from_padded`."""
     array = signed("indices", indices)
     _check_matrix("indices", array)
-    return _native.IndexSet.from_padded(array, integer("n_keys", n_keys, 1, INT32_MAX))
+    return _native.IndexSet.from_padded(array, integer("n_keys", n_keys, 0, INT32_MAX))
 
 
 def from_runs(indptr: npt.ArrayLike, starts: npt.ArrayLike, lengths: npt.ArrayLike, n_keys: int) -> _native.IndexSet:
     """See `IndexSet.from_runs`."""
     rows = _row_starts(indptr)
-    n_keys = integer("n_keys", n_keys, 1, INT32_MAX)
+    n_keys = integer("n_keys", n_keys, 0, INT32_MAX)
     return _native.IndexSet.from_runs(rows, vector("starts", starts), vector("lengths", lengths), n_keys)
 
 
@@ -86,7 +86,19 @@ def from_segments(
             raise ShapeError("window", sides, "a number of keys, or (before, after)")
         before, after = (integer("window", side, 0, INT32_MAX) for side in sides)
         sides = before, after
-    return _native.IndexSet.from_segments(queries, keys, flag("causal", causal), sides, align == "upper_left")
+    causal = flag("causal", causal)
+    if queries.shape == keys.shape and queries.size and not (queries.any() and keys.any()):
+        return _without_tokens(queries, keys)
+    return _native.IndexSet.from_segments(queries, keys, causal, sides, align == "upper_left")
+
+
+def _without_tokens(queries: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> _native.IndexSet:
+    """Segments of which all queries or all keys are 0 in number."""
+    for name, ends in (("cu_seqlens_q", queries), ("cu_seqlens_k", keys)):
+        if ends[0] != 0 or (np.diff(ends) < 0).any() or ends[-1] > INT32_MAX:
+            raise InvalidArgumentError(name, ends, "from 0, not decreasing, to at most 2^31 - 1")
+    none = np.zeros(0, dtype=np.int64)
+    return _native.IndexSet.from_runs(np.zeros(int(queries[-1]) + 1, dtype=np.int64), none, none, int(keys[-1]))
 
 
 def from_blocks(
@@ -96,8 +108,8 @@ def from_blocks(
     array = _bool_matrix(mask)
     size = pair("block_size", block_size, INT32_MAX)
     whole = (array.shape[0] * size[0], array.shape[1] * size[1])
-    n_queries = integer("n_queries", whole[0] if n_queries is None else n_queries, 1, INT32_MAX)
-    n_keys = integer("n_keys", whole[1] if n_keys is None else n_keys, 1, INT32_MAX)
+    n_queries = integer("n_queries", whole[0] if n_queries is None else n_queries, 0, INT32_MAX)
+    n_keys = integer("n_keys", whole[1] if n_keys is None else n_keys, 0, INT32_MAX)
     needed = (-(-n_queries // size[0]), -(-n_keys // size[1]))
     if array.shape != needed:
         allowed = f"{needed}, blocks of {size} for {n_queries} queries and {n_keys} keys"
@@ -119,8 +131,8 @@ def with_order(native: _native.IndexSet, order: npt.ArrayLike) -> _native.IndexS
 
 def _row_starts(indptr: npt.ArrayLike) -> npt.NDArray[np.int64]:
     starts = vector("indptr", indptr)
-    if starts.size < 2:
-        raise ShapeError("indptr", f"{starts.size} entries", "n_queries + 1 of them, at least 2")
+    if starts.size < 1:
+        raise ShapeError("indptr", f"{starts.size} entries", "n_queries + 1 of them")
     return starts
 
 
@@ -133,5 +145,5 @@ def _bool_matrix(mask: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def _check_matrix(argument: str, array: npt.NDArray[Any]) -> None:
-    if array.ndim != 2 or 0 in array.shape:
-        raise ShapeError(argument, array.shape, "two dimensions, rows by columns, none of them 0")
+    if array.ndim != 2:
+        raise ShapeError(argument, array.shape, "two dimensions, rows by columns")

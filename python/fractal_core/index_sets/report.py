@@ -72,6 +72,8 @@ class Report:
 def reach_of(native: _native.IndexSet, layers: int) -> Reach:
     """See `IndexSet.reach`."""
     layers = integer("layers", layers, 1, INT32_MAX)
+    if native.n_queries == native.n_keys == 0:
+        return Reach(native.is_causal(), None, ())
     causal, full, shares = native.reach(layers, 2**64 - 1) or (False, None, ())
     return Reach(causal, full, tuple(float(share) for share in shares))
 
@@ -114,14 +116,14 @@ def report_of(
             for backward in (False, True)
         )
     fewest, most = native.degrees()
-    square = native.n_queries == native.n_keys
+    square = native.n_queries == native.n_keys > 0
     reached = native.reach(layers, _WORDS) if square else None
     edges, lanes = native.nnz, plan["tile_lanes"]
     return Report(
         n_queries=native.n_queries,
         n_keys=native.n_keys,
         edges=edges,
-        keys_mean=edges / native.n_queries,
+        keys_mean=edges / max(native.n_queries, 1),
         keys_min=fewest,
         keys_max=most,
         tiles=plan["tiles"],

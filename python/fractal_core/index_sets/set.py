@@ -52,7 +52,7 @@ class IndexSet:
         Args:
             indptr: (Nq + 1,) integers, not decreasing, from 0 to E: row i is `indices[indptr[i]:indptr[i + 1]]`.
             indices: (E,) integers in 0 .. n_keys - 1, strictly increasing within a row.
-            n_keys: Nk, 1 to 2^31 - 1.
+            n_keys: Nk, 0 to 2^31 - 1.
 
         Raises:
             InvalidArgumentError: row starts that decrease, rows that are unsorted or repeat a key.
@@ -69,7 +69,7 @@ class IndexSet:
 
         Args:
             offsets: (K,) integers, each once; a positive one looks back.
-            n: Nq, at least 1.
+            n: Nq, 0 to 2^31 - 1.
             n_keys: Nk; as many as queries unless said.
             q_offset: position of query 0 among the keys; n_keys - n unless said, so that the last query is at the
                 last key.
@@ -88,7 +88,7 @@ class IndexSet:
             mask: (Nq, Nk) bool, True where the query attends to the key.
 
         Raises:
-            ShapeError, DTypeError: a mask that is not a matrix, is empty, or is not bool.
+            ShapeError, DTypeError: a mask that is not a matrix, or not bool.
         """
         return cls(build.from_mask(mask))
 
@@ -98,12 +98,12 @@ class IndexSet:
 
         Args:
             indices: (Nq, K) integers in -1 .. n_keys - 1, in any order, each key once in a row; -1 is a pad.
-            n_keys: Nk, 1 to 2^31 - 1.
+            n_keys: Nk, 0 to 2^31 - 1.
 
         Raises:
             KeyIndexError: an entry outside of -1 .. n_keys - 1.
             InvalidArgumentError: a key twice in one row.
-            ShapeError, DTypeError: lists that are not a matrix, are empty, or hold no integers.
+            ShapeError, DTypeError: lists that are not a matrix, or hold no integers.
         """
         return cls(build.from_padded(indices, n_keys))
 
@@ -115,7 +115,7 @@ class IndexSet:
             indptr: (Nq + 1,) integers, not decreasing, from 0 to R: row i has the runs indptr[i] .. indptr[i + 1] - 1.
             starts: (R,) integers in 0 .. n_keys - 1, the first key of each run, increasing within a row.
             lengths: (R,) integers, 1 or more, how many keys each run has; runs of a row do not overlap.
-            n_keys: Nk, 1 to 2^31 - 1.
+            n_keys: Nk, 0 to 2^31 - 1.
 
         Raises:
             InvalidArgumentError: row starts that decrease, runs that are empty, unsorted or overlap.
@@ -148,8 +148,7 @@ class IndexSet:
                 ("lower_right"), or the first one at the first key ("upper_left").
 
         Raises:
-            InvalidArgumentError: lengths that do not start at 0, decrease, or end at 0; a window below 0; another
-                `align`.
+            InvalidArgumentError: lengths that do not start at 0, or decrease; a window below 0; another `align`.
             ShapeError, DTypeError: arrays that are not one-dimensional, not of one length, or hold no integers; a
                 causal that is no bool.
         """
@@ -173,7 +172,7 @@ class IndexSet:
             n_keys: Nk, which the column blocks just cover; whole blocks where None.
 
         Raises:
-            ShapeError: a mask that is not a matrix, is empty, or has another number of blocks than cover the lengths.
+            ShapeError: a mask that is not a matrix, or has another number of blocks than cover the lengths.
             DTypeError: a mask that is not bool, or sizes that are no integers.
             InvalidArgumentError: a size out of range.
         """
@@ -394,8 +393,8 @@ class IndexSet:
         Raises:
             KeyIndexError: more than there are.
         """
-        n_queries = integer("n_queries", n_queries, 1, INT32_MAX)
-        n_keys = n_queries if n_keys is None else integer("n_keys", n_keys, 1, INT32_MAX)
+        n_queries = integer("n_queries", n_queries, 0, INT32_MAX)
+        n_keys = n_queries if n_keys is None else integer("n_keys", n_keys, 0, INT32_MAX)
         return IndexSet(self._native.prefix(n_queries, n_keys))
 
     def with_order(self, order: npt.ArrayLike | Sequence[int]) -> IndexSet:

@@ -14,7 +14,14 @@ del torch
 from fractal_core.nn import _flops, modifiers  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
+from fractal_core.nn.heads_last import attention  # noqa: E402
+from fractal_core.nn.merging import merge_attentions  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
+from fractal_core.nn.neighborhood_layers import (  # noqa: E402
+    NeighborhoodAttention1D,
+    NeighborhoodAttention2D,
+    NeighborhoodAttention3D,
+)
 from fractal_core.nn.statistics import AttentionStats, RowWeights, attention_stats  # noqa: E402
 from fractal_core.nn.tutorial import (  # noqa: E402
     CantorSetAttention,
@@ -37,10 +44,15 @@ __all__ = [
     "HilbertCurveAttention",
     "JuliaSetAttention",
     "KeyValueCache",
+    "NeighborhoodAttention1D",
+    "NeighborhoodAttention2D",
+    "NeighborhoodAttention3D",
     "NumericalStability",
     "RowWeights",
     "UnifiedFractalAttention",
+    "attention",
     "attention_stats",
+    "merge_attentions",
     "modifiers",
     "na1d",
     "na2d",

@@ -33,6 +33,8 @@ class Inputs(NamedTuple):
     scale: float
     first_position: int
     """Query i stands at key first_position + i."""
+    empty: bool
+    """Whether there is nothing to compute: a size is 0, or no key is listed."""
 
 
 def inputs(
@@ -74,7 +76,8 @@ def inputs(
             first_position = int(q_offset) + n_keys - index_set.n_queries
     if edge_bias is not None:
         edge_bias = edge_bias.to(accumulation_dtype(q.dtype))
-    return Inputs(q, k, v, rows, keys, bias, edge_bias, key_padding_mask, factor, first_position)
+    empty = 0 in (batch, heads, n_queries, n_keys) or (keys.ndim == 4 and keys.shape[3] == 0)
+    return Inputs(q, k, v, rows, keys, bias, edge_bias, key_padding_mask, factor, first_position, empty)
 
 
 def _sizes(q: Tensor, k: Tensor, v: Tensor | None) -> tuple[int, int, int, int, int, int]:
@@ -84,8 +87,8 @@ def _sizes(q: Tensor, k: Tensor, v: Tensor | None) -> tuple[int, int, int, int, 
             raise ShapeError(name, tuple(t.shape), "4 dimensions: (batch, heads, length, head size)")
         if t.dtype != q.dtype:
             raise DTypeError(name, t.dtype, f"the dtype of q, {q.dtype}")
-        if 0 in t.shape:
-            raise ShapeError(name, tuple(t.shape), "sizes of at least 1")
+        if t.shape[3] == 0:
+            raise ShapeError(name, tuple(t.shape), "a head size of at least 1")
         checks.last_dim_contiguous(name, t)
     batch, heads, n_queries, head_dim = q.shape
     k_batch, kv_heads, n_keys, k_dim = k.shape
@@ -95,7 +98,7 @@ def _sizes(q: Tensor, k: Tensor, v: Tensor | None) -> tuple[int, int, int, int, 
         raise ShapeError("k", tuple(k.shape), f"the head size of q, {head_dim}")
     if v is not None and v.shape[:3] != (batch, kv_heads, n_keys):
         raise ShapeError("v", tuple(v.shape), f"batch, heads and length of k, {(batch, kv_heads, n_keys)}")
-    if heads % kv_heads:
+    if heads % kv_heads if kv_heads else heads:
         raise ShapeError("k", f"{kv_heads} heads", f"a number of heads that divides the {heads} heads of q")
     return batch, heads, n_queries, head_dim, kv_heads, n_keys
 
@@ -120,14 +123,8 @@ def _lists(index_set: Tensor, edge_bias: Tensor | None, q_offset: int | None, si
     if index_set.device.type != "cpu":
         raise InvalidArgumentError("index_set", f"a tensor on {index_set.device}", "a tensor on the CPU")
     shape = tuple(index_set.shape)
-    if (
-        len(shape) != 4
-        or shape[0] not in {1, batch}
-        or shape[1] not in {1, kv_heads}
-        or shape[2] != n_queries
-        or shape[3] == 0
-    ):
-        raise ShapeError("index_set", shape, f"({batch}|1, {kv_heads}|1, {n_queries}, at least 1)")
+    if len(shape) != 4 or shape[0] not in {1, batch} or shape[1] not in {1, kv_heads} or shape[2] != n_queries:
+        raise ShapeError("index_set", shape, f"({batch}|1, {kv_heads}|1, {n_queries}, any number of keys)")
     if edge_bias is not None:
         raise InvalidArgumentError("edge_bias", "a tensor", "None where index_set holds lists of keys")
     if q_offset is not None:

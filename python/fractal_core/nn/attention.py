@@ -292,7 +292,7 @@ class FractalAttention(nn.Module):
                 N rows of the full pass. Needs causal=True and a pattern that a longer sequence does not change.
 
         Returns:
-            (B, N, E); a token without any key gives the bias of the output projection alone.
+            (B, N, E); a token without any key gives the bias of the output projection alone. B and N may be 0.
 
         Raises:
             ShapeError: x or the mask has another shape.
@@ -303,13 +303,18 @@ class FractalAttention(nn.Module):
         A call that raises leaves the cache as it was.
         """
         x = checks.tensor("x", x)
-        if x.ndim != 3 or x.shape[2] != self.embed_dim or 0 in x.shape:
-            raise ShapeError("x", tuple(x.shape), f"(batch, length, {self.embed_dim}), none of them 0")
+        if x.ndim != 3 or x.shape[2] != self.embed_dim:
+            raise ShapeError("x", tuple(x.shape), f"(batch, length, {self.embed_dim})")
         batch, length, _ = x.shape
         if key_padding_mask is not None:
             checks.boolean("key_padding_mask", key_padding_mask, (batch, length))
         if cache is not None:
             self._check_streaming()
+        if length == 0:  # a pattern has no set of no tokens
+            q, k, v = self._projected(x)
+            if cache is not None:
+                _keep(cache, cache._extended(k, v, key_padding_mask))  # pyright: ignore[reportPrivateUsage]
+            return self.out(q.transpose(1, 2).flatten(2))
         if cache is None:
             index_set, key_bias = self._set_and_bias(length, length)
             attended = self._attend(*self._projected(x), index_set, key_bias, key_padding_mask)

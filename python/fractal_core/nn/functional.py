@@ -13,6 +13,7 @@ from fractal_core.errors import InvalidArgumentError
 from fractal_core.gpu import route
 from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.nn._arrays import accumulation_dtype
+from fractal_core.nn._empty import attention_of_nothing
 from fractal_core.nn._functorch import attend
 from fractal_core.nn._inputs import inputs
 from fractal_core.nn._modifiers import Modified, modified
@@ -127,6 +128,7 @@ def sparse_attention(
 
     Equal to `torch.nn.functional.scaled_dot_product_attention` with `index_set.to_mask()` as its mask, at the cost of
     the edges. A query without any key gives output 0, gradient 0 and lse -inf. NaN and Inf propagate as they do there.
+    Batch, heads, queries, keys and edges may be 0 in number: the result is empty or 0, and so are the gradients.
     Inputs are read in place, whatever their strides. Query head h reads key head h // (H // Hkv).
     Under CPU autocast, q, k and v are cast to the autocast dtype as they are for `scaled_dot_product_attention`.
 
@@ -161,7 +163,7 @@ def sparse_attention(
 
     Raises:
         DTypeError: a tensor is of another dtype, or an argument of another type, than listed.
-        ShapeError: shapes do not fit together, or a size is 0.
+        ShapeError: shapes do not fit together, or a head size is 0.
         InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, or its last dimension is not
             contiguous.
         GpuError: with device="gpu": there is none that may be used, or it failed. The CPU does not take over then.
@@ -184,24 +186,28 @@ def sparse_attention(
         scale=scale,
         q_offset=q_offset,
     )
-    changed = Modified()
-    if modifiers != ():
-        if return_stats:
-            raise InvalidArgumentError("modifiers", "modifiers with return_stats", "none")
-        if device == "gpu":
-            raise InvalidArgumentError("device", device, '"cpu" with modifiers')
-        device = "cpu"
-        changed = modified(
-            modifiers,
-            heads=given.q.shape[1],
-            first_position=given.first_position,
-            n_queries=given.q.shape[2],
-            n_keys=given.k.shape[2],
-            dtype=accumulation_dtype(given.q.dtype),
-        )
-    seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
-    biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
-    out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, given.scale, dropout_p, device, *changed)
+    if given.empty:
+        out, lse = attention_of_nothing(given, modifiers)
+    else:
+        changed = Modified()
+        if modifiers != ():
+            if return_stats:
+                raise InvalidArgumentError("modifiers", "modifiers with return_stats", "none")
+            if device == "gpu":
+                raise InvalidArgumentError("device", device, '"cpu" with modifiers')
+            device = "cpu"
+            changed = modified(
+                modifiers,
+                heads=given.q.shape[1],
+                first_position=given.first_position,
+                n_queries=given.q.shape[2],
+                n_keys=given.k.shape[2],
+                dtype=accumulation_dtype(given.q.dtype),
+            )
+        seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
+        biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
+        settings = (given.scale, dropout_p, device)
+        out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, *settings, *changed)
     if return_stats:
         stats = statistics_of(given)
         return (out, lse, stats) if return_lse else (out, stats)

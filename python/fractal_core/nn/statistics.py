@@ -12,6 +12,8 @@ from fractal_core._arguments import vector
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 from fractal_core.nn import _functorch
+from fractal_core.nn._arrays import accumulation_dtype
+from fractal_core.nn._empty import statistics_of_nothing
 from fractal_core.nn._inputs import inputs
 from fractal_core.nn._statistics import attention_statistics, attention_weights
 from fractal_core.nn.ops import refuse_tangents
@@ -72,7 +74,8 @@ def attention_stats(
 
     Entropy, mean distance and column mass have gradients for q, k and both biases. Nothing of size Nq x Nk is made,
     forward or backward; both run on the CPU. Equal bit for bit for every number of threads. A query without any key has
-    entropy, maximum and mean distance 0 and gradient 0. Under CPU autocast, q and k are cast to the autocast dtype.
+    entropy, maximum and mean distance 0 and gradient 0; sizes of 0 are as for `sparse_attention`. Under CPU autocast, q
+    and k are cast to the autocast dtype.
 
     Args:
         q: (B, H, Nq, D), float32, float64, bfloat16 or float16, last dimension contiguous.
@@ -93,7 +96,7 @@ def attention_stats(
 
     Raises:
         DTypeError: a tensor is of another dtype, or an argument of another type, than listed.
-        ShapeError: shapes do not fit together, or a size is 0.
+        ShapeError: shapes do not fit together, or a head size is 0.
         InvalidArgumentError: a value is out of its range, a tensor is not on the CPU, its last dimension is not
             contiguous, or rows are wanted of lists of keys.
         KeyIndexError: one of rows is no query.
@@ -128,9 +131,14 @@ def statistics_of(given: Inputs, rows: npt.ArrayLike | Tensor | None = None) -> 
     weights = None
     if chosen is not None:
         queries, indptr, keys = (torch.from_numpy(array) for array in chosen)
-        with torch.no_grad():
-            values = attention_weights(*of_call, queries, keys.shape[0])
+        if given.empty:
+            values = given.q.new_zeros((*given.q.shape[:2], keys.shape[0]), dtype=accumulation_dtype(given.q.dtype))
+        else:
+            with torch.no_grad():
+                values = attention_weights(*of_call, queries, keys.shape[0])
         weights = RowWeights(queries, indptr, keys, values)
+    if given.empty:
+        return AttentionStats(*statistics_of_nothing(given), weights)
     return AttentionStats(*attention_statistics(*of_call, given.first_position), weights)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.tutorial._edges import check_qkv
+from fractal_core.nn.tutorial._edges import check_qkv, of_nothing
 
 __all__ = ["AllKeysAttention"]
 
@@ -37,6 +37,9 @@ class AllKeysAttention(nn.Module):
             DTypeError: tensors of different dtypes.
         """
         query, key, value = check_qkv(query, key, value)
+        nothing = of_nothing(self, query, key, value)
+        if nothing is not None:
+            return nothing
         n_queries, n_keys = query.shape[1], key.shape[1]
         every = IndexSet.from_offsets(torch.arange(1 - n_queries, n_keys).numpy(), n_queries, n_keys)
         q, k, v = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
+from fractal_core.nn._empty import connected
 from fractal_core.nn.functional import sparse_attention
 
 if TYPE_CHECKING:
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
 
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["Edges", "check_config", "check_qkv", "check_time", "log_sum", "spread", "time_mlp", "union"]
+__all__ = [
+    "Edges",
+    "check_config",
+    "check_qkv",
+    "check_time",
+    "log_sum",
+    "of_nothing",
+    "spread",
+    "time_mlp",
+    "union",
+]
 
 
 class Edges:
@@ -140,8 +151,8 @@ def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
     for name, x in (("query", query), ("key", key), ("value", value)):
         if checks.tensor(name, x).ndim != 3:
             raise ShapeError(name, tuple(x.shape), "3 dimensions: (batch, length, features)")
-        if 0 in x.shape:
-            raise ShapeError(name, tuple(x.shape), "sizes of at least 1")
+        if x.shape[2] == 0:
+            raise ShapeError(name, tuple(x.shape), "at least one feature")
         if x.dtype != query.dtype:
             raise DTypeError(name, x.dtype, f"the dtype of query, {query.dtype}")
     if key.shape[0] != query.shape[0] or key.shape[2] != query.shape[2]:
@@ -150,6 +161,15 @@ def check_qkv(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
         raise ShapeError("value", tuple(value.shape), f"the batch and length of key, {tuple(key.shape[:2])}")
     one, two, three = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value))
     return one, two, three
+
+
+def of_nothing(module: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+    """What the module gives where there is no batch row, query or key; None where there is one of each."""
+    if query.numel() and key.numel():
+        return None
+    out = query.new_zeros((*query.shape[:2], value.shape[2]))
+    out = connected(out, (query, key, value, *module.parameters()))
+    return out.squeeze(1) if query.shape[1] == 1 else out
 
 
 def check_time(t: object, batch: int) -> Tensor:

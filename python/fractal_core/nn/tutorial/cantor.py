@@ -10,7 +10,17 @@ from torch import Tensor, nn
 
 from fractal_core import sets
 from fractal_core._torch.recent import Recent
-from fractal_core.nn.tutorial._edges import Edges, check_config, check_qkv, check_time, log_sum, spread, time_mlp, union
+from fractal_core.nn.tutorial._edges import (
+    Edges,
+    check_config,
+    check_qkv,
+    check_time,
+    log_sum,
+    of_nothing,
+    spread,
+    time_mlp,
+    union,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -66,6 +76,9 @@ class CantorSetAttention(nn.Module):
         query, key, value = check_qkv(query, key, value)
         n_queries, n_keys = query.shape[1], key.shape[1]
         times = check_time(t, query.shape[0])
+        nothing = of_nothing(self, query, key, value)
+        if nothing is not None:
+            return nothing
         if self.config.cache_fractals:
             edges, places = self._cache.get((n_queries, n_keys), lambda: self.edges(spread(n_queries, n_keys), n_keys))
         else:

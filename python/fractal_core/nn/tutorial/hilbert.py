@@ -12,7 +12,7 @@ from fractal_core import curves
 from fractal_core._torch import checks
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import DTypeError, KeyIndexError, ShapeError
-from fractal_core.nn.tutorial._edges import Edges, check_config, check_qkv
+from fractal_core.nn.tutorial._edges import Edges, check_config, check_qkv, of_nothing
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,6 +68,9 @@ class HilbertCurveAttention(nn.Module):
         batch, n_queries, _ = query.shape
         n_keys = key.shape[1]
         positions = _positions(query_pos, batch, n_queries, n_keys)
+        nothing = of_nothing(self, query, key, value)
+        if nothing is not None:
+            return nothing
         name = (positions.tobytes(), positions.shape, n_keys)
         if self.config.cache_fractals:
             edges, cells = self._cache.get(name, lambda: self.edges(positions, n_keys))
@@ -108,7 +111,7 @@ def _positions(query_pos: Tensor, batch: int, n_queries: int, n_keys: int) -> np
             f", ({batch},), (1, 1) or ()" if n_queries == 1 else f" or (1, {n_queries})"
         )
         raise ShapeError("query_pos", shape, allowed)
-    positions = query_pos.detach().to(torch.int64).reshape(-1, n_queries).numpy()
+    positions = query_pos.detach().to(torch.int64).reshape(query_pos.numel() // max(n_queries, 1), n_queries).numpy()
     outside = (positions < 0) | (positions >= n_keys)
     if outside.any():
         raise KeyIndexError("query_pos", int(positions[outside][0]), f"0 <= position < {n_keys} keys")

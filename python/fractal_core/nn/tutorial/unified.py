@@ -9,8 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._torch.recent import Recent
-from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn.tutorial._edges import Edges, check_config, check_qkv, check_time, log_sum, spread, time_mlp, union
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.nn.tutorial._edges import (
+    Edges,
+    check_config,
+    check_qkv,
+    check_time,
+    log_sum,
+    of_nothing,
+    spread,
+    time_mlp,
+    union,
+)
 from fractal_core.nn.tutorial.cantor import CantorSetAttention
 from fractal_core.nn.tutorial.dragon import DragonCurveAttention
 from fractal_core.nn.tutorial.hilbert import HilbertCurveAttention
@@ -98,6 +108,8 @@ class UnifiedFractalAttention(nn.Module):
         if value is None and t is None:
             ctx = check_qkv(query, query, query)[0]
             times = check_time(key, ctx.shape[0])
+            if ctx.shape[1] == 0:
+                raise ShapeError("query", tuple(ctx.shape), "at least one token, the query at t (N - 1), with (ctx, t)")
             positions = _positions(times, ctx.shape[1])
             at = torch.from_numpy(positions).expand(ctx.shape[0], 1)
             query, key, value = ctx.gather(1, at[..., None].expand(-1, -1, ctx.shape[2])), ctx, ctx
@@ -107,6 +119,9 @@ class UnifiedFractalAttention(nn.Module):
             query, key, value = check_qkv(query, cast("Tensor", key), value)
             times = check_time(t, query.shape[0])
             positions = spread(query.shape[1], key.shape[1])[None]
+        nothing = of_nothing(self, query, key, value)
+        if nothing is not None:
+            return nothing
         n_keys = key.shape[1]
         if self.config.cache_fractals:
             name = (positions.tobytes(), positions.shape, n_keys)
