@@ -13,6 +13,7 @@ del torch
 
 from fractal_core.nn import _flops  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
+from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
 from fractal_core.nn.statistics import AttentionStats, RowWeights, attention_stats  # noqa: E402
@@ -31,6 +32,7 @@ _flops.announce()
 __all__ = [
     "AttentionStats",
     "CantorSetAttention",
+    "DenseCalls",
     "DragonCurveAttention",
     "FractalAttention",
     "FractalConfig",
@@ -41,8 +43,10 @@ __all__ = [
     "RowWeights",
     "UnifiedFractalAttention",
     "attention_stats",
+    "dense_attention",
     "na1d",
     "na2d",
     "na3d",
+    "scaled_dot_product_attention",
     "sparse_attention",
 ]
