@@ -1,6 +1,6 @@
 """Where torch's own dense attention is faster than the kernel of this package: measured, and said in one place.
 
-`make bench` measures what this rule decides by, on either side of it (measurement `dense`); docs/attention.md has it in
+`make bench` measures training steps on either side of this rule (measurement `dense`); docs/attention.md has it in
 words. What a call costs beyond its arithmetic decides at small sizes; at large ones, keys and values that leave the
 second level cache, and bfloat16 gradients, which torch multiplies as bfloat16 and this kernel as float32.
 """
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from fractal_core.nn._dense_inputs import DenseInputs
     from fractal_core.nn._dense_masks import MaskPlan
 
-__all__ = ["SHORT", "SMALL", "torch_is_faster"]
+__all__ = ["LONG", "LONG_BFLOAT16", "SHORT", "SMALL", "SPARSE", "torch_is_faster"]
 
 SMALL = 1 << 25
 """B H L S (E + Ev) below which a call is over before its overhead is."""
 SHORT = 16
 """Queries below which tiles stay empty, unless query heads share key heads."""
-_LONG = 1 << 18
+LONG = 1 << 18
 """S E of a training step above which keys and values leave the cache."""
-_LONG_BFLOAT16 = 1 << 16
+LONG_BFLOAT16 = 1 << 16
 """The same for bfloat16 without causality."""
-_SPARSE = 0.6
+SPARSE = 0.6
 """Share of the dense product below which a mask saves more than its values cost."""
 
 
@@ -40,8 +40,8 @@ def torch_is_faster(given: DenseInputs, causal: bool, plan: MaskPlan | None = No
     dtype, share = given.q.dtype, _share(given, causal, plan)
     work = batch * heads * n_queries * n_keys * (width + given.v.shape[3])
     values = plan is not None and plan.has_bias
-    dense = not causal and share > _SPARSE
-    long = _LONG_BFLOAT16 if dtype == torch.bfloat16 and not causal else _LONG
+    dense = not causal and share > SPARSE
+    long = LONG_BFLOAT16 if dtype == torch.bfloat16 and not causal else LONG
     slower = {
         "small": work < SMALL or (n_queries < SHORT and kv_heads == heads),
         "bfloat16 in matrix tiles": dtype == torch.bfloat16 and _has_tiles(),
