@@ -60,7 +60,7 @@ def _scan(settings: Settings, kind: str, dtype: torch.dtype, width: int, lengths
         if heads * n > 8192:
             continue
         ours, theirs = _calls(kind, dtype, width, n, heads)
-        times = interleaved({"ours": ours, "theirs": theirs, "peak": Peak()}, settings.count(5), least=_SHORT)
+        times = interleaved({"ours": ours, "theirs": theirs, "peak": Peak()}, settings.count(3), least=_SHORT)
         flops = 3.5 * 4 * width * heads * n * n * (0.5 if kind == "causal" else 1.0)
         found[n] = _Found(times, flops)
     return found
