@@ -13,6 +13,7 @@ from benches.measurements import (
     alone,
     attention,
     curves,
+    dense,
     dimension,
     gpu,
     julia,
@@ -44,6 +45,9 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "avx2": Measurement("a window at the AVX2 level, in a process of its own", alone.avx2),
     "random": Measurement("random lists, against gathering in torch", attention.random_lists),
     "ladder": Measurement("a long causal ladder", attention.ladder),
+    "dense": Measurement(
+        "dense attention with torch's signature, forward + backward, against torch's own", dense.dense
+    ),
     "statistics": Measurement("statistics of the weights, against our forward pass", statistics.statistics),
     "dimension": Measurement("box counting, against the peer that counts boxes of attention", dimension.counting),
     "heads": Measurement("dimensions and row statistics of all heads of a model", dimension.heads),

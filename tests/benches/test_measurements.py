@@ -14,7 +14,18 @@ from fractal_core.bench.case import Case
 from fractal_core.bench.clock import stays_faster
 from fractal_core.bench.peers import PeerError, masked
 
-from benches.measurements import alone, attention, curves, dimension, julia, predicted, scaling, soft_julia, statistics
+from benches.measurements import (
+    alone,
+    attention,
+    curves,
+    dense,
+    dimension,
+    julia,
+    predicted,
+    scaling,
+    soft_julia,
+    statistics,
+)
 from benches.measurements import originals as tutorial
 from benches.peers import attention as peers
 from benches.peers import interpreters
@@ -71,6 +82,17 @@ def test_window_training():
         "window-training/peak": 0.5,
     }
     assert found["window-training/peak"].what == "window ±8, n = 64, backward"
+
+
+def test_dense():
+    found = sane(list(dense.dense(ONE, lengths=(16, 32), widths=(16,), first=32)))
+    assert bars(found) == {
+        f"dense/{kind}-{dtype}-16": bar
+        for kind in ("full", "causal", "grouped")
+        for dtype, bar in (("float32", 1.3), ("bfloat16", 1.1))
+    }
+    assert "times as fast at n: 16: " in found["dense/full-float32-16"].note
+    assert "lowest of n = 32 to 32" in found["dense/full-float32-16"].what
 
 
 def test_random_ladder_and_neighbourhood():

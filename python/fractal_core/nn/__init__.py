@@ -13,6 +13,7 @@ del torch
 
 from fractal_core.nn import _flops, modifiers  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
+from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.heads_last import attention  # noqa: E402
 from fractal_core.nn.merging import merge_attentions  # noqa: E402
@@ -38,6 +39,7 @@ _flops.announce()
 __all__ = [
     "AttentionStats",
     "CantorSetAttention",
+    "DenseCalls",
     "DragonCurveAttention",
     "FractalAttention",
     "FractalConfig",
@@ -52,10 +54,12 @@ __all__ = [
     "UnifiedFractalAttention",
     "attention",
     "attention_stats",
+    "dense_attention",
     "merge_attentions",
     "modifiers",
     "na1d",
     "na2d",
     "na3d",
+    "scaled_dot_product_attention",
     "sparse_attention",
 ]
