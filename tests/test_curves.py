@@ -84,6 +84,105 @@ def check_order(shape):
     return cells
 
 
+def lattice(ndim, order):
+    return np.array(list(itertools.product(range(2**order), repeat=ndim)))
+
+
+def skilling(point, order):
+    """The place of a cell by the loops of Skilling's paper, axis 0 first in each level."""
+    x = list(point)
+    for level in range(order - 1, 0, -1):
+        low = 2**level - 1
+        for i in range(len(x)):
+            if x[i] >> level & 1:
+                x[0] ^= low
+            else:
+                x[0], x[i] = (x[0] & ~low) | (x[i] & low), (x[i] & ~low) | (x[0] & low)
+    for i in range(1, len(x)):
+        x[i] ^= x[i - 1]
+    flip = 0
+    for level in range(order - 1, 0, -1):
+        flip ^= (2**level - 1) * (x[-1] >> level & 1)
+    bits = [(axis ^ flip) >> level & 1 for level in range(order - 1, -1, -1) for axis in x]
+    return int("".join(map(str, bits)), 2)
+
+
+@pytest.mark.parametrize(
+    ("ndim", "order"), [(1, 4), (2, 1), (2, 2), (2, 5), (3, 1), (3, 2), (3, 3), (4, 1), (4, 2), (5, 2)]
+)
+def test_encode_is_skillings_curve_after_rolling_the_axes(ndim, order):
+    cells = lattice(ndim, order)
+    expected = [skilling(cell, order) for cell in np.roll(cells, -order, axis=-1).tolist()]
+    assert curves.hilbert_encode(cells, order).tolist() == expected
+
+
+def butz(cell, order):
+    """The place of a cell by Butz's algorithm in the form that Hamilton gave it: an entry and a direction a level."""
+    n = len(cell)
+    whole = 2**n - 1
+
+    def left(bits, places):
+        places %= n
+        return (bits << places | bits >> (n - places)) & whole
+
+    def ones(number):  # at its end
+        return (number ^ (number + 1)).bit_length() - 1
+
+    place, entry, direction = 0, 0, 0
+    for level in range(order - 1, -1, -1):
+        corner = sum((axis >> level & 1) << i for i, axis in enumerate(cell))
+        gray = left(corner ^ entry, -(direction + 1))
+        step = 0
+        while gray:
+            step, gray = step ^ gray, gray >> 1
+        start = 2 * ((step - 1) // 2) if step else 0
+        entry ^= left(start ^ start >> 1, direction + 1)
+        turn = 0 if step == 0 else ones(step - 1 if step % 2 == 0 else step)
+        direction = (direction + turn + 1) % n
+        place = place << n | step
+    return place
+
+
+def images(path, order):
+    """A path under all symmetries of the square or cube, walked either way."""
+    for axes in itertools.permutations(range(path.shape[1])):
+        for mirrored in itertools.product((False, True), repeat=path.shape[1]):
+            image = np.where(mirrored, 2**order - 1 - path[:, axes], path[:, axes])
+            yield image
+            yield image[::-1]
+
+
+@pytest.mark.parametrize(
+    ("ndim", "order", "same"), [(2, 1, True), (2, 3, True), (3, 1, True), (3, 2, False), (3, 3, False)]
+)
+def test_in_space_it_is_not_the_curve_of_butz(ndim, order, same):
+    cells = lattice(ndim, order)
+    path = cells[np.argsort([butz(cell, order) for cell in cells.tolist()])]
+    assert (np.abs(np.diff(path, axis=0)).sum(1) == 1).all()
+    ours = curves.hilbert_decode(np.arange(2 ** (ndim * order)), order, ndim)
+    assert any((image == ours).all() for image in images(path, order)) == same
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_what_the_curve_in_the_plane_is_like(order):
+    path = curves.hilbert_decode(np.arange(4**order), order, 2)
+    assert path[:2].tolist() == [[0, 0], [1, 0]]
+    assert path[-1].tolist() == [(2**order - 1) * (axis == order % 2) for axis in range(2)]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_what_the_curve_in_space_is_like(order):
+    path = curves.hilbert_decode(np.arange(8**order), order, 3)
+    corners = [[0, 0, 0], [1, 0, 0], [1, 0, 1], [0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 0], [0, 1, 0]]
+    assert curves.hilbert_decode(np.arange(8), order, 3).tolist() == corners
+    assert path[-1].tolist() == [(2**order - 1) * (axis == order % 3) for axis in range(3)]
+    mirrored = np.where(np.arange(3) == order % 3, 2**order - 1 - path, path)
+    assert (path[::-1] == mirrored).all()
+    eighth = curves.hilbert_decode(np.arange(8 ** (order - 1)), order - 1, 3)
+    for octant in path.reshape(8, -1, 3):
+        assert any((image == octant - octant.min(0)).all() for image in list(images(eighth, order - 1))[::2])
+
+
 def test_h9_every_small_rectangle_in_unit_steps():
     for shape in itertools.product(range(1, 41), repeat=2):
         check_order(shape)
@@ -154,6 +253,8 @@ def test_morton_interleaves_bits_axis_0_first():
     code = curves.morton_encode(np.stack([y, x], axis=-1), 4)
     bits = [((y >> b & 1) << (2 * b + 1)) | ((x >> b & 1) << (2 * b)) for b in range(4)]
     np.testing.assert_array_equal(code, sum(bits))
+    assert curves.morton_encode([[1, 0], [0, 1]], 1).tolist() == [2, 1]
+    assert curves.morton_encode(np.eye(3, dtype=int), 1).tolist() == [4, 2, 1]
     cells = curves.morton_decode(np.arange(4096), 4, 3)
     expected = [sum((np.arange(4096) >> (3 * b + 2 - i) & 1) << b for b in range(4)) for i in range(3)]
     np.testing.assert_array_equal(cells, np.stack(expected, axis=-1))
