@@ -17,6 +17,7 @@ from benches.measurements import (
     dimension,
     gpu,
     julia,
+    modifiers,
     originals,
     predicted,
     scaling,
@@ -48,6 +49,9 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "dense": Measurement(
         "dense attention with torch's signature, forward + backward, against torch's own", dense.dense
     ),
+    "modifiers": Measurement("modifiers of scores over a window, against the plain call", modifiers.modifiers),
+    "edge-bias": Measurement("a bias of each edge, against the plain call", modifiers.edge_biases),
+    "sets": Measurement("stacks of sets and windows within segments, against one window", modifiers.sets),
     "statistics": Measurement("statistics of the weights, against our forward pass", statistics.statistics),
     "dimension": Measurement("box counting, against the peer that counts boxes of attention", dimension.counting),
     "heads": Measurement("dimensions and row statistics of all heads of a model", dimension.heads),

@@ -21,6 +21,7 @@ from benches.measurements import (
     dense,
     dimension,
     julia,
+    modifiers,
     predicted,
     scaling,
     soft_julia,
@@ -122,6 +123,23 @@ def test_dimension():
         sane(rows)
     assert {row.name: row.bar for row in rows} == {"dimension/count": 40, "dimension/threshold": 10}
     assert bars(sane(list(dimension.heads(ONE, shape=(2, 2, 64, 64))))) == {"dimension/heads": 0.5}
+
+
+def test_modifiers():
+    found = bars(sane(list(modifiers.modifiers(ONE, n=64, radius=4, heads=2, width=16))))
+    names = ("soft-cap", "alibi", "table", "t5", "span", "displacement", "sink")
+    assert found == {f"modifier/{name}-{way}": 0.8 for name in names for way in ("forward", "training")}
+
+
+def test_edge_biases():
+    found = bars(sane(list(modifiers.edge_biases(ONE, n=64, radius=4, full=32, heads=2, width=16))))
+    of = {"forward": 1 / 1.3, "training": 1 / 1.4}
+    assert found == {f"edge-bias/{name}-{way}": bar for name in ("window", "full") for way, bar in of.items()}
+
+
+def test_sets():
+    found = bars(sane(list(modifiers.sets(ONE, n=64, radius=4, heads=2, width=16))))
+    assert found == {f"sets/{name}-{way}": 0.8 for name in ("stack", "segments") for way in ("forward", "training")}
 
 
 def test_statistics():

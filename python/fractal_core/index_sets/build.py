@@ -79,17 +79,20 @@ def from_segments(
     keys = queries if cu_seqlens_k is None else vector("cu_seqlens_k", cu_seqlens_k)
     if align not in {"lower_right", "upper_left"}:
         raise InvalidArgumentError("align", repr(align), '"lower_right" or "upper_left"')
-    given = cast("Any", window)
-    sides = None if given is None else tuple(given) if isinstance(given, (tuple, list)) else (given, given)
-    if sides is not None:
-        if len(sides) != 2:
-            raise ShapeError("window", sides, "a number of keys, or (before, after)")
-        before, after = (integer("window", side, 0, INT32_MAX) for side in sides)
-        sides = before, after
+    sides = None if window is None else _sides(window)
     causal = flag("causal", causal)
     if queries.shape == keys.shape and queries.size and not (queries.any() and keys.any()):
         return _without_tokens(queries, keys)
     return _native.IndexSet.from_segments(queries, keys, causal, sides, align == "upper_left")
+
+
+def _sides(window: object) -> tuple[int, int]:
+    """Keys before and after a place."""
+    given: list[Any] = list(cast("Any", window)) if isinstance(window, (tuple, list)) else [window, window]
+    if len(given) != 2:
+        raise ShapeError("window", tuple(given), "a number of keys, or (before, after)")
+    before, after = (integer("window", side, 0, INT32_MAX) for side in given)
+    return before, after
 
 
 def _without_tokens(queries: npt.NDArray[np.int64], keys: npt.NDArray[np.int64]) -> _native.IndexSet:

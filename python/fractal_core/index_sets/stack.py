@@ -123,12 +123,16 @@ def stack(sets: Sequence[IndexSet] | Sequence[Sequence[IndexSet]], kind: type[In
     """Stack sets of a kind by head, or by batch entry and head: see `IndexSet.stack`."""
     given: Any = sets
     if not isinstance(given, (list, tuple)) or not given:
-        raise DTypeError("sets", repr(given)[:60], "a list of index sets, or a list of such lists")
+        raise DTypeError(
+            "sets", type(cast("object", sets)).__name__, "a list of index sets, or a list of such lists, not empty"
+        )
     entries: list[list[Any]] = []
     nested = isinstance(given[0], (list, tuple))
     for entry in cast("list[Any]", given if nested else [given]):
         if not isinstance(entry, (list, tuple)) or not entry:
-            raise DTypeError("sets", repr(entry)[:60], "for each batch entry a list of index sets")
+            raise DTypeError(
+                "sets", type(cast("object", entry)).__name__, "for each batch entry a list of index sets, not empty"
+            )
         entries.append(list(cast("list[Any]", entry)))
     if len({len(entry) for entry in entries}) > 1:
         raise ShapeError("sets", f"rows of {[len(entry) for entry in entries]}", "as many heads in every entry")

@@ -34,7 +34,7 @@ def _edges(index_set: Tensor, q: Tensor) -> int:
     if index_set.ndim == 1:
         return heads * _native.edges_of(_travel.key(index_set))
     if index_set.ndim == 2:
-        return heads // index_set.numel() * sum(map(_native.edges_of, index_set.flatten().tolist()))
+        return heads // index_set.numel() * sum(_native.edges_of(int(key)) for key in index_set.flatten())
     batch, kv_heads = index_set.shape[:2]
     listed = int((index_set >= 0).sum())
     return listed * (q.shape[0] // batch) * (q.shape[1] // kv_heads)

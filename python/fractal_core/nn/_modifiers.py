@@ -57,7 +57,7 @@ def modified(
         if not isinstance(modifier, _KINDS):  # pyright: ignore[reportUnnecessaryIsInstance]
             allowed = ", ".join(kind.__name__ for kind in _KINDS)
             raise DTypeError("modifiers", type(cast("object", modifier)).__name__, allowed)
-    cap, sink, grid = (_single(given, kind) for kind in (SoftCap, Sink, DisplacementTable))
+    cap, sink, grid = _single(given, SoftCap), _single(given, Sink), _single(given, DisplacementTable)
     lines = [modifier for modifier in given if isinstance(modifier, _BY_DISTANCE)]
     sinks = None if sink is None else _of_heads(sink.logits, heads, one=False).to(dtype).contiguous()
     soft_cap = 0.0 if cap is None else cap.cap

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ def parts(call: Call) -> Iterator[Part]:
             yield part._replace(call=_narrowed(call, part, call.index_set, b))
         return
     group = heads // call.k.shape[1]
-    stack = call.index_set.tolist()
+    stack = cast("list[list[int]]", call.index_set.tolist())
     entries = [slice(0, batch)] if len(stack) == 1 else [slice(b, b + 1) for b in range(batch)]
     number = 0
     for entry, row in zip(entries, stack, strict=True):

@@ -224,9 +224,10 @@ fn windows_within_segments_equal_the_definition() {
                 assert!(matches!(set.form(), Form::Runs { .. }));
                 for query in 0..40 {
                     let s = (0..4).find(|&s| queries[s] <= query && query < queries[s + 1]).unwrap();
-                    let place = match upper_left {
-                        true => keys[s] + query - queries[s],
-                        false => keys[s + 1] - 1 + query - (queries[s + 1] - 1),
+                    let place = if upper_left {
+                        keys[s] + query - queries[s]
+                    } else {
+                        keys[s + 1] - 1 + query - (queries[s + 1] - 1)
                     };
                     let [before, after] = window.unwrap_or([1000, 1000]);
                     let seen = |key: i64| place - key <= before && key - place <= if causal { 0 } else { after };

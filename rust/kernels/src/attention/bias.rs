@@ -10,6 +10,9 @@ use super::soft_cap::SoftCap;
 use crate::plan::{TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
 
+/// Where a tile's queries stand, and the biases of its edges that are read in place.
+pub(crate) type OfTile<'a, 'p, A> = (&'a TilePlaces<'p>, Option<&'a EdgeLanes<'p, A>>);
+
 /// Caps the scores of one key.
 #[inline(always)]
 pub(crate) fn capped<S: Simd, A: Accumulator, const NQ: usize>(simd: S, head: &HeadContext<A>, s: &mut [A::V<S>; NQ]) {
@@ -39,7 +42,9 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
         lanes.iter_mut().zip(of_distance).for_each(|(x, y)| *x += y);
     }
     if let Some(bias) = &head.key_bias {
-        lanes.iter_mut().for_each(|x| *x += bias[key as usize]);
+        for x in &mut lanes {
+            *x += bias[key as usize];
+        }
     }
     if let Some(bias) = &head.edge_bias {
         for (lane, x) in lanes.iter_mut().enumerate() {
@@ -60,7 +65,7 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
 #[inline(always)]
 pub(crate) fn row_biased<T: Storage>(
     head: &HeadContext<T::Acc>,
-    (places, in_place): (&TilePlaces<'_>, Option<&EdgeLanes<'_, T::Acc>>),
+    (places, in_place): OfTile<'_, '_, T::Acc>,
     lane: usize,
     keys: &[u32],
     edges: &[usize],
@@ -160,7 +165,7 @@ pub(crate) fn hide_rest<A: Accumulator>(keys: usize, s: &mut [A]) {
 pub(crate) fn store_biased<S: Simd, T: Storage, const ND: usize>(
     simd: S,
     head: &HeadContext<T::Acc>,
-    places: (&TilePlaces<'_>, Option<&EdgeLanes<'_, T::Acc>>),
+    places: OfTile<'_, '_, T::Acc>,
     (lane, edges): (usize, &[usize]),
     keys: &[u32],
     mut s: <T::Acc as Accumulator>::N<S>,

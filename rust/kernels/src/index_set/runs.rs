@@ -192,9 +192,10 @@ impl IndexSet {
         Self::from_run_rows(end(queries), end(keys), executor, |query, push| {
             let segment = queries.partition_point(|&start| start <= query as i64) - 1;
             let (first, end) = (keys[segment], keys[segment + 1]);
-            let own = match within.upper_left {
-                true => first + query as i64 - queries[segment],
-                false => end + query as i64 - queries[segment + 1],
+            let own = if within.upper_left {
+                first + query as i64 - queries[segment]
+            } else {
+                end + query as i64 - queries[segment + 1]
             };
             let [before, after] = within.window.unwrap_or([i64::from(i32::MAX); 2]);
             let after = if within.causal { 0 } else { after };

@@ -99,7 +99,9 @@ pub(super) fn run_groups<'p, T: Storage>(
                 out[row..row + nnz].iter_mut().zip(of_head).for_each(|(x, &y)| *x += y);
             }
         }
-        for (head, BiasGradients { by_key, by_edge, by_distance }) in contexts.iter().zip(biases) {
+        for (head, BiasGradients { keys: by_key, edges: by_edge, distances: by_distance }) in
+            contexts.iter().zip(biases)
+        {
             if let (Some(out), Some(bias)) = (distances.as_deref_mut(), tables) {
                 let (row, length) = (head.query_head.min(bias.heads - 1), bias.length());
                 Distances::fold(&by_distance, &mut out[row * length..(row + 1) * length]);
@@ -178,9 +180,9 @@ impl<'a, T: Storage> Target<'a, T> {
 
 /// Gradients of the biases of a head: by key, by edge in the plan's order, and of its padded table of distances.
 struct BiasGradients<A> {
-    by_key: Vec<A>,
-    by_edge: Vec<A>,
-    by_distance: Vec<A>,
+    keys: Vec<A>,
+    edges: Vec<A>,
+    distances: Vec<A>,
 }
 
 impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
@@ -253,7 +255,7 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
             for part in tables {
                 table.iter_mut().zip(part).for_each(|(x, &y)| *x += y);
             }
-            BiasGradients { by_key: memory::copied("bias", keys).or_leave(), by_edge, by_distance: table }
+            BiasGradients { keys: memory::copied("bias", keys).or_leave(), edges: by_edge, distances: table }
         };
         memory::collected("bias", (0..self.heads.len()).map(of_head)).or_leave()
     }

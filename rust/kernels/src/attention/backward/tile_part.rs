@@ -44,7 +44,8 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let known = Known { plan: self.plan, tile, head, block, places, edges, lse, rest, delta };
                 let edge_before = edge;
                 let mut slopes = Weights([[T::Acc::default(); TILE]; NK]);
-                known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, (&mut p.0, ds, &mut slopes.0), &mut edge);
+                let into = Into { p: &mut p.0, ds: &mut *ds, slopes: &mut slopes.0 };
+                known.differentiate::<S, T, NK, NQ>(simd, first, s, dp, into, &mut edge);
                 if task.wants_biases() {
                     edge = edge_before;
                     for i in 0..NK.min(count - first) {
@@ -103,6 +104,13 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
     }
 }
 
+/// Where weights, ds and the slopes of a soft cap go.
+struct Into<'a, A, const NK: usize> {
+    p: &'a mut [[A; TILE]; NK],
+    ds: &'a mut [[A; TILE]],
+    slopes: &'a mut [[A; TILE]; NK],
+}
+
 /// What a tile's weights and ds are computed from, beside scores and dP.
 struct Known<'a, A> {
     plan: Planned<'a>,
@@ -126,9 +134,10 @@ impl<A: Accumulator> Known<'_, A> {
         first: usize,
         mut s: [[A::V<S>; NQ]; NK],
         mut dp: [[A::V<S>; NQ]; NK],
-        (p, ds, slopes): (&mut [[A; TILE]; NK], &mut [[A; TILE]], &mut [[A; TILE]; NK]),
+        into: Into<'_, A, NK>,
         edge: &mut usize,
     ) {
+        let Into { p, ds, slopes } = into;
         let lse = load_lanes::<S, A, NQ>(simd, self.lse);
         let rest = load_lanes::<S, A, NQ>(simd, self.rest);
         let delta = load_lanes::<S, A, NQ>(simd, self.delta);

@@ -1,10 +1,8 @@
 //! Row keys, which few of a tile's queries use: gathered dot products and sums, a native vector of keys at a time.
 
 use super::task::{HEADS, Head, Task};
-use crate::attention::bias::store_biased;
+use crate::attention::bias::{OfTile, store_biased};
 use crate::attention::buffers::ROW_BLOCK;
-use crate::attention::distances::TilePlaces;
-use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
 use crate::attention::gather::Gather;
 use crate::attention::lane_keys::LaneKeys;
@@ -87,7 +85,7 @@ fn score<S: Simd, T: Storage, K: Gather<T::Acc>, const ND: usize>(
     heads: &mut [Head<'_, T>],
     keys: &mut K,
     scale: T::Acc,
-    (lanes, places): (&LaneKeys, (&TilePlaces<'_>, Option<&EdgeLanes<'_, T::Acc>>)),
+    (lanes, places): (&LaneKeys, OfTile<'_, '_, T::Acc>),
     from: usize,
 ) -> [[T::Acc; TILE]; HEADS] {
     let scale = <T::Acc as Accumulator>::N::<S>::splat(simd, scale);
