@@ -61,8 +61,8 @@ pub(crate) fn biased<S: Simd, T: Storage, const NQ: usize>(
 }
 
 /// Adds the biases of row keys of a lane and of their edges: first to each other, as in [`biased`], so that large ones
-/// that cancel leave the score.
-#[inline(always)]
+/// that cancel leave the score. Key by key: it is no part of the vector code of every level and width.
+#[inline(never)]
 pub(crate) fn row_biased<T: Storage>(
     head: &HeadContext<T::Acc>,
     (places, in_place): OfTile<'_, '_, T::Acc>,

@@ -169,7 +169,7 @@ impl<'p> TilePlaces<'p> {
     }
 
     /// Adds ds of a key by lane to the gradient of a padded table.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn add<A: Accumulator>(&self, table: &Distances<A>, key: u32, ds: &[A; TILE], to: &mut [A]) {
         let key = self.key(key);
         if self.in_a_row {
