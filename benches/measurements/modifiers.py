@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from fractal_core import IndexSet
@@ -30,7 +31,12 @@ __all__ = ["edge_biases", "modifiers", "sets"]
 _MODIFIER = 1 / 1.25
 _EDGE_FORWARD, _EDGE_BOTH = 1 / 1.3, 1 / 1.4
 
-Attend = Callable[[], Tensor]
+
+class _Call(NamedTuple):
+    """A call, and what it has gradients for."""
+
+    attend: Callable[[], Tensor]
+    leaves: list[Tensor]
 
 
 def modifiers(
@@ -54,8 +60,10 @@ def modifiers(
     window = IndexSet.from_offsets(range(-radius, radius + 1), n)
     q, k, v = (learned(1, heads, n, width) for _ in range(3))
 
-    def call(changes: list[Modifier]) -> Attend:
-        return lambda: sparse_attention(q, k, v, window, modifiers=changes)
+    def call(changes: list[Modifier]) -> _Call:
+        parameters = [t for change in changes for t in vars(change).values() if isinstance(t, Tensor)]
+        leaves = [q, k, v, *(t for t in parameters if t.requires_grad)]
+        return _Call(lambda: sparse_attention(q, k, v, window, modifiers=changes), leaves)
 
     calls = {"plain": call([]), **{name: call(changes) for name, changes in given.items()}}
     bars = {"forward": _MODIFIER, "forward + backward": _MODIFIER}
@@ -84,7 +92,7 @@ def edge_biases(
         ) -> Tensor:
             return sparse_attention(q, k, v, index_set, edge_bias=bias)
 
-        calls = {"plain": plain, "biased": biased}
+        calls = {"plain": _Call(plain, [q, k, v]), "biased": _Call(biased, [q, k, v, bias])}
         yield from _rows(settings, (f"edge-bias/{name}", f"a bias of each edge, {sizes}"), calls, "biased", bars)
 
 
@@ -95,10 +103,10 @@ def sets(settings: Settings, *, n: int = 4096, radius: int = 64, heads: int = 8,
     segments = IndexSet.from_segments(range(0, n + 1, n // 8), window=radius)
     stack = IndexSet.stack([window] * (heads // 2) + [causal] * (heads // 2))
     q, k, v = (torch.randn(1, heads, n, width).requires_grad_() for _ in range(3))
-    calls: dict[str, Attend] = {
-        "plain": lambda: sparse_attention(q, k, v, window),
-        "stack": lambda: sparse_attention(q, k, v, stack),
-        "segments": lambda: sparse_attention(q, k, v, segments),
+    calls = {
+        "plain": _Call(lambda: sparse_attention(q, k, v, window), [q, k, v]),
+        "stack": _Call(lambda: sparse_attention(q, k, v, stack), [q, k, v]),
+        "segments": _Call(lambda: sparse_attention(q, k, v, segments), [q, k, v]),
     }
     bars = {"forward": _MODIFIER, "forward + backward": _MODIFIER}
     what = {
@@ -110,23 +118,23 @@ def sets(settings: Settings, *, n: int = 4096, radius: int = 64, heads: int = 8,
 
 
 def _rows(
-    settings: Settings, named: tuple[str, str], calls: Mapping[str, Attend], name: str, bars: Mapping[str, float]
+    settings: Settings, named: tuple[str, str], calls: Mapping[str, _Call], name: str, bars: Mapping[str, float]
 ) -> Iterator[Row]:
     """The plain call's time over that of another, forward and with backward; `named` are the row and what it is."""
     row, what = named
 
-    def forward(call: Attend) -> Callable[[], object]:
+    def forward(call: _Call) -> Callable[[], object]:
         def run() -> object:
             with torch.no_grad():
-                return call()
+                return call.attend()
 
         return run
 
-    def training(call: Attend) -> Callable[[], object]:
+    def training(call: _Call) -> Callable[[], object]:
         def run() -> object:
-            out = call()
-            out.backward(torch.ones_like(out))  # pyright: ignore[reportUnknownMemberType]
-            return out
+            out = call.attend()
+            # Gradients as they come: adding them to those of before is no part of attention.
+            return torch.autograd.grad(out, call.leaves, torch.ones_like(out))
 
         return run
 

@@ -192,10 +192,11 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Where `attention_backward` writes."""
     q, exact = call.q, accumulation_dtype(call.q.dtype)
-    dkey_bias, dedge_bias, ddistances, dsinks = (
+    dkey_bias, ddistances, dsinks = (
         q.new_empty(0 if given is None else given.shape, dtype=exact)
-        for given in (call.key_bias, call.edge_bias, call.distances, call.sinks)
+        for given in (call.key_bias, call.distances, call.sinks)
     )
+    dedge_bias = q.new_empty(0, dtype=exact) if call.edge_bias is None else fresh(call.edge_bias, call.edge_bias.shape)
     into = (fresh(q, q.shape), fresh(q, call.k.shape), fresh(q, call.v.shape))
     return *into, dkey_bias, dedge_bias, ddistances, dsinks
 
