@@ -6,6 +6,7 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
+import numpy as np
 import torch
 
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Modified", "modified"]
+    from fractal_core.nn._inputs import Inputs
+
+__all__ = ["Modified", "modified", "with_sinks", "without_distances"]
 
 Kind = TypeVar("Kind")
 _BY_DISTANCE = (Alibi, DistanceTable, T5Bias, SpanRamp)
@@ -68,6 +71,37 @@ def modified(
         return Modified(sinks=sinks, soft_cap=soft_cap)
     table, origin = _by_distance(lines, heads, (first_position, n_queries, n_keys), dtype)
     return Modified(table, None, sinks, origin, soft_cap)
+
+
+def without_distances(changed: Modified, given: Inputs) -> tuple[Tensor | None, Modified]:
+    """For the GPU, whose kernel has no tables: their entries as a bias of each edge, beside the one that there is.
+
+    Raises:
+        InvalidArgumentError: a soft cap, or tables over a stack of sets or lists of keys.
+    """
+    if changed.soft_cap > 0.0:
+        raise InvalidArgumentError("modifiers", "SoftCap on the GPU", "none of it, or device='cpu'")
+    if changed.distances is None:
+        return given.edge_bias, changed
+    if given.rows is None:
+        allowed = "an index set for biases by distance on the GPU, or device='cpu'"
+        raise InvalidArgumentError("index_set", "a stack or lists of keys", allowed)
+    queries = torch.from_numpy(np.repeat(np.arange(given.rows.n_queries), np.diff(given.rows.indptr)))
+    keys = torch.from_numpy(given.rows.indices.astype(np.int64))
+    if changed.places is not None:
+        n = given.rows.n_queries
+        queries, keys = changed.places[:n].long()[queries], changed.places[n:].long()[keys]
+    entries = (queries - keys + changed.origin).clamp(0, changed.distances.shape[1] - 1)
+    of_edges = changed.distances.index_select(1, entries)
+    if given.edge_bias is not None:
+        of_edges = of_edges + given.edge_bias
+    return of_edges, changed._replace(distances=None, places=None, origin=0)
+
+
+def with_sinks(out: Tensor, lse: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and lse with a logit in each denominator, from those without."""
+    share = torch.sigmoid(lse - sinks[:, None]).unsqueeze(-1)
+    return out * share.to(out.dtype), torch.logaddexp(lse, sinks[:, None])
 
 
 def _single(given: Sequence[Modifier], kind: type[Kind]) -> Kind | None:

@@ -16,7 +16,7 @@ from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._empty import attention_of_nothing
 from fractal_core.nn._functorch import attend
 from fractal_core.nn._inputs import inputs
-from fractal_core.nn._modifiers import Modified, modified
+from fractal_core.nn._modifiers import Modified, modified, with_sinks, without_distances
 from fractal_core.nn.statistics import AttentionStats, statistics_of
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def sparse_attention(
             Vulkan, Metal or Direct3D 12, with float32, float16 or bfloat16; "auto" the one that is expected to take
             less time (`fractal_core.gpu.explain_route`), never a software adapter.
         modifiers: of `fractal_core.nn.modifiers`, in any order: a soft cap, biases by distance or displacement, a
-            sink. On the CPU, without `return_stats`.
+            sink. Without `return_stats`. On the GPU biases by distance become a bias of each edge, and a soft cap is
+            refused; with "auto" they run on the CPU.
 
     Returns:
         (B, H, Nq, Dv) in the dtype of q, contiguous; with return_lse also (B, H, Nq), float32 (float64 for float64);
@@ -193,9 +194,6 @@ def sparse_attention(
         if modifiers != ():
             if return_stats:
                 raise InvalidArgumentError("modifiers", "modifiers with return_stats", "none")
-            if device == "gpu":
-                raise InvalidArgumentError("device", device, '"cpu" with modifiers')
-            device = "cpu"
             changed = modified(
                 modifiers,
                 heads=given.q.shape[1],
@@ -205,9 +203,18 @@ def sparse_attention(
                 dtype=accumulation_dtype(given.q.dtype),
             )
         seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
+        if modifiers != () and device == "gpu":
+            edges, changed = without_distances(changed, given)
+            given = given._replace(edge_bias=edges)
+        device = "cpu" if modifiers != () and device == "auto" else device
+        sinks = changed.sinks if device == "gpu" else None
+        if sinks is not None:
+            changed = changed._replace(sinks=None)
         biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
         settings = (given.scale, dropout_p, device)
         out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, *settings, *changed)
+        if sinks is not None:
+            out, lse = with_sinks(out, lse, sinks)
     if return_stats:
         stats = statistics_of(given)
         return (out, lse, stats) if return_lse else (out, stats)
