@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import fractal_core as fc
 import pytest
@@ -321,6 +323,30 @@ def test_functional_transforms():
     mapped = torch.func.vmap(torch.func.grad(loss))(tables)
     for table, found in zip(tables, mapped, strict=True):
         torch.testing.assert_close(found, torch.func.grad(loss)(table))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the highest water from Linux alone")
+def test_a_learned_table_takes_the_memory_of_the_table():
+    # In a process of its own: its highest water is that of both passes at 65,536 tokens.
+    code = """
+import re, sys, torch, fractal_core as fc
+from fractal_core.nn import modifiers, sparse_attention
+n, radius = 65536, 256
+index_set = fc.IndexSet.from_offsets(range(-radius, radius + 1), n)
+q, k, v = (torch.randn(1, 1, n, 16).requires_grad_() for _ in range(3))
+table = torch.zeros(1, 2 * radius + 1, requires_grad=True)
+given = [modifiers.DistanceTable(table)] if sys.argv[1] == "table" else []
+for _ in range(2):
+    sparse_attention(q, k, v, index_set, modifiers=given).sum().backward()
+status = open("/proc/self/status").read()
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]))
+"""
+    peaks = [
+        int(subprocess.run([sys.executable, "-c", code, what], capture_output=True, text=True, check=True).stdout)
+        for what in ("table", "none")
+    ]
+    # Every edge once in float32 would be 128 MiB.
+    assert peaks[0] - peaks[1] < 8 << 10
 
 
 WRONG = [

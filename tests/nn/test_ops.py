@@ -45,6 +45,31 @@ def test_opcheck_backward(random_qkv, random_mask, biases):
     torch.library.opcheck(ops.attention_backward, (dout, dlse, *results, *args))
 
 
+@pytest.mark.parametrize("kind", ["table", "places", "sinks alone", "stack", "biases by entry"])
+def test_opcheck_of_modifiers_and_parts(random_qkv, random_mask, kind):
+    args, index_set = arguments(random_qkv, random_mask)
+    g = torch.Generator().manual_seed(2)
+    table, sinks = (torch.randn(s, generator=g, dtype=torch.float64).requires_grad_() for s in ((4, 5), (4,)))
+    places = torch.arange(16, dtype=torch.int32) * 2 % 7
+    more = {
+        "table": ("cpu", table, None, sinks, 4, 1.5),
+        "places": ("cpu", table, places, None, 2, 0.0),
+        "sinks alone": ("cpu", None, None, sinks, 0, 0.0),
+        "stack": ("cpu", table, None, sinks, 4, 1.5),
+        "biases by entry": ("cpu", None, None, None, 0, 2.0),
+    }[kind]
+    given = list(args)
+    if kind == "stack":
+        other = fc.IndexSet.from_mask(random_mask(7, 9, seed=5))
+        given[3], given[5] = torch.from_numpy(fc.IndexSet.stack([index_set, other, other, index_set]).handles), None
+    if kind == "biases by entry":
+        given[5] = torch.randn(2, 4, index_set.nnz, generator=g, dtype=torch.float64).requires_grad_()
+    torch.library.opcheck(ops.attention, (*given, *more))
+    plain = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in (*given, *more))
+    results = ops.attention(*plain)
+    torch.library.opcheck(ops.attention_backward, (torch.ones_like(results[0]), None, *results, *plain))
+
+
 def test_gradcheck_of_out_and_lse(random_qkv, random_mask):
     (q, k, v, handle, key_bias, edge_bias, mask, seed, scale, p), _alive = arguments(random_qkv, random_mask)
 

@@ -114,6 +114,9 @@ def test_equal_sets_are_held_once():
     stack = IndexSet.stack([SETS[0], SETS[1], again, listed, SETS[1], SETS[0]])
     assert len(stack.sets) == 2
     assert stack.which.tolist() == [[0, 1, 0, 0, 1, 0]]
+    assert len(set(stack.handles.ravel().tolist())) == 2
+    eight = fc.patterns.per_head(["window:radius=3", "cantor"] * 4).index_set(N, causal=True)
+    assert (len(eight.sets), eight.shape) == (2, (1, 8))
     assert stack[0, 3] is SETS[0]
     assert stack.nnz == 4 * SETS[0].nnz + 2 * SETS[1].nnz
     assert stack == IndexSet.stack([SETS[0], SETS[1], SETS[0], SETS[0], SETS[1], SETS[0]])
