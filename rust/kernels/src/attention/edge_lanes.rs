@@ -1,8 +1,12 @@
 //! Biases of edges that are read where they lie, for rows that are one run of keys each.
 
+use super::buffers::Aligned;
 use super::element::{Accumulator, Storage};
+use super::gathered_rows::GatheredRows;
+use super::micro::transpose;
 use super::problem::Problem;
-use crate::plan::{EdgeRows, Planned, TILE};
+use crate::plan::{EdgeRows, Planned, TILE, TileKeys};
+use fearless_simd::Simd;
 
 /// The biases of a tile's edges.
 #[derive(Debug)]
@@ -11,11 +15,18 @@ pub(crate) struct EdgeLanes<'p, A> {
     values: &'p [A],
     /// By lane, the number of an edge less its key.
     at: [i64; TILE],
+    /// The biases of a block's keys, by lane.
+    block: Aligned<A>,
 }
 
 impl<'p, A: Accumulator> EdgeLanes<'p, A> {
     pub(crate) fn new<T: Storage<Acc = A>>(problem: &Problem<'p, T>, plan: Planned<'p>) -> Self {
-        Self { rows: plan.edge_rows, values: problem.edge_bias.map_or(&[], |bias| bias.values), at: [0; TILE] }
+        Self {
+            rows: plan.edge_rows,
+            values: problem.edge_bias.map_or(&[], |bias| bias.values),
+            at: [0; TILE],
+            block: Aligned::zeros(0),
+        }
     }
 
     /// Reads where the rows of a tile's queries begin.
@@ -43,45 +54,49 @@ impl<'p, A: Accumulator> EdgeLanes<'p, A> {
         (self.at[lane] + i64::from(key)) as usize
     }
 
-    /// The biases of some keys by lane; those of pairs that are no edge are arbitrary. Copies alone: it is no part of the
-    /// vector code of every level and width.
+    /// Reads the biases of a block's keys by lane; those of pairs that are no edge are arbitrary.
+    ///
+    /// A function of its own for each level: it is no part of the code of every width.
     #[inline(never)]
-    pub(crate) fn biases<const NK: usize>(&self, head: usize, keys: &[u32; NK], masks: &[u16; NK]) -> [[A; TILE]; NK] {
-        let mut lanes = [[A::default(); TILE]; NK];
-        if in_a_row(keys) {
-            for lane in 0..TILE {
-                let first = head as i64 + self.at[lane] + i64::from(keys[0]);
-                let row = usize::try_from(first).ok().and_then(|first| self.values.get(first..first + NK));
-                let Some(row) = row.and_then(|row| <&[A; NK]>::try_from(row).ok()) else {
-                    self.column(head, keys, masks, lane, &mut lanes);
-                    continue;
-                };
-                for i in 0..NK {
-                    lanes[i][lane] = row[i];
-                }
-            }
-        } else {
-            for lane in 0..TILE {
-                self.column(head, keys, masks, lane, &mut lanes);
-            }
-        }
-        lanes
+    pub(crate) fn fill<S: Simd>(&mut self, simd: S, head: usize, block: &TileKeys) {
+        simd.vectorize(
+            #[inline(always)]
+            || self.read(simd, head, block),
+        );
     }
 
-    /// The biases of one lane, edge by edge.
-    fn column<const NK: usize>(
-        &self,
-        head: usize,
-        keys: &[u32; NK],
-        masks: &[u16; NK],
-        lane: usize,
-        lanes: &mut [[A; TILE]; NK],
-    ) {
-        for i in 0..NK {
-            if masks[i] >> lane & 1 == 1 {
-                lanes[i][lane] = self.one(head, lane, keys[i]);
+    #[inline(always)]
+    fn read<S: Simd>(&mut self, simd: S, head: usize, block: &TileKeys) {
+        if self.block.len() < block.keys.len() * TILE {
+            self.block = Aligned::zeros(block.keys.len() * TILE);
+        }
+        let mut starts = [0; TILE];
+        for first in (0..block.keys.len()).step_by(TILE) {
+            let of = first..(first + TILE).min(block.keys.len());
+            let keys = &block.keys[of.clone()];
+            for lane in 0..TILE {
+                // Of keys before a row it may be below 0; then it is beyond the values.
+                starts[lane] = (head as i64 + self.at[lane] + i64::from(keys[0])) as usize;
+            }
+            let inside = |&start: &usize| start <= self.values.len().saturating_sub(TILE);
+            let together = keys.len() == TILE && keys[TILE - 1].wrapping_sub(keys[0]) as usize == TILE - 1;
+            let out = &mut self.block.lanes_mut()[of.clone()];
+            if together && self.values.len() >= TILE && starts.iter().all(inside) {
+                transpose(simd, GatheredRows { data: self.values, starts: &starts }, A::ONE, out);
+                continue;
+            }
+            for ((&key, mask), out) in keys.iter().zip(&block.masks[of]).zip(out) {
+                for (lane, x) in out.iter_mut().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {
+                    *x = self.values[head + (self.at[lane] + i64::from(key)) as usize];
+                }
             }
         }
+    }
+
+    /// What was read last, by key.
+    #[inline(always)]
+    pub(crate) fn lanes(&self) -> &[[A; TILE]] {
+        self.block.lanes()
     }
 
     /// Writes ds of some keys by lane to where their edges are, of a head's edges from `first` on.
@@ -103,9 +118,4 @@ impl<'p, A: Accumulator> EdgeLanes<'p, A> {
             }
         }
     }
-}
-
-#[inline(always)]
-fn in_a_row<const NK: usize>(keys: &[u32; NK]) -> bool {
-    keys[NK - 1].wrapping_sub(keys[0]) as usize == NK - 1
 }

@@ -33,6 +33,9 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
             self.block.pad(NK);
             let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
             let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
+            if let Some(first) = head.edges_in_place {
+                self.edges.fill(simd, first, &self.block);
+            }
             for first in (0..count).step_by(NK) {
                 self.panels.touch_next(self.plan, tile, first / NK);
                 let mut p = Weights([[T::Acc::default(); TILE]; NK]);
@@ -141,10 +144,7 @@ impl<A: Accumulator> Known<'_, A> {
         let lse = load_lanes::<S, A, NQ>(simd, self.lse);
         let rest = load_lanes::<S, A, NQ>(simd, self.rest);
         let delta = load_lanes::<S, A, NQ>(simd, self.delta);
-        let in_place = self.head.edges_in_place.and_then(|head| {
-            let (keys, masks) = (&self.block.keys[first..first + NK], &self.block.masks[first..first + NK]);
-            Some(self.edges.biases::<NK>(head, keys.try_into().ok()?, masks.try_into().ok()?))
-        });
+        let in_place = self.head.edges_in_place.map(|_| self.edges.lanes());
         for i in 0..NK {
             if let Some(cap) = &self.head.soft_cap {
                 capped::<S, A, NQ>(simd, self.head, &mut s[i]);
@@ -162,7 +162,7 @@ impl<A: Accumulator> Known<'_, A> {
                     self.block,
                     first + i,
                     edge,
-                    in_place.as_ref().map(|lanes| &lanes[i]),
+                    in_place.map(|lanes| &lanes[first + i]),
                     &mut s[i],
                 );
             }

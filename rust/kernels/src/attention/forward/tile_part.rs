@@ -30,6 +30,9 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     head.prepare(simd, self.problem, self.plan, tile);
                 }
                 edge = first_edge;
+                if let Some(first) = head.context.edges_in_place {
+                    self.edges.fill(simd, first, &self.block);
+                }
                 let scores = &mut self.scores.lanes_mut()[..self.block.keys.len()];
                 let of_block = (&self.block, &self.places, &self.edges);
                 let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, of_block, keys, scores, &mut edge);
@@ -79,10 +82,9 @@ impl<T: Storage> Head<'_, T> {
         let (capped_, biased_) = (self.context.soft_cap.is_some(), self.context.biased());
         let (out, _) = out.as_chunks_mut::<NK>();
         let (masks, _) = block.masks.as_chunks::<NK>();
-        let (block_keys, _) = block.keys.as_chunks::<NK>();
+        let in_place = self.context.edges_in_place.map(|_| edges.lanes());
         for (step, (out, masks)) in out.iter_mut().zip(masks).enumerate() {
             let mut s = scores::<S, T::Acc, NK, NQ>(simd, keys, step * NK, self.qt.lanes());
-            let in_place = self.context.edges_in_place.map(|head| edges.biases(head, &block_keys[step], masks));
             for i in 0..NK {
                 if capped_ {
                     capped::<S, T::Acc, NQ>(simd, self.context, &mut s[i]);
@@ -95,7 +97,7 @@ impl<T: Storage> Head<'_, T> {
                         block,
                         step * NK + i,
                         edge,
-                        in_place.as_ref().map(|lanes| &lanes[i]),
+                        in_place.map(|lanes| &lanes[step * NK + i]),
                         &mut s[i],
                     );
                 }
