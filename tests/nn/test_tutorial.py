@@ -374,3 +374,38 @@ def test_copies_pickles_and_half_precision():
     half = copy.deepcopy(module).to(torch.bfloat16)(*(x.bfloat16() for x in args), 0.5)
     assert half.dtype == torch.bfloat16
     assert torch.allclose(half.float(), out, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("made", [fc.nn.DragonCurveAttention, fc.nn.JuliaSetAttention])
+def test_the_bias_of_keys_is_kept_while_its_parameters_do_not_change(made, monkeypatch):
+    module = made(fc.nn.FractalConfig()).eval()
+    asked = []
+    log_bias = module.log_bias
+    monkeypatch.setattr(module, "log_bias", lambda n: asked.append(n) or log_bias(n))
+    tensors = [torch.randn(1, 40, 8) for _ in range(3)]
+
+    def fresh():
+        """What a module that keeps nothing gives."""
+        other = copy.deepcopy(module)
+        other.__dict__.pop("log_bias", None)
+        return other(*tensors)
+
+    with torch.no_grad():
+        first = module(*tensors)
+        assert torch.equal(module(*tensors), first)
+        assert asked == [40]
+        module(*(t[:, :20] for t in tensors))
+        assert asked == [40, 20]
+        for change in (
+            lambda p: p.add_(0.25),
+            lambda p: setattr(p, "data", p.data + 0.5),
+            lambda p: p.data.mul_(0.5),
+        ):
+            for parameter in module.parameters():
+                change(parameter)
+            before = len(asked)
+            assert torch.equal(module(*tensors), fresh())
+            assert len(asked) == before + 1
+    out = module(*tensors)
+    assert torch.autograd.grad(out.sum(), list(module.parameters()), allow_unused=True)
+    assert len(asked) == before + 2
