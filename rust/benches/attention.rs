@@ -1,7 +1,7 @@
 //! A window of ±64 keys, n = 4096, f32, 4 heads of width 64, on one thread.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use fractal_kernels::attention::{Modifiers, Call, Gradients, Keys, LogSums, Problem, Saved, View};
+use fractal_kernels::attention::{Call, Gradients, Keys, LogSums, Modifiers, Problem, Saved, View};
 use fractal_kernels::executor::Serial;
 use fractal_kernels::index_set::IndexSet;
 use fractal_kernels::plan::PlannedSet;
@@ -56,7 +56,8 @@ fn window(criterion: &mut Criterion) {
         };
         group.bench_function(format!("backward {name}"), |b| {
             b.iter(|| {
-                let gradients = Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None, distances: None };
+                let gradients =
+                    Gradients { q: &mut dq, k: &mut dk, v: &mut dv, key_bias: None, edge_bias: None, distances: None };
                 call.backward(Run::new(level, &Serial), saved, gradients).expect("shapes fit");
             });
         });
