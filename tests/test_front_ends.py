@@ -62,7 +62,9 @@ def test_what_stays_runs():
         assert made.runs is not None
         assert made == IndexSet.from_mask(mask)
     window = IndexSet.from_offsets([0, 1], 9)
-    for made, mask in [(one.transpose(), dense[0].T), (one & window, dense[0] & window.to_mask())]:
+    assert (one & window).runs is not None
+    assert one & window == IndexSet.from_mask(dense[0] & window.to_mask())
+    for made, mask in [(one.transpose(), dense[0].T), (one | window, dense[0] | window.to_mask())]:
         assert made.runs is None
         assert made == IndexSet.from_mask(mask)
     assert one != other

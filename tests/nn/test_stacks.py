@@ -240,6 +240,20 @@ def test_biases_of_edges_that_differ_by_entry(number, heads):
     assert torch.equal(one, sparse_attention(q, k, v, index_set, edge_bias=bias[0]))
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("starts", [[0, 4, 9, 24, 42, 48], [0, 9, 9, 24, 42, 48], [0, 2, 12, 13, 30, 48]])
+def test_biases_of_edges_of_rows_that_share_few_keys(starts, causal):
+    # Keys of a tile with a gap as wide as the padding behind them are not in a row.
+    index_set = IndexSet.from_segments([0, 9, 9, 24, 42, 48], starts, causal=causal)
+    listed = IndexSet.from_csr(index_set.indptr, index_set.indices, index_set.n_keys)
+    q, k, v = tensors()
+    bias = drawn(H, index_set.nnz, seed=5).requires_grad_()
+    found = [sparse_attention(q, k, v, one, edge_bias=bias) for one in (index_set, listed)]
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+    for ours, theirs in zip(*(torch.autograd.grad(out.square().sum(), [q, k, v, bias]) for out in found), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
 def test_one_step_of_a_batch_whose_caches_differ_in_length():
     lengths = [7, 30]
     rows = [[IndexSet.from_runs([0, 1], [0], [length], N)] for length in lengths]

@@ -79,7 +79,9 @@ impl<'p, A: Accumulator> EdgeLanes<'p, A> {
                 starts[lane] = (head as i64 + self.at[lane] + i64::from(keys[0])) as usize;
             }
             let inside = |&start: &usize| start <= self.values.len().saturating_sub(TILE);
-            let together = keys.len() == TILE && keys[TILE - 1].wrapping_sub(keys[0]) as usize == TILE - 1;
+            // Keys increase but for those that pad the block, which repeat the last one.
+            let padded = keys.len() < TILE || keys[TILE - 2] == keys[TILE - 1];
+            let together = !padded && (keys[TILE - 1] - keys[0]) as usize == TILE - 1;
             let out = &mut self.block.lanes_mut()[of.clone()];
             if together && self.values.len() >= TILE && starts.iter().all(inside) {
                 transpose(simd, GatheredRows { data: self.values, starts: &starts }, A::ONE, out);
