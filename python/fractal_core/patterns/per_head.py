@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fractal_core.errors import DTypeError
+import numpy as np
+
+from fractal_core._arguments import INT32_MAX, integer
+from fractal_core.errors import DTypeError, ShapeError
 from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.patterns.base import PatternBase, adapt
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["PerHead"]
@@ -61,10 +63,7 @@ class PerHead:
         Raises:
             ShapeError: a pattern has a bias for each head by itself.
         """
-        import numpy as np
-
-        from fractal_core.errors import ShapeError
-
+        n_keys = integer("n_keys", n_keys, 0, INT32_MAX)
         biases = [pattern.bias(n_keys) for pattern in self.patterns]
         if all(bias is None for bias in biases):
             return None
