@@ -105,6 +105,19 @@ def test_sets_without_an_edge():
         assert not fc.nn.attention_stats(q, k, index_set).column_mass.any()
 
 
+@pytest.mark.parametrize("sizes", [(0, 4, 2, 3, 5), (2, 4, 2, 0, 5), (2, 0, 0, 3, 5)])
+def test_stacks(sizes):
+    batch, heads, _, n_queries, n_keys = sizes
+    one, other = all_pairs(3, n_keys), fc.IndexSet.from_offsets([0, 2], 3, n_keys)
+    for row in ([one], [one] * 4, [one, other, other, one]):
+        if heads or len(row) == 1:
+            q, k, v = tensors(*sizes)
+            out, lse = fc.nn.sparse_attention(q, k, v, fc.IndexSet.stack([row]), return_lse=True)
+            assert (out.shape, lse.shape) == ((batch, heads, n_queries, 3), (batch, heads, n_queries))
+            out.sum().backward()
+            assert are_zero(q, k, v)
+
+
 def test_no_queries_of_a_set_that_has_some():
     q, k, v = tensors(2, 4, 2, 0, 5)
     for index_set in (all_pairs(3, 5), fc.pattern("window").index_set(3, 5)):

@@ -40,7 +40,7 @@ def _differentiable(given: Inputs) -> tuple[Tensor | None, ...]:
 def _check_lists(given: Inputs) -> None:
     """The values of lists of keys, which the kernel does not see."""
     n_keys, lists = given.k.shape[2], given.keys
-    if given.rows is None and lists.numel() and not torch.compiler.is_compiling():
+    if lists.ndim == 4 and lists.numel() and not torch.compiler.is_compiling():
         low, high = int(lists.min()), int(lists.max())
         if low < -1 or high >= n_keys:
             raise KeyIndexError("index_set", f"key {low if low < -1 else high}", f"-1 <= key < {n_keys}")

@@ -24,9 +24,9 @@ class Inputs(NamedTuple):
     k: Tensor
     v: Tensor | None
     rows: IndexSet | None
-    """The rows of the index set that the queries take; None for lists of keys."""
+    """The rows of the index set that the queries take; None for a stack of sets and for lists of keys."""
     keys: Tensor
-    """The handle of the rows, or lists of keys."""
+    """The handle of the rows, one dimension; those of a stack, two; or lists of keys, four."""
     key_bias: Tensor | None
     edge_bias: Tensor | None
     key_padding_mask: Tensor | None
