@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
-from fractal_core.nn import _dense_masks, dense_attention, scaled_dot_product_attention
+from fractal_core.nn import _dense_masks, _full_sets, dense_attention, scaled_dot_product_attention
 
 SIZES = [
     # query, key, value
@@ -233,7 +233,7 @@ def test_a_learned_mask_is_not_planned_anew():
     with torch.no_grad():
         tensors[3][1, 2] = -torch.inf
     same(tensors, tensors[3])
-    assert _dense_masks.plan_of(tensors[3][None]).sets[0] is _dense_masks.index_set(9, 9, False)
+    assert _dense_masks.plan_of(tensors[3][None]).sets[0] is _full_sets.index_set(9, 9, False)
 
 
 # --- dropout, autocast, compilers -----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections import OrderedDict
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,13 +17,14 @@ from torch import Tensor
 from fractal_core._locks import ForkSafeLock
 from fractal_core._torch.recent import Recent
 from fractal_core.index_sets import IndexSet
+from fractal_core.nn import _full_sets
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     import numpy.typing as npt
 
-__all__ = ["MOST_SETS", "MaskPlan", "clear", "index_set", "plan_of", "planned"]
+__all__ = ["MOST_SETS", "MaskPlan", "clear", "plan_of", "planned"]
 
 MOST_SETS = 16
 """A mask with more different matrices than this, over batch and heads, is not planned."""
@@ -51,14 +51,6 @@ class MaskPlan(NamedTuple):
     """Whether the finite values of the mask differ from 0."""
     share: float
     """What the kernel computes of the dense product, 0 to 1: pairs of tiles of 16 queries with the keys of any."""
-
-
-@lru_cache(maxsize=64)
-def index_set(n_queries: int, n_keys: int, causal: bool) -> IndexSet:
-    """All keys for every query, or those up to the query's own number, as one run a query."""
-    rows = np.arange(n_queries + 1)
-    lengths = np.minimum(rows[1:], n_keys) if causal else np.full(n_queries, n_keys)
-    return IndexSet.from_runs(rows, np.zeros(n_queries, np.int64), lengths, n_keys)
 
 
 class _Kept(NamedTuple):
@@ -123,7 +115,9 @@ def _made(mask: Tensor) -> MaskPlan:
     if mask.dtype == torch.bool:
         return _boolean(mask)
     if learned:  # its values change at every step: -inf stays a value of the bias, which masks exactly
-        return MaskPlan((index_set(*mask.shape[2:], False),), (None,), None, None, None, True, 1.0)
+        return MaskPlan(
+            (_full_sets.index_set(mask.shape[2], mask.shape[3], False),), (None,), None, None, None, True, 1.0
+        )
     return _additive(mask)
 
 
@@ -135,7 +129,8 @@ def _boolean(mask: Tensor) -> MaskPlan:
     if heads == 1:
         seen = mask[:, 0]
         if mask.stride(2) == 0:
-            return MaskPlan((index_set(n_queries, n_keys, False),), (None,), ~seen[:, 0], None, None, False, 1.0)
+            every = _full_sets.index_set(n_queries, n_keys, False)
+            return MaskPlan((every,), (None,), ~seen[:, 0], None, None, False, 1.0)
         common, keys = seen.any(0), seen.any(1)
         if torch.equal(seen, common & keys[:, None]):
             return _one(common)._replace(padding=None if bool(keys.all()) else ~keys)
@@ -196,7 +191,7 @@ def _set(matrix: Tensor) -> IndexSet:
     """The set of a boolean (L, S) matrix; the shared one where it is full."""
     n_queries, n_keys = matrix.shape
     if bool(matrix.all()):
-        return index_set(n_queries, n_keys, False)
+        return _full_sets.index_set(n_queries, n_keys, False)
     mask = matrix.numpy()
     return _sets.get((n_queries, n_keys, _digest(mask)), lambda: _new(mask))
 

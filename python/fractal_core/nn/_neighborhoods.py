@@ -55,13 +55,10 @@ def rules_of(
     )
 
 
+@_travel.constant
 def _handle(shape: tuple[int, ...], rules: Rules) -> Tensor:
-    """The key of the box's index set for the op; sizes and rules are constants of a compiled graph."""
+    """The key of the box's index set for the op."""
     return _travel.handle(_index_set(rules_of(shape, *rules)))
-
-
-# What `torch.compiler.assume_constant_result` does, without importing the compiler, which takes seconds.
-vars(_handle)["_dynamo_marked_constant"] = True
 
 
 def _check_rules(shape: tuple[int, ...], rules: Rules) -> None:

@@ -6,6 +6,7 @@ A program that is saved names its set by the set's own content, since a handle m
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +17,12 @@ from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.index_sets.travel import State, restore, state
 
-__all__ = ["handle", "key"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["constant", "handle", "key", "packed", "stack"]
+
+MakesKey = TypeVar("MakesKey", bound="Callable[..., Tensor]")
 
 # `torch.load` refuses what is not listed; `restore` makes a set from bytes through all checks and runs nothing else.
 torch.serialization.add_safe_globals([restore, IndexSet])
@@ -41,6 +47,13 @@ def handle(index_set: IndexSet) -> Tensor:
     if traced or (torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()):
         return packed(index_set)
     return torch.from_numpy(index_set.handle)
+
+
+def constant(makes_key: MakesKey) -> MakesKey:
+    """A function whose arguments, sizes and rules, are constants of a compiled graph, and so the key that it gives."""
+    # What `torch.compiler.assume_constant_result` does, without importing the compiler, which takes seconds.
+    vars(makes_key)["_dynamo_marked_constant"] = True
+    return makes_key
 
 
 def stack(index_sets: IndexSetStack) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fractal_core._arguments import flag
-from fractal_core.nn import _dense_calls, _dense_masks, _travel
+from fractal_core.nn import _dense_calls, _dense_masks, _full_sets, _travel
 from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._dense_calls import DenseCalls
 from fractal_core.nn._dense_inputs import DenseInputs, dense_inputs, elsewhere
@@ -169,7 +169,7 @@ def _attend(
             return reason
     if given.mask is not None:
         return _planned(given, given.mask, dropout_p, every)
-    handle = _handle(given.q.shape[2], given.k.shape[2], is_causal)
+    handle = _full_sets.handle(given.q.shape[2], given.k.shape[2], is_causal)
     return _one(given, handle, None, None, dropout_p).view(given.shape)
 
 
@@ -180,15 +180,6 @@ def _planned(given: DenseInputs, mask: Tensor, dropout_p: float, every: bool) ->
         return f"more than {_dense_masks.MOST_SETS} different masks over batch and heads"
     reason = None if every else torch_is_faster(given, False, plan)
     return _masked(given, plan, dropout_p).view(given.shape) if reason is None else reason
-
-
-def _handle(n_queries: int, n_keys: int, causal: bool) -> Tensor:
-    """The key of a full or causal set for the op; sizes are constants of a compiled graph."""
-    return _travel.handle(_dense_masks.index_set(n_queries, n_keys, causal))
-
-
-# What `torch.compiler.assume_constant_result` does, without importing the compiler, which takes seconds.
-vars(_handle)["_dynamo_marked_constant"] = True
 
 
 def _one(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -14,8 +13,7 @@ from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
-from fractal_core.index_sets import IndexSet
-from fractal_core.nn import _travel
+from fractal_core.nn import _full_sets, _travel
 from fractal_core.nn._heads_last import (
     AttentionPerformance,
     attend_heads_last,
@@ -175,7 +173,7 @@ def attention(
     if 0 in lengths or query.numel() == 0:
         out, lse = nothing(query, value, key)
     else:
-        handle = _travel.handle(_index_set(starts[0], starts[1], is_causal))
+        handle = _travel.handle(_full_sets.packed(starts[0], starts[1], is_causal))
         out, lse = attend_heads_last(query, key, value, handle, factor, device)
     return (out, lse.transpose(1, 2).contiguous()) if return_lse else out
 
@@ -186,7 +184,7 @@ def attend_to_all(
     """Output (B, N, H, Dv) and lse (B, H, N) of checked tensors."""
     if query.numel() == 0 or key.numel() == 0:
         return nothing(query, value, key)
-    handle = _handle(query.shape[1], key.shape[1], is_causal)
+    handle = _full_sets.handle(query.shape[1], key.shape[1], is_causal)
     return attend_heads_last(query, key, value, handle, scale, device)
 
 
@@ -239,27 +237,3 @@ def _integers(name: str, given: object) -> np.ndarray[tuple[int], np.dtype[np.in
     if given.ndim != 1:
         raise ShapeError(name, tuple(given.shape), "one dimension")
     return given.to(torch.int64).numpy()
-
-
-@lru_cache(maxsize=32)
-def _index_set(queries: bytes, keys: bytes, is_causal: bool) -> IndexSet:
-    """One run a query: the keys of its sequence, up to its own place in it where causal."""
-    query_starts, key_starts = np.frombuffer(queries, np.int64), np.frombuffer(keys, np.int64)
-    sizes = np.diff(query_starts)
-    segment = np.repeat(np.arange(len(sizes)), sizes)
-    first, length = key_starts[segment], np.diff(key_starts)[segment]
-    if is_causal:
-        length = np.minimum(length, np.arange(len(segment)) - query_starts[segment] + 1)
-    some = length > 0
-    rows = np.concatenate([[0], some.cumsum()])
-    return IndexSet.from_runs(rows, first[some], length[some], int(key_starts[-1]))
-
-
-def _handle(n_queries: int, n_keys: int, is_causal: bool) -> Tensor:
-    """The key of the set for the op; sizes are constants of a compiled graph."""
-    queries, keys = (np.array([0, n], np.int64).tobytes() for n in (n_queries, n_keys))
-    return _travel.handle(_index_set(queries, keys, is_causal))
-
-
-# What `torch.compiler.assume_constant_result` does, without importing the compiler, which takes seconds.
-vars(_handle)["_dynamo_marked_constant"] = True

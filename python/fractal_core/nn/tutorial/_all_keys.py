@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._torch.recent import Recent
-from fractal_core.nn._dense_masks import index_set
+from fractal_core.nn import _full_sets
 from fractal_core.nn._functorch import is_active
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.tutorial._edges import check_qkv, of_nothing
@@ -51,7 +51,7 @@ class AllKeysAttention(nn.Module):
         if nothing is not None:
             return nothing
         n_queries, n_keys = query.shape[1], key.shape[1]
-        every = index_set(n_queries, n_keys, causal=False)
+        every = _full_sets.index_set(n_queries, n_keys, causal=False)
         q, k, v = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
         out = sparse_attention(q, k, v, every, bias=self._bias(n_keys)).squeeze(1)
         return out.squeeze(1) if n_queries == 1 else out
