@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NAMES", "accumulation_dtype", "array", "bits", "fresh", "keys", "maybe", "with_room"]
+__all__ = ["NAMES", "accumulation_dtype", "array", "bits", "fresh", "in_autocast", "keys", "maybe", "with_room"]
 
 Made = TypeVar("Made")
 
@@ -29,6 +29,14 @@ _HALVES = frozenset({torch.bfloat16, torch.float16})
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype of sums, biases and lse beside q, k, v of `dtype`: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def in_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors as torch's own attention casts them under CPU autocast: all but float64."""
+    if not torch.is_autocast_enabled("cpu"):
+        return tensors
+    half = torch.get_autocast_dtype("cpu")
+    return tuple(t if t.dtype == torch.float64 else t.to(half) for t in tensors)
 
 
 def array(tensor: Tensor) -> NDArray[Any]:

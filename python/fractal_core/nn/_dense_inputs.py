@@ -16,11 +16,11 @@ from fractal_core._arguments import flag
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn import _functorch
+from fractal_core.nn._arrays import in_autocast
 
 __all__ = ["DenseInputs", "dense_inputs", "elsewhere"]
 
 _PLAIN = (Tensor, torch.nn.Parameter)
-_FLOATS = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
 class DenseInputs(NamedTuple):
@@ -77,7 +77,7 @@ def dense_inputs(
     if is_causal and attn_mask is not None:
         raise InvalidArgumentError("attn_mask", "a mask with is_causal=True", "None, or is_causal=False")
     q, k, v = _one_dtype(query, key, value)
-    if attn_mask is not None and attn_mask.dtype != torch.bool and attn_mask.dtype not in _FLOATS:
+    if attn_mask is not None and attn_mask.dtype != torch.bool and attn_mask.dtype not in checks.FLOATS:
         raise DTypeError("attn_mask", attn_mask.dtype, "bool, float32, float64, bfloat16 or float16")
     if not (q.ndim == k.ndim == v.ndim == 4 and q.shape[0] == k.shape[0] == v.shape[0]):
         q, k, v, lead = _four(q, k, v)
@@ -111,13 +111,11 @@ def _probability(dropout_p: object) -> None:
 def _one_dtype(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     tensors = (query, key, value)
     for name, tensor in zip(("query", "key", "value"), tensors, strict=True):
-        if tensor.dtype not in _FLOATS:
+        if tensor.dtype not in checks.FLOATS:
             raise DTypeError(name, tensor.dtype, "float32, float64, bfloat16 or float16")
         if tensor.ndim < 2:
             raise ShapeError(name, tuple(tensor.shape), "at least 2 dimensions: (..., length, head size)")
-    if torch.is_autocast_enabled("cpu"):
-        half = torch.get_autocast_dtype("cpu")
-        query, key, value = (t if t.dtype == torch.float64 else t.to(half) for t in tensors)
+    query, key, value = in_autocast(*tensors)
     for name, tensor in (("key", key), ("value", value)):
         if tensor.dtype != query.dtype:
             raise DTypeError(name, tensor.dtype, f"the dtype of query, {query.dtype}")

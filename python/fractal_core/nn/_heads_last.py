@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -13,9 +13,6 @@ from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._empty import connected
 from fractal_core.nn._functorch import attend
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 __all__ = [
     "LAYOUTS",
     "AttentionPerformance",
@@ -23,7 +20,6 @@ __all__ = [
     "attend_heads_last",
     "check_heads",
     "check_tensor",
-    "in_autocast",
     "nothing",
     "scale_of",
 ]
@@ -82,14 +78,6 @@ def check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
         raise ShapeError("key", tuple(key.shape), f"the head size of query, {query.shape[-1]}")
     if value.shape[-2] != key_heads:
         raise ShapeError("value", tuple(value.shape), f"the heads of key, {key_heads}")
-
-
-def in_autocast(*tensors: Tensor) -> Sequence[Tensor]:
-    """The tensors as torch's own attention casts them under CPU autocast."""
-    if not torch.is_autocast_enabled("cpu"):
-        return tensors
-    half = torch.get_autocast_dtype("cpu")
-    return [t if t.dtype == torch.float64 else t.to(half) for t in tensors]
 
 
 def scale_of(name: str, scale: float | None, head_dim: int) -> float:

@@ -12,7 +12,7 @@ from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.nn import _travel
-from fractal_core.nn._arrays import accumulation_dtype
+from fractal_core.nn._arrays import accumulation_dtype, in_autocast
 
 __all__ = ["Inputs", "inputs"]
 
@@ -51,11 +51,10 @@ def inputs(
 ) -> Inputs:
     """Check the arguments of `sparse_attention`; v is None where there are no values."""
     q, k = checks.tensor("q", q), checks.tensor("k", k)
-    v = None if v is None else checks.tensor("v", v)
-    if torch.is_autocast_enabled("cpu"):
-        half = torch.get_autocast_dtype("cpu")
-        q, k = (t if t.dtype == torch.float64 else t.to(half) for t in (q, k))
-        v = v if v is None or v.dtype == torch.float64 else v.to(half)
+    if v is None:
+        q, k = in_autocast(q, k)
+    else:
+        q, k, v = in_autocast(q, k, checks.tensor("v", v))
     batch, heads, n_queries, head_dim, kv_heads, n_keys = _sizes(q, k, v)
     factor: float = head_dim**-0.5 if scale is None else checks.finite("scale", scale)
     if bias is not None:

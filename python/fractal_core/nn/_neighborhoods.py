@@ -12,11 +12,11 @@ from fractal_core._arguments import flag
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
 from fractal_core.nn import _travel
+from fractal_core.nn._arrays import in_autocast
 from fractal_core.nn._heads_last import (
     attend_heads_last,
     check_heads,
     check_tensor,
-    in_autocast,
     nothing,
     scale_of,
 )

@@ -14,12 +14,12 @@ from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
 from fractal_core.nn import _full_sets, _travel
+from fractal_core.nn._arrays import in_autocast
 from fractal_core.nn._heads_last import (
     AttentionPerformance,
     attend_heads_last,
     check_heads,
     check_tensor,
-    in_autocast,
     nothing,
     scale_of,
 )
