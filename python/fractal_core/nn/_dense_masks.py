@@ -38,18 +38,16 @@ class MaskPlan(NamedTuple):
     """How a mask runs. All parts together cover every batch entry and head once."""
 
     sets: tuple[IndexSet, ...]
-    """None where the mask has more than `MOST_SETS` different matrices."""
-    members: tuple[Tensor | None, ...]
-    """For each set (P,) int64, the flattened (batch, head) places that take it, over (B|1, H|1); None for all."""
-    padding: Tensor | None
+    """Empty where the mask has more than `MOST_SETS` different matrices."""
+    members: tuple[Tensor, ...] = ()
+    """For each of several sets (P,) int64, the flattened (batch, head) places that take it, over (B|1, H|1)."""
+    padding: Tensor | None = None
     """(B, S) bool, True where a key is to be ignored, beside a single set; or None."""
-    edges: Tensor | None
-    """(E,) int64, flattened (query, key) places of the set's edges, where a bias is to be gathered; None for all."""
-    bias: Tensor | None
-    """(B|1, H|1, E), what is added to the scores, where it needs no gradient."""
-    has_bias: bool
+    has_bias: bool = False
     """Whether the finite values of the mask differ from 0."""
-    share: float
+    bias: Tensor | None = None
+    """(B|1, H|1, E), those values at the set's edges; None where every pair is an edge."""
+    share: float = 1.0
     """What the kernel computes of the dense product, 0 to 1: pairs of tiles of 16 queries with the keys of any."""
 
 
@@ -115,9 +113,7 @@ def _made(mask: Tensor) -> MaskPlan:
     if mask.dtype == torch.bool:
         return _boolean(mask)
     if learned:  # its values change at every step: -inf stays a value of the bias, which masks exactly
-        return MaskPlan(
-            (_full_sets.index_set(mask.shape[2], mask.shape[3], False),), (None,), None, None, None, True, 1.0
-        )
+        return MaskPlan((_full_sets.index_set(mask.shape[2], mask.shape[3], False),), has_bias=True)
     return _additive(mask)
 
 
@@ -129,8 +125,7 @@ def _boolean(mask: Tensor) -> MaskPlan:
     if heads == 1:
         seen = mask[:, 0]
         if mask.stride(2) == 0:
-            every = _full_sets.index_set(n_queries, n_keys, False)
-            return MaskPlan((every,), (None,), ~seen[:, 0], None, None, False, 1.0)
+            return MaskPlan((_full_sets.index_set(n_queries, n_keys, False),), padding=~seen[:, 0])
         common, keys = seen.any(0), seen.any(1)
         if torch.equal(seen, common & keys[:, None]):
             return _one(common)._replace(padding=None if bool(keys.all()) else ~keys)
@@ -138,7 +133,7 @@ def _boolean(mask: Tensor) -> MaskPlan:
 
 
 def _one(matrix: Tensor) -> MaskPlan:
-    return MaskPlan((_set(matrix),), (None,), None, None, None, False, _share(matrix))
+    return MaskPlan((_set(matrix),), share=_share(matrix))
 
 
 def _grouped(mask: Tensor) -> MaskPlan:
@@ -148,17 +143,13 @@ def _grouped(mask: Tensor) -> MaskPlan:
     for place, matrix in enumerate(matrices):
         groups.setdefault(_digest(matrix.numpy()), []).append(place)
         if len(groups) > MOST_SETS:
-            return MaskPlan((), (), None, None, None, False, 1.0)
+            return MaskPlan(())
     places = list(groups.values())
     shares = [_share(matrices[members[0]]) * len(members) for members in places]
     return MaskPlan(
         tuple(_set(matrices[members[0]]) for members in places),
-        (None,) if len(places) == 1 else tuple(torch.tensor(members) for members in places),
-        None,
-        None,
-        None,
-        False,
-        sum(shares) / len(matrices),
+        tuple(torch.tensor(members) for members in places) if len(places) > 1 else (),
+        share=sum(shares) / len(matrices),
     )
 
 
@@ -169,10 +160,8 @@ def _additive(mask: Tensor) -> MaskPlan:
         return _boolean(seen)
     common = seen.flatten(0, 1).any(0)
     rows, share = _set(common), _share(common)
-    if bool(common.all()):
-        return MaskPlan((rows,), (None,), None, None, None, True, share)
-    edges = common.flatten().nonzero()[:, 0]
-    return MaskPlan((rows,), (None,), None, edges, mask.flatten(2)[..., edges], True, share)
+    bias = None if bool(common.all()) else mask.flatten(2)[..., common.flatten().nonzero()[:, 0]]
+    return MaskPlan((rows,), has_bias=True, bias=bias, share=share)
 
 
 def _share(matrix: Tensor) -> float:

@@ -216,7 +216,6 @@ def _parts(given: DenseInputs, plan: MaskPlan, whole: tuple[int, int]) -> tuple[
     parts: list[DenseInputs] = []
     places: list[Tensor] = []
     for members in plan.members:
-        assert members is not None
         if whole[1] == 1:
             parts.append(given._replace(q=given.q[members], k=given.k[members], v=given.v[members]))
             places.append(members)
