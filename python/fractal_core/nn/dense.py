@@ -185,7 +185,7 @@ def _planned(given: DenseInputs, mask: Tensor, dropout_p: float, every: bool) ->
 def _one(
     given: DenseInputs, handle: Tensor, edge_bias: Tensor | None, padding: Tensor | None, dropout_p: float
 ) -> Tensor:
-    """(B, H, L, Ev) of one set for the whole batch, edge_bias (H|1, E)."""
+    """(B, H, L, Ev) of one set for the whole batch, edge_bias (H|1, E) or (B, H|1, E)."""
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
     out, _ = attend(
         given.q, given.k, given.v, handle, None, edge_bias, padding, seed, given.scale, float(dropout_p), "cpu"
@@ -231,16 +231,10 @@ def _parts(given: DenseInputs, plan: MaskPlan, whole: tuple[int, int]) -> tuple[
 
 
 def _biased(given: DenseInputs, plan: MaskPlan, dropout_p: float) -> Tensor:
-    """(B, H, L, Ev) under a mask with values; entry by entry where they differ by batch."""
+    """(B, H, L, Ev) under a mask with values."""
     assert given.mask is not None
-    handle, bias = _travel.handle(plan.sets[0]), plan.bias
-    if bias is None:
-        bias = given.mask.flatten(2)
+    bias = given.mask.flatten(2) if plan.bias is None else plan.bias
     bias = bias.to(accumulation_dtype(given.q.dtype))
-    if bias.shape[0] == 1:
-        return _one(given, handle, bias[0], None, dropout_p)
-    outs: list[Tensor] = []
-    for entry in range(bias.shape[0]):
-        q, k, v = (t[entry : entry + 1] for t in (given.q, given.k, given.v))
-        outs.append(_one(given._replace(q=q, k=k, v=v), handle, bias[entry], None, dropout_p))
-    return torch.cat(outs)
+    # The op takes one that differs by entry as such, others by head alone.
+    bias = bias[0] if bias.shape[0] == 1 else bias
+    return _one(given, _travel.handle(plan.sets[0]), bias, None, dropout_p)
