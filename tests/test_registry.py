@@ -172,4 +172,4 @@ def test_plug_ins_switch(tmp_path, setting, seen):
 def test_plug_ins_switch_takes_no_other_word(monkeypatch):
     monkeypatch.setenv("FRACTAL_CORE_PLUGINS", "yes")
     with pytest.raises(InvalidArgumentError, match="FRACTAL_CORE_PLUGINS: got 'yes'"):
-        fc.patterns.registry.installed()
+        PatternRegistry().names()

@@ -63,7 +63,7 @@ class OutOfMemoryError(_ArgumentError, MemoryError):
 
 
 class PluginError(FractalError, LookupError):
-    """A pattern that is unknown, taken, or did not load; the message names the distribution and the reason."""
+    """A pattern or part that is unknown, taken, or did not load; the message names the distribution and the reason."""
 
 
 class GpuError(FractalError, RuntimeError):

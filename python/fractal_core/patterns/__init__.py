@@ -13,7 +13,7 @@ from fractal_core.errors import DTypeError, FractalError
 from fractal_core.patterns.base import PatternBase, adapt
 from fractal_core.patterns.per_head import PerHead
 from fractal_core.patterns.protocol import Pattern, check_span
-from fractal_core.patterns.registry import PatternInfo, PatternRegistry, installed
+from fractal_core.patterns.registry import PatternInfo, PatternRegistry
 from fractal_core.patterns.spec import is_plain, parse_with
 
 if TYPE_CHECKING:
@@ -36,17 +36,12 @@ __all__ = [
 ]
 
 
-_made: dict[str, PatternRegistry] = {}
-
-
-def _registry() -> PatternRegistry:
-    """The one registry of this process, made on first use; threads that race for it get the same one."""
-    return _made.get("") or _made.setdefault("", installed())
+_registry = PatternRegistry()
 
 
 def names() -> list[str]:
     """Names of all patterns, sorted. Reads metadata only: no plug-in is imported."""
-    return _registry().names()
+    return _registry.names()
 
 
 def create(name: str, /, **params: object) -> PatternBase:
@@ -67,7 +62,7 @@ def create(name: str, /, **params: object) -> PatternBase:
         except FractalError:
             if name not in names():  # a plug-in may have any name
                 raise
-    return _registry().create(name, **params)
+    return _registry.create(name, **params)
 
 
 def parse(text: str) -> PatternBase:
@@ -81,7 +76,7 @@ def parse(text: str) -> PatternBase:
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DTypeError("text", type(text).__name__, "text")
-    return parse_with(_registry().create, text)
+    return parse_with(_registry.create, text)
 
 
 def per_head(patterns: Sequence[Pattern | str]) -> PerHead:
@@ -101,7 +96,7 @@ def per_head(patterns: Sequence[Pattern | str]) -> PerHead:
 
 def unreadable() -> tuple[str, ...]:
     """Distributions whose metadata could not be read, each with the reason; they may declare more patterns."""
-    return _registry().unreadable()
+    return _registry.unreadable()
 
 
 def info(name: str) -> PatternInfo:
@@ -110,7 +105,7 @@ def info(name: str) -> PatternInfo:
     Raises:
         PluginError: an unknown name.
     """
-    return _registry().info(name)
+    return _registry.info(name)
 
 
 def register(name: str, factory: Callable[..., Pattern]) -> None:
@@ -119,4 +114,4 @@ def register(name: str, factory: Callable[..., Pattern]) -> None:
     Raises:
         PluginError: the name is taken.
     """
-    _registry().register(name, factory)
+    _registry.register(name, factory)
