@@ -155,7 +155,9 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         f"nn.IntegratedAttention {name}": (
             value,
             lambda n, name=name: repr(
-                nn.IntegratedAttention(**{"dims": 252, "head": 2, "max_dist": 99, "win_size": 5, "max_span": 9, name: n})
+                nn.IntegratedAttention(
+                    **{"dims": 252, "head": 2, "max_dist": 99, "win_size": 5, "max_span": 9, name: n}
+                )
             ),
         )
         for name, value in (
@@ -197,7 +199,9 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     **{
         f"nn.SlidingWindowAttention {name}": (
             value,
-            lambda n, name=name: nn.SlidingWindowAttention(**{"dims": 252, "head": 6, "num_kv_heads": 3, name: n}).widths,
+            lambda n, name=name: (
+                nn.SlidingWindowAttention(**{"dims": 252, "head": 6, "num_kv_heads": 3, name: n}).widths
+            ),
         )
         for name, value in (("dims", 252), ("head", 12), ("window", 5), ("scales", 3), ("num_kv_heads", 2))
     },

@@ -146,4 +146,3 @@ def test_wrong_call(argument, kind, call):
         call()
     assert type(caught.value) is kind
     assert isinstance(caught.value, FractalError)
-

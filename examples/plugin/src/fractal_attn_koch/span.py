@@ -25,9 +25,7 @@ class Octaves(Span):
 
     halves: Tensor
 
-    def __init__(
-        self, dims: int, heads: int, max_span: int, ramp: float = 32.0, initial: float | None = None
-    ) -> None:
+    def __init__(self, dims: int, heads: int, max_span: int, ramp: float = 32.0, initial: float | None = None) -> None:
         del dims
         super().__init__(heads, max_span, ramp)
         share = 0.9 if initial is None else self.start(initial, 1.0)
