@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -327,7 +328,7 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
                 **{"n_queries": 2 if argument == "n_keys" else n, argument: n}
             ),
         )
-        for name in (ep.name for ep in registry.BUILTIN)
+        for name in registry.BUILTIN
         for argument in ("n_queries", "n_keys")
     },
 }
@@ -344,7 +345,7 @@ def public() -> Iterator[str]:
     found: dict[str, Any] = {"IndexSet": IndexSet}
     for module in (curves, sets, fields, nn, fc.patterns, fc.dimension):
         found |= {f"{module.__name__.removeprefix('fractal_core.')}.{n}": getattr(module, n) for n in module.__all__}
-    found |= {f"patterns.{ep.name}": ep.load() for ep in registry.BUILTIN}
+    found |= {f"patterns.{name}": pkgutil.resolve_name(target) for name, target in registry.BUILTIN.items()}
     for name, thing in list(found.items()):
         if inspect.isclass(thing):
             methods = {n: getattr(m, "__func__", m) for n, m in vars(thing).items() if not n.startswith("_")}
