@@ -206,6 +206,14 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         )
         for name, value in (("dims", 252), ("head", 12), ("window", 5), ("scales", 3), ("num_kv_heads", 2))
     },
+    **{
+        f"nn.{name}.prepare {argument}": (
+            4,
+            lambda n, name=name, argument=argument: getattr(nn, name)(4, 2).prepare(**{"n_queries": 2, argument: n}),
+        )
+        for name in ("IntegratedAttention", "Residual")
+        for argument in ("n_queries", "n_keys", "n_source")
+    },
     "nn.Span heads": (4, lambda n: nn.Span(n, 9).heads),
     "nn.Span max_span": (4, lambda n: nn.Span(2, n).max_span),
     "nn.create_encoder_layers num_layers": (2, lambda n: nn.create_encoder_layers(n, 8).configs),

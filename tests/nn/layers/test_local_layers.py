@@ -142,9 +142,20 @@ def test_one_graph(name):
     """No look at numbers, which would break it (A12, A29: `.item()`)."""
     torch._dynamo.reset()
     layer, x = made(name).eval(), drawn(2, N, E)
-    out = layer(x)  # the sets are there
+    layer.prepare(N)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     found = compiled(x)
-    torch.testing.assert_close(found, out, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, layer(x), rtol=0, atol=1e-6)
     found.square().sum().backward()
     assert all(p.grad is not None for p in layer.parameters())
+
+
+@pytest.mark.parametrize("far", ["full", "summaries"])
+def test_one_graph_across_sequences(far):
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    layer = IntegratedAttention(E, H, 20, 6, 10, ramp=4.0, far=far, stride=4)
+    x, xa = drawn(2, N, E), drawn(2, 9, E, seed=1)
+    layer.prepare(N, n_source=9)
+    found = torch.compile(layer, fullgraph=True, backend="eager")(x, xa)
+    torch.testing.assert_close(found, layer(x, xa), rtol=0, atol=1e-6)

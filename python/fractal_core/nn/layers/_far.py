@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from fractal_core._arguments import INT32_MAX, integer
 from fractal_core.errors import ShapeError
-from fractal_core.nn import _full_sets
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.layers._sets import Sets, lengths
+from fractal_core.nn.layers._sets import Keys, Sets, lengths, whole
 from fractal_core.nn.layers._summaries import seen, summaries
 from fractal_core.nn.patterns import resolve
 from fractal_core.patterns import PerHead
@@ -66,18 +65,27 @@ class Far:
             raise ShapeError("far", f"{len(pattern.patterns)} patterns", f"{heads}, one for each head")
         self.sets = Sets(pattern)
 
+    def prepare(self, n_queries: int, n_keys: int, *, causal: bool, own: bool) -> Keys:
+        """The keys of queries, or the summaries, made once and kept."""
+        if self.kind == "summaries":
+            return Keys(seen(n_queries, n_keys, self.stride, causal=causal))
+        if own:
+            return self.sets.get(*lengths(n_queries, n_keys), causal=causal)
+        return Keys(whole(n_queries, n_keys))
+
     def __call__(self, q: Tensor, source: Source, dropout_p: float) -> Tensor:
         """(B, H, N, D) for queries of that shape."""
-        n_queries, n_keys = q.shape[2], source.k.shape[2]
-        k, v, padding, bias = source.k, source.v, source.padding, None
+        keys = self.prepare(q.shape[2], source.k.shape[2], causal=source.causal, own=source.own)
+        k, v, padding = source.k, source.v, source.padding
         if self.kind == "summaries":
             k, v, padding = summaries(k, v, padding, self.stride, partial=not source.causal)
-            index_set = seen(n_queries, n_keys, self.stride, causal=source.causal)
-        elif source.own:
-            keys = self.sets.get(*lengths(n_queries, n_keys), causal=source.causal)
-            index_set, bias = keys.index_set, keys.bias
-        else:
-            index_set = _full_sets.index_set(n_queries, n_keys, False)
         return sparse_attention(
-            q, k, v, index_set, bias=bias, key_padding_mask=padding, dropout_p=dropout_p, device=self.device
+            q,
+            k,
+            v,
+            keys.index_set,
+            bias=keys.bias,
+            key_padding_mask=padding,
+            dropout_p=dropout_p,
+            device=self.device,
         )

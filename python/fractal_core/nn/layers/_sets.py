@@ -12,6 +12,7 @@ from torch import Tensor
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
+from fractal_core.nn import _full_sets
 from fractal_core.nn.patterns import bias_of
 from fractal_core.patterns import PerHead, check_span
 from fractal_core.patterns.window import Window
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fractal_core.index_sets import IndexSetStack
     from fractal_core.patterns import PatternBase
 
-__all__ = ["Keys", "Sets", "lengths"]
+__all__ = ["Keys", "Sets", "lengths", "whole"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,14 @@ def within(pattern: PatternBase | PerHead, radius: int | None) -> PatternBase | 
     if isinstance(pattern, Window):
         return Window(min(pattern.radius, radius))
     return pattern & Window(radius)
+
+
+_whole: Recent[IndexSet] = Recent()
+
+
+def whole(n_queries: int, n_keys: int) -> IndexSet:
+    """All keys for every query; a set that was made before needs no tracing."""
+    return _whole.get((n_queries, n_keys), lambda: _full_sets.index_set(n_queries, n_keys, False))
 
 
 def lengths(n_queries: int, n_keys: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from fractal_core.nn.layers._heads import HeadLayer, joined, split
 from fractal_core.nn.layers._spanned import Spanned
 from fractal_core.nn.layers.refiner import Refiner
 from fractal_core.nn.layers.spans import nonnegative, resolve_span
+from fractal_core.patterns import check_span
 from fractal_core.patterns.window import Window
 
 if TYPE_CHECKING:
@@ -156,6 +157,22 @@ class IntegratedAttention(HeadLayer):
         return action
 
     # --- attention -----------------------------------------------------------------------------------------------
+
+    def prepare(
+        self, n_queries: int, n_keys: int | None = None, *, n_source: int | None = None, is_causal: bool = True
+    ) -> None:
+        """Build the index sets of the last `n_queries` of `n_keys` tokens, and of `n_source` of xa; before compiling.
+
+        Raises:
+            InvalidArgumentError: a number out of its range.
+        """
+        n_queries, n_keys = check_span(n_queries, n_keys)
+        causal = flag("is_causal", is_causal)
+        self.local.prepare(n_queries, n_keys, causal=causal)
+        if n_source is None:
+            self.far.prepare(n_queries, n_keys, causal=causal, own=True)
+        else:
+            self.far.prepare(n_queries, integer("n_source", n_source, 0, INT32_MAX), causal=False, own=False)
 
     def forward(
         self,

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn import _full_sets
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
-from fractal_core.nn.layers._sets import Sets, lengths
+from fractal_core.nn.layers._sets import Sets, lengths, whole
 from fractal_core.nn.patterns import grows_at_the_end, resolve
+from fractal_core.patterns import check_span
 from fractal_core.patterns.window import Window
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class _Attention(HeadLayer):
             k, v, padding = held.tokens()
         bias = None
         if q.shape[2] == 0 or xa is not None:
-            index_set = _full_sets.index_set(q.shape[2], k.shape[2], False)
+            index_set = whole(q.shape[2], k.shape[2])
         else:
             keys = self.sets.get(*lengths(q.shape[2], k.shape[2]), causal=causal)
             index_set, bias = keys.index_set, keys.bias
@@ -130,6 +130,25 @@ class Residual(nn.Module):
         self.mlp_norm = normed(dims)
         self.mlp = nn.Sequential(nn.Linear(dims, width), _activation(act), nn.Linear(width, dims))
         self.dropout = nn.Dropout(checks.fraction("dropout", dropout))
+
+    def prepare(
+        self,
+        n_queries: int,
+        n_keys: int | None = None,
+        *,
+        n_source: int | None = None,
+        decoder: bool | None = None,
+    ) -> None:
+        """Build the index sets of the last `n_queries` of `n_keys` tokens, and of `n_source` of xa; before compiling.
+
+        Raises:
+            InvalidArgumentError: a number out of its range.
+        """
+        n_queries, n_keys = check_span(n_queries, n_keys)
+        causal = self.decoder if decoder is None else flag("decoder", decoder)
+        self.attention.sets.get(n_queries, n_keys, causal=causal)
+        if n_source is not None:
+            whole(n_queries, integer("n_source", n_source, 0, INT32_MAX))
 
     def forward(
         self,
