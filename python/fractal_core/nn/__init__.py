@@ -16,6 +16,20 @@ from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E
 from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.heads_last import attention  # noqa: E402
+from fractal_core.nn.layers.adaptive_span import AdaptiveSpan  # noqa: E402
+from fractal_core.nn.layers.encoder import (  # noqa: E402
+    Encoder,
+    EncoderLayerConfig,
+    build_encoder,
+    create_encoder_layers,
+    sample_encoder_config,
+)
+from fractal_core.nn.layers.integrated import IntegratedAttention  # noqa: E402
+from fractal_core.nn.layers.predictor import Predictor  # noqa: E402
+from fractal_core.nn.layers.refiner import Refiner  # noqa: E402
+from fractal_core.nn.layers.residual import Residual  # noqa: E402
+from fractal_core.nn.layers.sliding_window import SlidingWindowAttention, slide_win  # noqa: E402
+from fractal_core.nn.layers.spans import Span, spans  # noqa: E402
 from fractal_core.nn.merging import merge_attentions  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
 from fractal_core.nn.neighborhood_layers import (  # noqa: E402
@@ -37,29 +51,43 @@ from fractal_core.nn.tutorial import (  # noqa: E402
 _flops.announce()
 
 __all__ = [
+    "AdaptiveSpan",
     "AttentionStats",
     "CantorSetAttention",
     "DenseCalls",
     "DragonCurveAttention",
+    "Encoder",
+    "EncoderLayerConfig",
     "FractalAttention",
     "FractalConfig",
     "HilbertCurveAttention",
+    "IntegratedAttention",
     "JuliaSetAttention",
     "KeyValueCache",
     "NeighborhoodAttention1D",
     "NeighborhoodAttention2D",
     "NeighborhoodAttention3D",
     "NumericalStability",
+    "Predictor",
+    "Refiner",
+    "Residual",
     "RowWeights",
+    "SlidingWindowAttention",
+    "Span",
     "UnifiedFractalAttention",
     "attention",
     "attention_stats",
+    "build_encoder",
+    "create_encoder_layers",
     "dense_attention",
     "merge_attentions",
     "modifiers",
     "na1d",
     "na2d",
     "na3d",
+    "sample_encoder_config",
     "scaled_dot_product_attention",
+    "slide_win",
+    "spans",
     "sparse_attention",
 ]
