@@ -109,6 +109,22 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         for axes in (1, 2, 3)
         for argument in ("kernel_size", "stride", "dilation")
     },
+    "nn.CompactRotation dim": (8, lambda n: nn.CompactRotation(n).pairs),
+    "nn.CompactRotation rot_pairs": (3, lambda n: nn.CompactRotation(8, [(0, n)]).pairs),
+    "nn.CompactRotation rot_count": (2, lambda n: nn.CompactRotation(8, rot_count=n).pairs),
+    "nn.CompactRotation.q_rotate axis_idx": (1, lambda n: nn.CompactRotation.q_rotate(torch.ones(3), 0.5, n)),
+    "nn.CompactRotation.q_rotate dims": (3, lambda n: nn.CompactRotation.q_rotate(torch.ones(3), 0.5, 1, n)),
+    "nn.RotaryEmbedding dim": (8, lambda n: repr(nn.RotaryEmbedding(n))),
+    **{
+        f"nn.RotaryEmbedding {name}": (2, lambda n, name=name: repr(nn.RotaryEmbedding(8, **{name: n})))
+        for name in ("n_axes", "num_freqs", "proj_dim", "rot_count", "rotary_dim")
+    },
+    "nn.RotaryEmbedding.forward offset": (3, lambda n: nn.RotaryEmbedding(2)(TOKENS, TOKENS, offset=n)[0]),
+    "nn.RotaryEmbedding.rotate offset": (3, lambda n: nn.RotaryEmbedding(2).rotate(TOKENS, offset=n)),
+    "nn.RotaryMode dim": (4, lambda n: nn.RotaryMode(n).dim),
+    "nn.givens_apply pairs": (1, lambda n: nn.givens_apply(torch.ones(2), [(0, n)], torch.ones(1))),
+    "nn.grid_positions shape": (3, lambda n: nn.grid_positions((n, 2))),
+    "nn.rotate_by start_index": (2, lambda n: nn.rotate_by(torch.ones(8), torch.ones(2), start_index=n)),
     **{
         f"nn.NeighborhoodAttention{axes}D {argument}": (
             {"embed_dim": 252, "num_heads": 7}.get(argument, 3),
@@ -344,6 +360,7 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
 INNER = re.compile(
     r"nn\.\w+Attention\.(edges|samples|log_bias|neighbours) "  # steps of the tutorial's forward passes
     r"|dimension\.Partition cuts"  # of a result
+    r"|nn\.\w+Scaling\.frequencies "  # asked by an embedding, which has counted them
     r"|patterns\.(Pattern|PatternBase)\.bias |patterns\.PatternBase\.index_set "  # written by authors, checked before
 )
 

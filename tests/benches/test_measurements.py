@@ -23,6 +23,7 @@ from benches.measurements import (
     julia,
     modifiers,
     predicted,
+    rotary,
     scaling,
     soft_julia,
     statistics,
@@ -140,6 +141,16 @@ def test_edge_biases():
 def test_sets():
     found = bars(sane(list(modifiers.sets(ONE, n=64, radius=4, heads=2, width=16))))
     assert found == {f"sets/{name}-{way}": 0.8 for name in ("stack", "segments") for way in ("forward", "training")}
+
+
+def test_rotary():
+    assert bars(sane(list(rotary.rotary(ONE, batch=1, heads=2, n=16, width=8)))) == {
+        "rotary/interleaved-forward": 3.0,
+        "rotary/interleaved-training": 3.0,
+        "rotary/half-forward": 1.0,
+        "rotary/half-training": 1.0,
+        "rotary/copy": None,
+    }
 
 
 def test_statistics():
