@@ -11,17 +11,33 @@ except ImportError as error:
 
 del torch
 
-from fractal_core.nn import _flops, modifiers  # noqa: E402
+from fractal_core.nn import _flops, modifiers, routing  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.heads_last import attention  # noqa: E402
+from fractal_core.nn.layers.key_update import KeyUpdate, KeyValues, update_keys  # noqa: E402
+from fractal_core.nn.layers.key_update_attention import KeyUpdateAttention  # noqa: E402
+from fractal_core.nn.layers.memory import MemoryState, WorkingMemory  # noqa: E402
+from fractal_core.nn.layers.myelinated import MyelinatedLayer, MyelinatedRouting  # noqa: E402
+from fractal_core.nn.layers.myelinated_cache import MyelinatedCache  # noqa: E402
+from fractal_core.nn.layers.worm import WormAttention, WormPath  # noqa: E402
 from fractal_core.nn.merging import merge_attentions  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
 from fractal_core.nn.neighborhood_layers import (  # noqa: E402
     NeighborhoodAttention1D,
     NeighborhoodAttention2D,
     NeighborhoodAttention3D,
+)
+from fractal_core.nn.routing import (  # noqa: E402
+    ActRouter,
+    AlwaysRouter,
+    GumbelRouter,
+    PonderRouter,
+    Router,
+    Routing,
+    TopKRouter,
+    routers,
 )
 from fractal_core.nn.statistics import AttentionStats, RowWeights, attention_stats  # noqa: E402
 from fractal_core.nn.tutorial import (  # noqa: E402
@@ -37,21 +53,38 @@ from fractal_core.nn.tutorial import (  # noqa: E402
 _flops.announce()
 
 __all__ = [
+    "ActRouter",
+    "AlwaysRouter",
     "AttentionStats",
     "CantorSetAttention",
     "DenseCalls",
     "DragonCurveAttention",
     "FractalAttention",
     "FractalConfig",
+    "GumbelRouter",
     "HilbertCurveAttention",
     "JuliaSetAttention",
+    "KeyUpdate",
+    "KeyUpdateAttention",
     "KeyValueCache",
+    "KeyValues",
+    "MemoryState",
+    "MyelinatedCache",
+    "MyelinatedLayer",
+    "MyelinatedRouting",
     "NeighborhoodAttention1D",
     "NeighborhoodAttention2D",
     "NeighborhoodAttention3D",
     "NumericalStability",
+    "PonderRouter",
+    "Router",
+    "Routing",
     "RowWeights",
+    "TopKRouter",
     "UnifiedFractalAttention",
+    "WorkingMemory",
+    "WormAttention",
+    "WormPath",
     "attention",
     "attention_stats",
     "dense_attention",
@@ -60,6 +93,9 @@ __all__ = [
     "na1d",
     "na2d",
     "na3d",
+    "routers",
+    "routing",
     "scaled_dot_product_attention",
     "sparse_attention",
+    "update_keys",
 ]
