@@ -212,7 +212,7 @@ def test_fields():
 
 
 def test_tutorial_and_predicted():
-    assert len(sane(list(tutorial.originals(ONE, n=64, queries=2, width=16)))) == 8
+    assert len(sane(list(tutorial.originals(ONE, n=64, queries=2, width=16)))) == 12
     assert len(sane(list(predicted.predicted(ONE, n=128, side=8, width=16)))) == 8
 
 

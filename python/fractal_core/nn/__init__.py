@@ -16,11 +16,25 @@ from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E
 from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.heads_last import attention  # noqa: E402
+from fractal_core.nn.layers.adaptive_span import AdaptiveSpan  # noqa: E402
+from fractal_core.nn.layers.encoder import (  # noqa: E402
+    Encoder,
+    EncoderLayerConfig,
+    build_encoder,
+    create_encoder_layers,
+    sample_encoder_config,
+)
+from fractal_core.nn.layers.integrated import IntegratedAttention  # noqa: E402
 from fractal_core.nn.layers.key_update import KeyUpdate, KeyValues, update_keys  # noqa: E402
 from fractal_core.nn.layers.key_update_attention import KeyUpdateAttention  # noqa: E402
 from fractal_core.nn.layers.memory import MemoryState, WorkingMemory  # noqa: E402
 from fractal_core.nn.layers.myelinated import MyelinatedLayer, MyelinatedRouting  # noqa: E402
 from fractal_core.nn.layers.myelinated_cache import MyelinatedCache  # noqa: E402
+from fractal_core.nn.layers.predictor import Predictor  # noqa: E402
+from fractal_core.nn.layers.refiner import Refiner  # noqa: E402
+from fractal_core.nn.layers.residual import Residual  # noqa: E402
+from fractal_core.nn.layers.sliding_window import SlidingWindowAttention, slide_win  # noqa: E402
+from fractal_core.nn.layers.spans import Span, spans  # noqa: E402
 from fractal_core.nn.layers.worm import WormAttention, WormPath  # noqa: E402
 from fractal_core.nn.merging import merge_attentions  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
@@ -54,15 +68,19 @@ _flops.announce()
 
 __all__ = [
     "ActRouter",
+    "AdaptiveSpan",
     "AlwaysRouter",
     "AttentionStats",
     "CantorSetAttention",
     "DenseCalls",
     "DragonCurveAttention",
+    "Encoder",
+    "EncoderLayerConfig",
     "FractalAttention",
     "FractalConfig",
     "GumbelRouter",
     "HilbertCurveAttention",
+    "IntegratedAttention",
     "JuliaSetAttention",
     "KeyUpdate",
     "KeyUpdateAttention",
@@ -77,9 +95,14 @@ __all__ = [
     "NeighborhoodAttention3D",
     "NumericalStability",
     "PonderRouter",
+    "Predictor",
+    "Refiner",
+    "Residual",
     "Router",
     "Routing",
     "RowWeights",
+    "SlidingWindowAttention",
+    "Span",
     "TopKRouter",
     "UnifiedFractalAttention",
     "WorkingMemory",
@@ -87,6 +110,8 @@ __all__ = [
     "WormPath",
     "attention",
     "attention_stats",
+    "build_encoder",
+    "create_encoder_layers",
     "dense_attention",
     "merge_attentions",
     "modifiers",
@@ -95,7 +120,10 @@ __all__ = [
     "na3d",
     "routers",
     "routing",
+    "sample_encoder_config",
     "scaled_dot_product_attention",
+    "slide_win",
+    "spans",
     "sparse_attention",
     "update_keys",
 ]

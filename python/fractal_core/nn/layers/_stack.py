@@ -18,7 +18,7 @@ from fractal_core.nn.layers.myelinated_cache import MyelinatedCache
 if TYPE_CHECKING:
     from fractal_core.nn.attention import KeyValueCache
     from fractal_core.nn.attention import _Held as Tokens  # pyright: ignore[reportPrivateUsage]
-    from fractal_core.nn.layers._sets import PatternSets
+    from fractal_core.nn.layers._pattern_sets import PatternSets
     from fractal_core.nn.layers._sheath import Sheath
     from fractal_core.nn.routing.protocol import Routing
 
@@ -137,7 +137,7 @@ def attend(  # noqa: PLR0917
             index_set, bias = sets.get(length, length, call.causal)
             out = sparse_attention(q, k, v, index_set, bias=bias)
         else:
-            bias = sets.get(length, before + length, call.causal).bias
+            bias = sets.get(length, before + length, call.causal)[1]
             lists = sets.lists(length, before + length, call.causal)
             out = listed(q, k, v, lists, bias, chosen, None if past is not None else chosen.order, all_kept)
     elif past is None and not far and call.pairs is None and (everything or (call.causal and chosen.order is not None)):

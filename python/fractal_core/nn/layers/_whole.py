@@ -11,7 +11,7 @@ from torch import Tensor
 from fractal_core.nn.functional import sparse_attention
 
 if TYPE_CHECKING:
-    from fractal_core.nn.layers._sets import PatternSets
+    from fractal_core.nn.layers._pattern_sets import PatternSets
 
 __all__ = ["attend_all"]
 

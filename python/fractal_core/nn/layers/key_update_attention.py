@@ -10,7 +10,7 @@ from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn.attention import KeyValueCache
-from fractal_core.nn.layers._sets import PatternSets
+from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._whole import attend_all
 from fractal_core.nn.layers.key_update import KeyUpdate, KeyValues
 

@@ -11,7 +11,7 @@ from fractal_core import patterns
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn._settings import positive, share
-from fractal_core.nn.layers._sets import PatternSets
+from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._stack import Reach, attend, call_of, chosen_of
 from fractal_core.nn.layers.jumps import JumpPolicy
@@ -20,12 +20,11 @@ from fractal_core.nn.routing import routers
 from fractal_core.nn.routing.protocol import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fractal_core.nn.attention import _Held as Tokens  # pyright: ignore[reportPrivateUsage]
     from fractal_core.nn.layers._stack import Call
     from fractal_core.nn.layers.memory import MemoryState
     from fractal_core.nn.layers.myelinated_cache import MyelinatedCache, Streams
+    from fractal_core.nn.routing.protocol import RouterFactory
     from fractal_core.patterns import Pattern
 
 __all__ = ["MyelinatedLayer", "MyelinatedRouting"]
@@ -106,7 +105,7 @@ class MyelinatedLayer(nn.Module):
         sparsity_threshold: float = 0.1,
         max_dist: int | None = 512,
         *,
-        router: str | Callable[[int], nn.Module] = "gumbel",
+        router: str | RouterFactory = "gumbel",
         rate: float = 0.5,
         jump: bool = True,
         memory: str = "mean",
@@ -196,7 +195,7 @@ class MyelinatedLayer(nn.Module):
         """
         flag("return_routing", return_routing)
         call = call_of(self.sheath, self._reach, x, xa, mask, kv_cache, flag("is_causal", is_causal))
-        streams = None if kv_cache is None else kv_cache.streams(self.layerA)
+        streams = None if kv_cache is None else kv_cache._begun(self.layerA)  # pyright: ignore[reportPrivateUsage]
         after: list[tuple[Tokens | None, MemoryState | None]] = []
         x0, loss = x, x.new_zeros(())
         keeps: list[Tensor] = []
@@ -226,7 +225,7 @@ class MyelinatedLayer(nn.Module):
                 if held is not None:
                     stream.tokens._held = held  # pyright: ignore[reportPrivateUsage]
                 stream.memory = remembered
-            kv_cache.keep(streams)
+            kv_cache._keep(streams)  # pyright: ignore[reportPrivateUsage]
         return (x, MyelinatedRouting(loss, torch.stack(keeps))) if return_routing else x
 
     def _step(  # noqa: PLR0917
@@ -254,7 +253,7 @@ class MyelinatedLayer(nn.Module):
         return x, _Step(routing.loss, keep, routing.state, held)
 
 
-def _maker(router: object, rate: float, threshold: float) -> Callable[[int], nn.Module]:
+def _maker(router: object, rate: float, threshold: float) -> RouterFactory:
     """What makes a router of a name, or the function that was given."""
     if isinstance(router, str):
         known = routers.info(router).parameters

@@ -67,7 +67,7 @@ class MyelinatedCache:
                 index = torch.as_tensor(np.asarray(rows), dtype=torch.int64, device=stream.memory.total.device)
                 stream.memory = MemoryState(*(part.index_select(0, index) for part in stream.memory))
 
-    def streams(self, layers: int) -> list[Streams]:
+    def _begun(self, layers: int) -> list[Streams]:
         """One for each of `layers` layers; a cache that is new gets them when a call with it has succeeded.
 
         Raises:
@@ -77,6 +77,6 @@ class MyelinatedCache:
             raise InvalidArgumentError("kv_cache", f"a cache of {len(self._streams)} layers", f"one of {layers}")
         return self._streams or [Streams(self._capacity) for _ in range(layers)]
 
-    def keep(self, streams: list[Streams]) -> None:
+    def _keep(self, streams: list[Streams]) -> None:
         """Take the streams of a call that has succeeded."""
         self._streams = streams

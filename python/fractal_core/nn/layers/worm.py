@@ -12,7 +12,7 @@ from fractal_core._arguments import INT32_MAX, flag, integer, real
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn._settings import positive, share, tokens
-from fractal_core.nn.layers._sets import PatternSets
+from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._whole import attend_all
 from fractal_core.nn.layers.memory import WorkingMemory

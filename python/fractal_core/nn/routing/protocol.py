@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fractal_core.errors import DTypeError, ShapeError
 
-__all__ = ["Router", "Routing", "checked"]
+__all__ = ["Router", "RouterFactory", "Routing", "checked"]
+
+RouterFactory: TypeAlias = Callable[[int], nn.Module]
+"""Makes a router for tokens of a size."""
 
 
 class Routing(NamedTuple):
