@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from fractal_core._arguments import real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
-__all__ = ["positive", "share", "tokens"]
+__all__ = ["positive", "share", "token_mask", "tokens"]
 
 
 def share(name: str, value: float, *, below: bool = False) -> float:
@@ -40,4 +41,14 @@ def tokens(name: str, value: object, dims: int) -> Tensor:
         raise DTypeError(name, value.dtype, "a float dtype")
     if value.ndim != 3 or value.shape[2] != dims:
         raise ShapeError(name, tuple(value.shape), f"(batch, length, {dims})")
+    return value
+
+
+def token_mask(name: str, value: object, x: Tensor) -> Tensor:
+    """`value` if it is bool of (B, N), the tokens of x, on any device."""
+    if not isinstance(value, Tensor) or value.dtype != torch.bool:
+        given = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise DTypeError(name, given, "a tensor of torch.bool")
+    if value.shape != x.shape[:2]:
+        raise ShapeError(name, tuple(value.shape), tuple(x.shape[:2]))
     return value

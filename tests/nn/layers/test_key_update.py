@@ -246,6 +246,18 @@ def test_dtypes_copies_and_silence(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_autocast(training):
+    layer, x = made(hard=True).float().train(training), tokens().float()
+    halves = KeyValues(*(t.bfloat16() for t in below()))
+    with torch.autocast("cpu", torch.bfloat16):
+        out, found = layer(x, halves)
+        assert found.k.dtype == torch.bfloat16
+        worm = fc.nn.WormAttention(E, H)(x)
+    assert out.isfinite().all()
+    assert worm.dtype == torch.float32
+
+
 def test_a_refused_step_leaves_the_past():
     layer, past = made().eval(), KeyValueCache()
     layer(tokens(), past=past)

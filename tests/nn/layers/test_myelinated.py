@@ -385,3 +385,21 @@ def test_copies_and_pickles():
     assert not torch.equal(fresh(x), out)
     fresh.load_state_dict(layer.state_dict())
     assert torch.equal(fresh(x), out)
+
+
+@pytest.mark.parametrize("router", NAMES)
+def test_autocast(router):
+    """Projections in bfloat16, tokens in float32."""
+    for training in (True, False):
+        layer = made(router=router, restless=False).float().train(training)
+        if training:  # draws alike
+            for node in layer.nodes:
+                node.router.eval()
+            layer.policy.eval()
+        x = tokens().float()
+        with torch.autocast("cpu", torch.bfloat16):
+            out, routing = layer(x, return_routing=True)
+        assert out.dtype == torch.float32
+        (out.sum() + routing.loss).backward()
+        if router not in {"topk", "act"}:  # whose decisions may turn on a rounding
+            torch.testing.assert_close(out, layer(x), rtol=0.1, atol=0.1)

@@ -31,7 +31,7 @@ class Kept(NamedTuple):
         """X (B, N, E) with the updates (B, M, E) added at their places."""
         if self.order is None:
             return x + update
-        return x.scatter_add(1, self.order[..., None].expand_as(update), update)
+        return x.scatter_add(1, self.order[..., None].expand_as(update), update.to(x.dtype))
 
     def spread(self, heads: Tensor, length: int) -> Tensor:
         """(B, H, M, D) to (B, H, length, D) with zeros elsewhere."""

@@ -169,7 +169,9 @@ class KeyUpdate(nn.Module):
         if cache is None or not self.hard or self.training or torch.compiler.is_compiling():
             k, v = (p(x).unflatten(2, (self.kv_heads, -1)).transpose(1, 2) for p in (self.k, self.v))
             return *update_keys(k, v, cache, gate, detach=detach), gate
-        room = x.new_empty((*x.shape[:2], self.kv_heads, self.head_dim)).transpose(1, 2)
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        room = x.new_empty((*x.shape[:2], self.kv_heads, self.head_dim), dtype=dtype).transpose(1, 2)
         held = _check_cache(cache, room, room)
         anew = gate > 0.5
         anew[:, :, held:] = True

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
-from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
+from fractal_core.nn._settings import token_mask
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._whole import attend_all
@@ -103,7 +103,7 @@ class KeyUpdateAttention(nn.Module):
         """
         k, v, found, _ = self.keys(x, previous, detach=detach)
         if mask is not None:
-            checks.boolean("mask", mask, x.shape[:2])
+            token_mask("mask", mask, x)
         q = self.q(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
         if past is None:
             return self._out(attend_all(q, k, v, self.causal, mask, self._sets)), found

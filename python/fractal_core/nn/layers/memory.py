@@ -9,9 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
-from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError, ShapeError
-from fractal_core.nn._settings import tokens
+from fractal_core.nn._settings import token_mask, tokens
 from fractal_core.nn.routing.straight import at_least_single
 
 __all__ = ["MemoryState", "WorkingMemory"]
@@ -87,7 +86,7 @@ class WorkingMemory(nn.Module):
         if not flag("causal", causal) and state is not None:
             raise InvalidArgumentError("state", "a MemoryState with causal=False", "None")
         if mask is not None:
-            checks.boolean("mask", mask, x.shape[:2])
+            token_mask("mask", mask, x)
         if state is not None and state.total.shape != (x.shape[0], 1, self.dims):
             raise ShapeError("state", tuple(state.total.shape), (x.shape[0], 1, self.dims))
         wide = at_least_single(x)

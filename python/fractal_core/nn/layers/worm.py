@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer, real
-from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn._settings import positive, share, tokens
+from fractal_core.nn._settings import positive, share, token_mask, tokens
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._whole import attend_all
@@ -159,7 +158,7 @@ class WormAttention(nn.Module):
         tokens("x", x, self.dims)
         flag("return_path", return_path)
         if mask is not None:
-            checks.boolean("mask", mask, x.shape[:2])
+            token_mask("mask", mask, x)
         leak, kappa = at_least_single(self.leak), at_least_single(self.kappa)
         start = self.start
         potential = leak.new_zeros(()) if start is None else at_least_single(start)

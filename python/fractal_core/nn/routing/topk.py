@@ -67,4 +67,4 @@ class TopKRouter(nn.Module):
         alone = causal and not self.training
         if alone:
             keep = predicted > 0
-        return Routing(keep, keep * scores.sigmoid(), loss, state, None if alone else count)
+        return Routing(keep, (keep * scores.sigmoid()).to(x.dtype), loss, state, None if alone else count)
