@@ -1,4 +1,4 @@
-"""Draws docs/myelinated.png and docs/worm.png: `python examples/routing_figures.py [folder] [--steps 300]`."""
+"""Draws docs/myelinated.png and docs/worm.png: `python examples/routing_figures.py [folder] [--steps 240]`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def main() -> None:
     """Draw both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parents[1] / "docs")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=240)
     given = parser.parse_args()
     draw_myelinated(given.folder, given.steps)
     draw_worm(given.folder)
