@@ -51,6 +51,12 @@ def cache(capacity: Any = 4) -> Any:
     return made
 
 
+def stream() -> Any:
+    made = nn.MyelinatedCache()
+    nn.MyelinatedLayer(4, 2, 1)(torch.ones(1, 2, 4), kv_cache=made)
+    return made
+
+
 def near(axes: int, argument: str) -> Callable[[Any], Any]:
     given = torch.ones(1, *[4] * axes, 1, 2)
     function = getattr(nn, f"na{axes}d")
@@ -103,6 +109,29 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "nn.KeyValueCache.truncate length": (3, lambda n: cache().truncate(n)),
     "nn.KeyValueCache.reorder rows": (0, lambda n: cache().reorder([n])),
     "nn.KeyValueCache.repeat times": (2, lambda n: cache().repeat(n)),
+    **{
+        f"nn.{name} {argument}": (
+            {"dims": 252, "embed_dim": 252, "head_dim": 3, "hops": 3, "max_dist": 9}.get(argument, 7),
+            lambda n, name=name, argument=argument, needed=needed: repr(
+                getattr(nn, name)(**{**{a: {"dims": 252, "embed_dim": 252}.get(a, 7) for a in needed}, argument: n})
+            ),
+        )
+        for name, needed, optional in (
+            ("ActRouter", ("dims",), ()),
+            ("AlwaysRouter", ("dims",), ()),
+            ("GumbelRouter", ("dims",), ()),
+            ("KeyUpdate", ("dims", "kv_heads", "head_dim"), ()),
+            ("KeyUpdateAttention", ("embed_dim", "num_heads"), ("num_kv_heads",)),
+            ("MyelinatedLayer", ("dims", "head"), ("layerA", "max_dist")),
+            ("PonderRouter", ("dims",), ()),
+            ("TopKRouter", ("dims",), ()),
+            ("WorkingMemory", ("dims",), ()),
+            ("WormAttention", ("dims", "head"), ("segments", "hops")),
+        )
+        for argument in (*needed, *optional)
+    },
+    "nn.MyelinatedCache capacity": (4, lambda n: len(nn.MyelinatedCache(n))),
+    "nn.MyelinatedCache.reorder rows": (0, lambda n: len(stream().reorder([n]) or "")),
     "nn.NumericalStability.stable_softmax dim": (1, lambda n: nn.NumericalStability.stable_softmax(IMAGE[0, 0, 0], n)),
     **{
         f"nn.na{axes}d {argument}": (1, near(axes, argument))
@@ -361,6 +390,7 @@ INNER = re.compile(
     r"nn\.\w+Attention\.(edges|samples|log_bias|neighbours) "  # steps of the tutorial's forward passes
     r"|dimension\.Partition cuts"  # of a result
     r"|nn\.\w+Scaling\.frequencies "  # asked by an embedding, which has counted them
+    r"|dimension\.Partition cuts|nn\.Routing at_most"  # of a result
     r"|patterns\.(Pattern|PatternBase)\.bias |patterns\.PatternBase\.index_set "  # written by authors, checked before
 )
 

@@ -11,7 +11,7 @@ except ImportError as error:
 
 del torch
 
-from fractal_core.nn import _flops, modifiers  # noqa: E402
+from fractal_core.nn import _flops, modifiers, routing  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
@@ -25,11 +25,17 @@ from fractal_core.nn.layers.encoder import (  # noqa: E402
     sample_encoder_config,
 )
 from fractal_core.nn.layers.integrated import IntegratedAttention  # noqa: E402
+from fractal_core.nn.layers.key_update import KeyUpdate, KeyValues, update_keys  # noqa: E402
+from fractal_core.nn.layers.key_update_attention import KeyUpdateAttention  # noqa: E402
+from fractal_core.nn.layers.memory import MemoryState, WorkingMemory  # noqa: E402
+from fractal_core.nn.layers.myelinated import MyelinatedLayer, MyelinatedRouting  # noqa: E402
+from fractal_core.nn.layers.myelinated_cache import MyelinatedCache  # noqa: E402
 from fractal_core.nn.layers.predictor import Predictor  # noqa: E402
 from fractal_core.nn.layers.refiner import Refiner  # noqa: E402
 from fractal_core.nn.layers.residual import Residual  # noqa: E402
 from fractal_core.nn.layers.sliding_window import SlidingWindowAttention, slide_win  # noqa: E402
 from fractal_core.nn.layers.spans import Span, spans  # noqa: E402
+from fractal_core.nn.layers.worm import WormAttention, WormPath  # noqa: E402
 from fractal_core.nn.merging import merge_attentions  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
 from fractal_core.nn.neighborhood_layers import (  # noqa: E402
@@ -52,6 +58,16 @@ from fractal_core.nn.rotary import (  # noqa: E402
     rotary_modes,
     rotate_by,
 )
+from fractal_core.nn.routing import (  # noqa: E402
+    ActRouter,
+    AlwaysRouter,
+    GumbelRouter,
+    PonderRouter,
+    Router,
+    Routing,
+    TopKRouter,
+    routers,
+)
 from fractal_core.nn.statistics import AttentionStats, RowWeights, attention_stats  # noqa: E402
 from fractal_core.nn.tutorial import (  # noqa: E402
     CantorSetAttention,
@@ -66,7 +82,9 @@ from fractal_core.nn.tutorial import (  # noqa: E402
 _flops.announce()
 
 __all__ = [
+    "ActRouter",
     "AdaptiveSpan",
+    "AlwaysRouter",
     "AttentionStats",
     "CantorSetAttention",
     "CompactRotation",
@@ -76,27 +94,42 @@ __all__ = [
     "EncoderLayerConfig",
     "FractalAttention",
     "FractalConfig",
+    "GumbelRouter",
     "HilbertCurveAttention",
     "IntegratedAttention",
     "JuliaSetAttention",
+    "KeyUpdate",
+    "KeyUpdateAttention",
     "KeyValueCache",
+    "KeyValues",
     "LinearScaling",
     "Llama3Scaling",
+    "MemoryState",
+    "MyelinatedCache",
+    "MyelinatedLayer",
+    "MyelinatedRouting",
     "NTKScaling",
     "NeighborhoodAttention1D",
     "NeighborhoodAttention2D",
     "NeighborhoodAttention3D",
     "NumericalStability",
+    "PonderRouter",
     "Predictor",
     "Refiner",
     "Residual",
     "RotaryEmbedding",
     "RotaryMode",
     "RotaryScaling",
+    "Router",
+    "Routing",
     "RowWeights",
     "SlidingWindowAttention",
     "Span",
+    "TopKRouter",
     "UnifiedFractalAttention",
+    "WorkingMemory",
+    "WormAttention",
+    "WormPath",
     "YaRNScaling",
     "attention",
     "attention_stats",
@@ -113,9 +146,12 @@ __all__ = [
     "quaternion_rotate",
     "rotary_modes",
     "rotate_by",
+    "routers",
+    "routing",
     "sample_encoder_config",
     "scaled_dot_product_attention",
     "slide_win",
     "spans",
     "sparse_attention",
+    "update_keys",
 ]
