@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from fractal_core.nn import MyelinatedLayer
 
 
 def linear(module, x):
@@ -92,3 +93,23 @@ def stack(layer, x, *, causal=True, mask=None, xa=None, allowed=None, decide=Non
     hidden = linear(layer.mlp[0], layer_norm(layer.mlp_norm, x))
     gelu = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
     return x + sigmoid(linear(layer.mlp_gate, x)) * linear(layer.mlp[2], gelu), keeps
+
+
+def made(dims=12, head=3, layers=3, seed=0, restless=True, **options):
+    """A layer in float64 in which tokens skip and jump and beta is not 0."""
+    torch.manual_seed(seed)
+    layer = MyelinatedLayer(dims, head, layers, **options).double()
+    with torch.no_grad():
+        for node in layer.nodes:
+            if restless and hasattr(node.router, "importance"):
+                node.router.importance.weight.mul_(4)
+                node.router.importance.bias.sub_(1.7)
+        if layer.policy is not None and restless:
+            layer.policy.beta.uniform_(0.2, 0.6)
+            layer.policy.net[2].weight.normal_(std=2.0)
+            layer.policy.net[2].bias[0] -= 1.5
+    return layer
+
+
+def tokens(batch=2, length=8, dims=12, seed=1):
+    return torch.randn(batch, length, dims, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -8,7 +8,6 @@ the batch, draws in eval), A7 (no convex mix), A8 (causal leaks), A9 (prints), A
 from __future__ import annotations
 
 import copy
-import pickle
 
 import fractal_core as fc
 import pytest
@@ -16,29 +15,9 @@ import torch
 from fractal_core.nn import MyelinatedCache, MyelinatedLayer
 from fractal_core.patterns.window import Window
 
-from .stack_reference import stack
+from .stack_reference import made, stack, tokens
 
 NAMES = ["act", "always", "gumbel", "ponder", "topk"]
-
-
-def made(dims=12, head=3, layers=3, seed=0, restless=True, **options):
-    """A layer in float64 in which tokens skip and jump and beta is not 0."""
-    torch.manual_seed(seed)
-    layer = MyelinatedLayer(dims, head, layers, **options).double()
-    with torch.no_grad():
-        for node in layer.nodes:
-            if restless and hasattr(node.router, "importance"):
-                node.router.importance.weight.mul_(4)
-                node.router.importance.bias.sub_(1.7)
-        if layer.policy is not None and restless:
-            layer.policy.beta.uniform_(0.2, 0.6)
-            layer.policy.net[2].weight.normal_(std=2.0)
-            layer.policy.net[2].bias[0] -= 1.5
-    return layer
-
-
-def tokens(batch=2, length=8, dims=12, seed=1):
-    return torch.randn(batch, length, dims, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -352,54 +331,3 @@ def test_any_number_of_layers(layers):
     out = layer(x)
     for row in range(2):
         torch.testing.assert_close(out[row], stack(layer, x[row])[0], rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(0, 4), (2, 0), (0, 0)])
-@pytest.mark.parametrize("router", NAMES)
-def test_sizes_of_0(shape, router):
-    for training in (True, False):
-        for causal in (True, False):
-            layer = made(router=router).train(training)
-            x = torch.zeros(*shape, 12, dtype=torch.float64, requires_grad=True)
-            out, routing = layer(x, is_causal=causal, return_routing=True)
-            assert out.shape == x.shape
-            (out.sum() + routing.loss).backward()
-            assert x.grad.shape == x.shape
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("router", NAMES)
-def test_the_dtype_stays(dtype, router):
-    for training in (True, False):
-        layer = made(router=router, memory="ema").to(dtype).train(training)
-        x = tokens().to(dtype)
-        assert layer(x).dtype == layer(x, is_causal=False).dtype == dtype
-
-
-def test_copies_and_pickles():
-    layer, x = made(pattern="window:radius=2").eval(), tokens()
-    out = layer(x)
-    assert torch.equal(copy.deepcopy(layer)(x), out)
-    assert torch.equal(pickle.loads(pickle.dumps(layer))(x), out)
-    fresh = made(seed=7, pattern="window:radius=2").eval()
-    assert not torch.equal(fresh(x), out)
-    fresh.load_state_dict(layer.state_dict())
-    assert torch.equal(fresh(x), out)
-
-
-@pytest.mark.parametrize("router", NAMES)
-def test_autocast(router):
-    """Projections in bfloat16, tokens in float32."""
-    for training in (True, False):
-        layer = made(router=router, restless=False).float().train(training)
-        if training:  # draws alike
-            for node in layer.nodes:
-                node.router.eval()
-            layer.policy.eval()
-        x = tokens().float()
-        with torch.autocast("cpu", torch.bfloat16):
-            out, routing = layer(x, return_routing=True)
-        assert out.dtype == torch.float32
-        (out.sum() + routing.loss).backward()
-        if router not in {"topk", "act"}:  # whose decisions may turn on a rounding
-            torch.testing.assert_close(out, layer(x), rtol=0.1, atol=0.1)
