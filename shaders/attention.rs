@@ -1,7 +1,7 @@
 //! Sparse attention, forward and backward, on the tiles and rows of a plan.
 
 use crate::params::params;
-use crate::{Binding, Entry, Kind, Need, Params, Part, Shader, Tolerance, part, twin};
+use crate::{Binding, Constant, Entry, Kind, Need, Params, Part, Shader, Tolerance, part, twin};
 
 params! {
     /// Parameters of every shader here; `attention/params.wgsl` says what each is.
@@ -14,6 +14,10 @@ params! {
         pub kept: f32,
         /// Factor on the dot products.
         pub scale: f32,
+        /// The cap of scores.
+        pub soft_cap: f32,
+        /// One divided by it.
+        pub soft_cap_inverse: f32,
         /// −∞.
         pub minus_infinity: f32,
         /// Rows of the plan.
@@ -117,6 +121,7 @@ const PLAN: Part = part!("attention/plan.wgsl");
 const SCALARS_PART: Part = part!("attention/scalars.wgsl");
 const DROPOUT: Part = part!("attention/dropout.wgsl");
 const PRODUCT: Part = part!("attention/product.wgsl");
+const SOFT_CAP: Part = part!("attention/soft_cap.wgsl");
 const SCORES: Part = part!("attention/scores.wgsl");
 const BY_QUERY: Part = part!("attention/by_query.wgsl");
 const FORWARD: Part = part!("attention/forward.wgsl");
@@ -130,6 +135,10 @@ const FORWARD_BINDINGS: &[Binding] = &[
     Binding { index: 6, kind: Kind::ReadWrite, holds: "output (B, H, Nq, Dv)" },
 ];
 
+/// Whether scores have a soft cap.
+pub const CAPPED: &str = "CAPPED";
+const CONSTANTS: &[Constant] = &[Constant { name: CAPPED, choices: &[0.0, 1.0] }];
+
 const fn entry(name: &'static str, twin: &'static str, tolerance: f64) -> Entry {
     let tolerance = Tolerance::Close { relative: tolerance, absolute: tolerance };
     Entry { name, workgroup: [64, 1, 1], twin, tolerance }
@@ -141,12 +150,24 @@ const fn shader(
     bindings: &'static [Binding],
     entries: &'static [Entry],
 ) -> Shader {
-    Shader { name, parts, needs: &[], constants: &[], bindings, entries }
+    Shader { name, parts, needs: &[], constants: CONSTANTS, bindings, entries }
 }
 
 macro_rules! forward_parts {
     ($storage:literal, $rows:literal) => {
-        &[part!($storage), PARAMS, PLAN, DROPOUT, SCALARS_PART, PRODUCT, SCORES, BY_QUERY, part!($rows), FORWARD]
+        &[
+            part!($storage),
+            PARAMS,
+            PLAN,
+            DROPOUT,
+            SCALARS_PART,
+            PRODUCT,
+            SOFT_CAP,
+            SCORES,
+            BY_QUERY,
+            part!($rows),
+            FORWARD,
+        ]
     };
 }
 
@@ -168,17 +189,20 @@ macro_rules! storage {
                     &[entry("forward", twin!(fractal_kernels::attention::forward), $forward)],
                 )
             },
-            delta: shader(
-                concat!("attention/delta/", $name),
-                &[part!($file), PARAMS, part!("attention/delta.wgsl")],
-                &[
-                    PARAMETERS,
-                    Binding { index: 1, ..SCALARS },
-                    Binding { index: 2, kind: Kind::ReadOnly, holds: "output (B, H, Nq, Dv)" },
-                    Binding { index: 3, ..DOUT },
-                ],
-                &[entry("delta", twin!(fractal_kernels::attention::backward), $gradient)],
-            ),
+            delta: Shader {
+                constants: &[],
+                ..shader(
+                    concat!("attention/delta/", $name),
+                    &[part!($file), PARAMS, part!("attention/delta.wgsl")],
+                    &[
+                        PARAMETERS,
+                        Binding { index: 1, ..SCALARS },
+                        Binding { index: 2, kind: Kind::ReadOnly, holds: "output (B, H, Nq, Dv)" },
+                        Binding { index: 3, ..DOUT },
+                    ],
+                    &[entry("delta", twin!(fractal_kernels::attention::backward), $gradient)],
+                )
+            },
             queries: shader(
                 concat!("attention/queries/", $name),
                 &[
@@ -188,6 +212,7 @@ macro_rules! storage {
                     DROPOUT,
                     SCALARS_PART,
                     PRODUCT,
+                    SOFT_CAP,
                     SCORES,
                     BY_QUERY,
                     part!("attention/dq.wgsl"),
@@ -206,7 +231,17 @@ macro_rules! storage {
             ),
             keys: shader(
                 concat!("attention/keys/", $name),
-                &[part!($file), PARAMS, PLAN, DROPOUT, SCALARS_PART, PRODUCT, SCORES, part!("attention/dkv.wgsl")],
+                &[
+                    part!($file),
+                    PARAMS,
+                    PLAN,
+                    DROPOUT,
+                    SCALARS_PART,
+                    PRODUCT,
+                    SOFT_CAP,
+                    SCORES,
+                    part!("attention/dkv.wgsl"),
+                ],
                 &[
                     PARAMETERS,
                     TABLES,

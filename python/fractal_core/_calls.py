@@ -15,7 +15,7 @@ __all__ = ["Attention", "Gradients", "Modifiers", "Saved", "Statistics", "Statis
 
 
 class Modifiers(NamedTuple):
-    """Changes of the scores by rule, on the CPU: a soft cap, then a bias by distance; and sinks in the denominator."""
+    """Changes of the scores by rule: a soft cap, then, on the CPU, a bias by distance; and sinks in the denominator."""
 
     soft_cap: float | None
     """Above 0."""

@@ -261,8 +261,8 @@ fn keys(
                 }
             }
             workgroupBarrier();
-            keep_weights(x, y, low.ds * params.scale);
-            keep_weights(x, y + 8u, high.ds * params.scale);
+            keep_weights(x, y, of_products(low.ds, scores_low));
+            keep_weights(x, y + 8u, of_products(high.ds, scores_high));
             if block.kind == ROWS {
                 workgroupBarrier();
                 add_row_queries(x, y, head, block, slice * SLICE + x, &dk);

@@ -154,8 +154,8 @@ fn queries(
             add_to_edges(head, tile, block, y, x, ds_low);
             add_to_edges(head, tile, block, y + 8u, x, ds_high);
         }
-        keep_weights(x, y, ds_low * params.scale);
-        keep_weights(x, y + 8u, ds_high * params.scale);
+        keep_weights(x, y, of_products(ds_low, low));
+        keep_weights(x, y + 8u, of_products(ds_high, high));
         if block.kind == ROWS {
             workgroupBarrier();
             add_row_keys(x, y, head, block, slice * SLICE + x, &sums);

@@ -7,6 +7,9 @@ struct Params {
     threshold: vec2<u32>,
     kept: f32,
     scale: f32,
+    // The cap of scores and its inverse, of pipelines that have one.
+    soft_cap: f32,
+    soft_cap_inverse: f32,
     // The host says it, as WGSL has no such constant.
     minus_infinity: f32,
     rows: u32,

@@ -1,4 +1,4 @@
-// From products to scores: scaled, biased, hidden.
+// From products to scores: scaled, capped, biased, hidden.
 
 // Below every score; not -infinity, which a compiler may take not to be there.
 const LOWEST: f32 = -3.40282347e+38;
@@ -8,27 +8,30 @@ fn higher(a: f32, b: f32) -> f32 {
     return select(a, b, b > a);
 }
 
-// The scores of a row and four columns, and which of them count.
+// The scores of a row and four columns, their derivatives by the scaled products, and which of them count.
 struct Scores {
     values: vec4<f32>,
+    slopes: vec4<f32>,
     shown: vec4<bool>,
 }
 
 struct Score {
     value: f32,
+    slope: f32,
     shown: bool,
 }
 
 fn score(head: Head, tile: Tile, block: Block, lane: u32, i: u32, product: f32) -> Score {
     let column = column_of(block, lane, i);
     if column == NONE {
-        return Score(LOWEST, false);
+        return Score(LOWEST, 1.0, false);
     }
     let bias = bias_of(head, key_of(lane, column), tile, block, lane, i);
     if hides(bias) {
-        return Score(LOWEST, false);
+        return Score(LOWEST, 1.0, false);
     }
-    return Score(product * params.scale + bias, true);
+    let found = capped(product * params.scale);
+    return Score(found.x + bias, found.y, true);
 }
 
 // Of the columns x, x + 8, x + 16 and x + 24.
@@ -38,7 +41,16 @@ fn scores(head: Head, tile: Tile, block: Block, lane: u32, x: u32, products: vec
     let c = score(head, tile, block, lane, x + 16u, products.z);
     let d = score(head, tile, block, lane, x + 24u, products.w);
     let shown = vec4<bool>(a.shown, b.shown, c.shown, d.shown);
-    return Scores(vec4<f32>(a.value, b.value, c.value, d.value), shown);
+    let slopes = vec4<f32>(a.slope, b.slope, c.slope, d.slope);
+    return Scores(vec4<f32>(a.value, b.value, c.value, d.value), slopes, shown);
+}
+
+// Gradients of products, from those of scores.
+fn of_products(ds: vec4<f32>, found: Scores) -> vec4<f32> {
+    if CAPPED {
+        return ds * found.slopes * params.scale;
+    }
+    return ds * params.scale;
 }
 
 // The factors that dropout gives their weights.

@@ -9,7 +9,7 @@ from fractal_core.errors import DTypeError, GpuError, InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 
 torch = pytest.importorskip("torch")
-sparse_attention, modifiers = fc.nn.sparse_attention, fc.nn.modifiers
+sparse_attention = fc.nn.sparse_attention
 
 N = 70
 
@@ -225,42 +225,6 @@ def test_nothing_falls_back_in_silence(monkeypatch):
     fc.gpu.set_options(require=True)
     with pytest.raises(GpuError, match="no such GPU"):
         sparse_attention(*inputs, SETS["window"](), device="auto")
-
-
-def changes():
-    generator = torch.Generator().manual_seed(5)
-    table, slopes, sinks = (torch.randn(s, generator=generator).requires_grad_() for s in ((4, 9), (4,), (4,)))
-    given = [modifiers.DistanceTable(table), modifiers.Alibi(slopes), modifiers.Sink(sinks)]
-    return given, [table, slopes, sinks]
-
-
-@pytest.mark.parametrize("name", ["window", "segments", "hilbert"])
-def test_modifiers_and_stacks(name):
-    index_set = SETS[name]()
-    n = index_set.n_queries
-    inputs, (given, parameters) = tensors(n), changes()
-    edges = torch.randn(2, 4, index_set.nnz, generator=torch.Generator().manual_seed(6)).requires_grad_()
-    stack = IndexSet.stack([index_set, index_set, fc.pattern("window:radius=3").index_set(n), index_set])
-    calls = {
-        "modifiers": (index_set, {"modifiers": given}, parameters),
-        "biases by entry": (index_set, {"edge_bias": edges}, [edges]),
-        "stack": (stack, {}, []),
-    }
-    for of, more, leaves in calls.values():
-        results = []
-        for device in ("gpu", "cpu"):
-            out, lse = sparse_attention(*inputs, of, return_lse=True, device=device, **more)
-            loss = (out * out).sum() + lse[torch.isfinite(lse)].sum()
-            results.append((out.detach(), lse.detach(), *torch.autograd.grad(loss, [*inputs, *leaves])))
-        close(*results, 2e-5)
-
-
-def test_a_soft_cap_is_refused():
-    with pytest.raises(InvalidArgumentError, match="SoftCap on the GPU"):
-        sparse_attention(*tensors(N), SETS["window"](), modifiers=[modifiers.SoftCap(3.0)], device="gpu")
-    stack = IndexSet.stack([SETS["window"]()])
-    with pytest.raises(InvalidArgumentError, match="index_set"):
-        sparse_attention(*tensors(N), stack, modifiers=changes()[0], device="gpu")
 
 
 def test_sizes_of_0():

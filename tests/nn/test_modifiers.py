@@ -375,7 +375,7 @@ WRONG = [
     (lambda: attend([mods.Alibi(torch.zeros(3))]), ShapeError, "modifiers"),
     (lambda: attend([mods.DistanceTable(torch.zeros(2, 3))]), ShapeError, "modifiers"),
     (lambda: attend([mods.DisplacementTable(torch.zeros(1, 3, 3), (4, 4))]), ShapeError, "modifiers"),
-    (lambda: attend([mods.SoftCap(1.0)], device="gpu"), InvalidArgumentError, "modifiers"),
+    (lambda: attend([mods.SoftCap(1.0)], device="gpu", return_stats=True), InvalidArgumentError, "device"),
     (lambda: attend([mods.SoftCap(1.0)], device="tpu"), InvalidArgumentError, "device"),
     (lambda: attend([mods.SoftCap(1.0)], return_stats=True), InvalidArgumentError, "modifiers"),
 ]

@@ -77,10 +77,8 @@ def without_distances(changed: Modified, given: Inputs) -> tuple[Tensor | None, 
     """For the GPU, whose kernel has no tables: their entries as a bias of each edge, beside the one that there is.
 
     Raises:
-        InvalidArgumentError: a soft cap, or tables over a stack of sets or lists of keys.
+        InvalidArgumentError: tables over a stack of sets or lists of keys.
     """
-    if changed.soft_cap > 0.0:
-        raise InvalidArgumentError("modifiers", "SoftCap on the GPU", "none of it, or device='cpu'")
     if changed.distances is None:
         return given.edge_bias, changed
     if given.rows is None:

@@ -155,8 +155,8 @@ def sparse_attention(
             Vulkan, Metal or Direct3D 12, with float32, float16 or bfloat16; "auto" the one that is expected to take
             less time (`fractal_core.gpu.explain_route`), never a software adapter.
         modifiers: of `fractal_core.nn.modifiers`, in any order: a soft cap, biases by distance or displacement, a
-            sink. Without `return_stats`. On the GPU biases by distance become a bias of each edge, and a soft cap is
-            refused; with "auto" they run on the CPU.
+            sink. Without `return_stats`. On the GPU biases by distance become a bias of each edge, which stacks and
+            lists of keys do not have; with "auto" all but a soft cap run on the CPU.
 
     Returns:
         (B, H, Nq, Dv) in the dtype of q, contiguous; with return_lse also (B, H, Nq), float32 (float64 for float64);
@@ -206,7 +206,8 @@ def sparse_attention(
         if modifiers != () and device == "gpu":
             edges, changed = without_distances(changed, given)
             given = given._replace(edge_bias=edges)
-        device = "cpu" if modifiers != () and device == "auto" else device
+        if device == "auto" and (changed.distances is not None or changed.sinks is not None):
+            device = "cpu"
         sinks = changed.sinks if device == "gpu" else None
         if sinks is not None:
             changed = changed._replace(sinks=None)

@@ -72,7 +72,7 @@ class Call(NamedTuple):
     dropout_p: float
     """Probability that an attention weight is dropped, 0 <= dropout_p < 1."""
     device: str = "cpu"
-    """"cpu", "gpu" or "auto"; "cpu" with modifiers."""
+    """"cpu", "gpu" or "auto"; "cpu" with `distances` or `sinks`."""
     distances: Tensor | None = None
     """(H|1, L) in the accumulation dtype, added to the scores by distance, or None."""
     places: Tensor | None = None

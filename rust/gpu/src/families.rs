@@ -6,9 +6,12 @@ use crate::ops::{boxes, curves, distance, elementwise, fields, linear};
 
 /// Everything that is checked on a device before its first use.
 pub const FAMILIES: &[&KernelFamily] = &[
-    &family::<f32>(),
-    &family::<half::f16>(),
-    &family::<half::bf16>(),
+    &family::<f32>(false),
+    &family::<f32>(true),
+    &family::<half::f16>(false),
+    &family::<half::f16>(true),
+    &family::<half::bf16>(false),
+    &family::<half::bf16>(true),
     &boxes::BOXES,
     &curves::HILBERT_CODEC,
     &curves::MORTON_CODEC,

@@ -118,7 +118,8 @@ pub(crate) fn gpu_attention_resident(
         let tensor = |buffer, which: usize| Tensor::resident::<f32>(buffer, shapes[which]);
         let (q, k, v) = (tensor(q, 0)?, tensor(k, 1)?, tensor(v, 2)?);
         let (key_bias, key_padding, edge_bias, dropout) = (None, None, None, None);
-        let operands = Operands { q, k, v, scale, key_bias, key_padding, edge_bias, dropout, first: [0; 2] };
+        let (soft_cap, first) = (None, [0; 2]);
+        let operands = Operands { q, k, v, scale, key_bias, key_padding, edge_bias, dropout, soft_cap, first };
         forward_resident::<f32>(&context, &operands, &Keys::Set(&set), run.executor())
     })?;
     Ok(GpuBuffer(found.out.buffer().clone()))

@@ -124,7 +124,7 @@ pub(super) fn record<T: Element>(
         [words, &scalars].into_iter().chain(tensors).chain([result]).map(BufferSlice::from).collect()
     };
     let vectors = 2 * params.d4 + params.dv4;
-    let kernel = Kernel::new(&T::SHADERS.queries, "queries")?;
+    let kernel = operands.kernel(&T::SHADERS.queries, "queries")?;
     for (pairs, plan) in &plans.queries {
         let of_pairs = pairs.start * operands.group()..pairs.end * operands.group();
         // Heads that add to the same numbers follow one another.
@@ -138,7 +138,7 @@ pub(super) fn record<T: Element>(
             .record(context, commands, &bound(&plan.words, &q.buffer))?;
     }
     let vectors = 2 * (params.d4 + params.dv4) * operands.group();
-    let kernel = Kernel::new(&T::SHADERS.keys, "keys")?;
+    let kernel = operands.kernel(&T::SHADERS.keys, "keys")?;
     for (pairs, plan) in &plans.keys {
         let together = match bias_shape.filter(|_| key_bias_len.is_some()) {
             Some([_, 1]) if kv_heads > 1 => 1,

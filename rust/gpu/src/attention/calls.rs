@@ -25,7 +25,7 @@ pub fn forward<T: Element>(
 ) -> Result<()> {
     call.problem.check_outputs(out, &logs)?;
     call.check(executor)?;
-    context.trust(&family::<T>())?;
+    context.trust(&family::<T>(call.problem.modifiers.soft_cap.is_some()))?;
     in_parts(context, call, |part, call| {
         let (out, logs) = (part.of_mut(out), part.logs(&mut logs));
         host::forward(context, call, part.first(), executor, out, logs)
@@ -43,7 +43,7 @@ pub fn backward<T: Element>(
 ) -> Result<()> {
     call.problem.check_gradients(&saved, &gradients)?;
     call.check(executor)?;
-    context.trust(&family::<T>())?;
+    context.trust(&family::<T>(call.problem.modifiers.soft_cap.is_some()))?;
     let Gradients { q, k, v, key_bias, edge_bias, .. } = gradients;
     let zeros = |of: &Option<&mut [f32]>| of.as_ref().map(|of| memory::zeros::<f32>("bias", of.len())).transpose();
     let (mut of_keys, mut of_edges) = (zeros(&key_bias)?, zeros(&edge_bias)?);
@@ -68,7 +68,7 @@ pub fn forward_resident<T: Element>(
     keys: &Keys<'_>,
     executor: &dyn Executor,
 ) -> Result<Forward> {
-    context.trust(&family::<T>())?;
+    context.trust(&family::<T>(operands.soft_cap.is_some()))?;
     host::forward_resident::<T>(context, operands, keys, executor)
 }
 
@@ -80,6 +80,6 @@ pub fn backward_resident<T: Element>(
     executor: &dyn Executor,
     saved: &ResidentSaved<'_>,
 ) -> Result<ResidentGradients> {
-    context.trust(&family::<T>())?;
+    context.trust(&family::<T>(operands.soft_cap.is_some()))?;
     host::backward_resident::<T>(context, operands, keys, executor, saved)
 }

@@ -7,7 +7,6 @@ use super::tensor::{Element, Tensor};
 use crate::buffer::{Buffer, BufferSlice};
 use crate::context::Context;
 use crate::error::Result;
-use crate::kernel::Kernel;
 use crate::recorder::Recorder;
 use fractal_shaders::Shader;
 use std::sync::Arc;
@@ -65,7 +64,7 @@ pub(super) fn record<T: Element>(
     params.edge_bias_at = layout.values(operands.edge_bias.map(|bias| bias.values))?;
     let scalars = layout.fill(context, commands)?;
     let out = Tensor::alloc::<T>(context, [batch, heads, n, operands.v.shape[3]])?;
-    let kernel = Kernel::new(shader::<T>(context), "forward")?;
+    let kernel = operands.kernel(shader::<T>(context), "forward")?;
     let tensors = [&operands.q, &operands.k, &operands.v, &out];
     for (pairs, plan) in plans {
         let arrays = [&plan.words, &scalars].into_iter().chain(tensors.map(|tensor| &tensor.buffer));

@@ -36,6 +36,7 @@ fn upload<'a, T: Element>(context: &Arc<Context>, problem: &Problem<'a, T>, firs
         key_padding: problem.key_padding,
         edge_bias: problem.edge_bias,
         dropout: problem.dropout,
+        soft_cap: problem.modifiers.soft_cap,
         first,
     })
 }
@@ -57,7 +58,7 @@ fn lists_of_resident<T: Element>(
         key_padding: operands.key_padding,
         edge_bias: operands.edge_bias,
         dropout: operands.dropout,
-        modifiers: Modifiers::default(),
+        modifiers: Modifiers { soft_cap: operands.soft_cap, ..Modifiers::default() },
     };
     let call = Call { problem, keys: *keys };
     call.check(executor)?;

@@ -6,11 +6,13 @@ use super::tables::PlanWords;
 use super::tensor::Tensor;
 use crate::context::Context;
 use crate::error::Result;
+use crate::kernel::Kernel;
 use fractal_kernels::attention::{Dropout, EdgeBias, KeyBias, Keys};
 use fractal_kernels::executor::Executor;
 use fractal_kernels::plan::Plan;
 use fractal_kernels::plan::arrays::TransposedArrays;
-use fractal_shaders::attention::AttentionParams;
+use fractal_shaders::Shader;
+use fractal_shaders::attention::{AttentionParams, CAPPED};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub struct Operands<'a> {
     pub edge_bias: Option<EdgeBias<'a, f32>>,
     /// Dropout of weights.
     pub dropout: Option<Dropout>,
+    /// The `c` of `c · tanh(score / c)`, before biases are added.
+    pub soft_cap: Option<f64>,
     /// The batch and the query head that these begin with, as dropout counts them; 0 where they are all.
     pub first: [u32; 2],
 }
@@ -77,6 +81,8 @@ impl<'a> Operands<'a> {
             threshold: words(threshold),
             kept: dropout.map_or(0.0, |d| (1.0 / (1.0 - d.p)) as f32),
             scale: self.scale as f32,
+            soft_cap: self.soft_cap.unwrap_or_default() as f32,
+            soft_cap_inverse: self.soft_cap.map_or(0.0, |cap| 1.0 / cap) as f32,
             draw_batch: self.first[0],
             draw_head: self.first[1],
             minus_infinity: f32::NEG_INFINITY,
@@ -89,6 +95,11 @@ impl<'a> Operands<'a> {
             edge_bias_head: step(self.edge_bias.map_or(1, |bias| bias.heads), n_edges),
             ..AttentionParams::default()
         }
+    }
+
+    /// An entry point that makes scores, with the cap that they have.
+    pub(super) fn kernel(&self, shader: &'static Shader, entry: &str) -> Result<Kernel> {
+        Ok(Kernel::new(shader, entry)?.with(CAPPED, f64::from(u8::from(self.soft_cap.is_some())))?)
     }
 
     /// Edges of a head, where they have biases.

@@ -16,15 +16,15 @@ pub(super) const VECTOR: usize = 4;
 pub trait Element: cpu::Storage<Acc = f32> + Pod {
     /// Its shaders.
     const SHADERS: &'static Storage;
-    /// What they are called together.
-    const NAME: &'static str;
+    /// What they are called together, and with a soft cap.
+    const NAMES: [&'static str; 2];
 }
 
 macro_rules! element {
     ($t:ty, $shaders:ident, $name:literal) => {
         impl Element for $t {
             const SHADERS: &'static Storage = &$shaders;
-            const NAME: &'static str = $name;
+            const NAMES: [&'static str; 2] = [$name, concat!($name, ", capped")];
         }
     };
 }

@@ -147,7 +147,7 @@ impl<'a, T: Storage> Call<'a, T> {
 
     /// Refuses shapes that do not fit together, for whoever runs the call elsewhere: both passes check by themselves.
     pub fn check(&self, executor: &dyn Executor) -> Result<()> {
-        self.problem.check_unmodified("on the GPU")?;
+        self.problem.check_without_tables()?;
         match self.keys {
             Keys::Set(set) => self.problem.check(set.planned(self.problem.edge_bias.is_some(), executor)?),
             Keys::Lists(lists) => {

@@ -44,6 +44,14 @@ impl<T: Storage> Problem<'_, T> {
         }
         Err(KernelError::value("modifiers", "modifiers of scores", format!("none {what}")))
     }
+
+    /// Refuses what the GPU's kernels do not have.
+    pub(super) fn check_without_tables(&self) -> Result<()> {
+        if self.modifiers.distances.is_none() && self.modifiers.sinks.is_none() {
+            return Ok(());
+        }
+        Err(KernelError::value("modifiers", "a table of distances or sinks", "a soft cap alone on the GPU"))
+    }
 }
 
 /// One head's table of distances. Its ends are repeated, so that the entries of 16 queries in a row, of whatever key,

@@ -92,7 +92,7 @@ fn lists_of_every_sharing() {
             .map(|key| key.max(-1))
             .collect();
         let lists = KeyLists { values: ListValues::I64(&lists), shape: [b, h, n, width] };
-        let setup = Setup { case, keys: Keys::Lists(lists), dropout: None, shared: None };
+        let setup = Setup { case, keys: Keys::Lists(lists), dropout: None, soft_cap: None, shared: None };
         agree(&context, setup, &x, &format!("{b} x {h}"));
     }
 }
@@ -206,6 +206,7 @@ fn resident_tensors_give_the_same_bits() {
         key_padding: None,
         edge_bias: None,
         dropout: None,
+        soft_cap: None,
         first: [0; 2],
     };
     let keys = Keys::Set(&set);

@@ -1,6 +1,7 @@
 //! Sparse attention on the device against the slow twin in `f64`, and against the CPU's kernel.
 
 mod calls;
+mod soft_cap;
 mod twins;
 
 use crate::common::ALONE;
@@ -28,19 +29,20 @@ struct Setup<'a> {
     case: Case,
     keys: Keys<'a>,
     dropout: Option<Dropout>,
+    soft_cap: Option<f64>,
     /// Batches and heads that the bias of keys has, and heads of that of edges; `None` is those of the case.
     shared: Option<([usize; 2], usize)>,
 }
 
 impl<'a> Setup<'a> {
     fn new(case: Case, set: &'a PlannedSet) -> Self {
-        Self { case, keys: Keys::Set(set), dropout: None, shared: None }
+        Self { case, keys: Keys::Set(set), dropout: None, soft_cap: None, shared: None }
     }
 }
 
 /// The results of a forward and a backward pass, as the CPU's tests have theirs.
 fn run<T: Element>(who: Who<'_>, setup: Setup<'_>, x: &Inputs) -> Results {
-    let Setup { case, keys, dropout, shared } = setup;
+    let Setup { case, keys, dropout, soft_cap, shared } = setup;
     let (n, m) = (x.dlse.len() / case.batch / case.heads, x.hidden.len() / case.batch);
     let acc = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();
     let (q, k, v, dout) = (stored::<T>(&x.q), stored::<T>(&x.k), stored::<T>(&x.v), stored::<T>(&x.dout));
@@ -55,7 +57,7 @@ fn run<T: Element>(who: Who<'_>, setup: Setup<'_>, x: &Inputs) -> Results {
         key_padding: case.padding.then_some(&x.hidden[..]),
         edge_bias: case.edge_bias.then(|| EdgeBias { values: &edge_bias, heads: edge_heads }),
         dropout,
-        modifiers: Modifiers::default(),
+        modifiers: Modifiers { soft_cap, ..Modifiers::default() },
     };
     let call = Call { problem, keys };
     let mut out = vec![T::default(); dout.len()];
