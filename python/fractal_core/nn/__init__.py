@@ -14,8 +14,11 @@ del torch
 from fractal_core.nn import _flops, modifiers  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
+from fractal_core.nn.force import force_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.heads_last import attention  # noqa: E402
+from fractal_core.nn.layers.curve_neighbors import CurveNeighbors  # noqa: E402
+from fractal_core.nn.layers.relative_force import RelativeForce  # noqa: E402
 from fractal_core.nn.merging import merge_attentions  # noqa: E402
 from fractal_core.nn.neighborhood import na1d, na2d, na3d  # noqa: E402
 from fractal_core.nn.neighborhood_layers import (  # noqa: E402
@@ -39,6 +42,7 @@ _flops.announce()
 __all__ = [
     "AttentionStats",
     "CantorSetAttention",
+    "CurveNeighbors",
     "DenseCalls",
     "DragonCurveAttention",
     "FractalAttention",
@@ -50,11 +54,13 @@ __all__ = [
     "NeighborhoodAttention2D",
     "NeighborhoodAttention3D",
     "NumericalStability",
+    "RelativeForce",
     "RowWeights",
     "UnifiedFractalAttention",
     "attention",
     "attention_stats",
     "dense_attention",
+    "force_attention",
     "merge_attentions",
     "modifiers",
     "na1d",
