@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Attention", "Gradients", "Modifiers", "Saved", "Statistics", "StatisticsGradients"]
+__all__ = [
+    "Attention",
+    "Force",
+    "ForceGradients",
+    "ForceSaved",
+    "Gradients",
+    "Modifiers",
+    "Saved",
+    "Statistics",
+    "StatisticsGradients",
+]
 
 
 class Modifiers(NamedTuple):
@@ -112,3 +122,67 @@ class StatisticsGradients(NamedTuple):
     entropy: NDArray[Any] | None
     mean_distance: NDArray[Any] | None
     column_mass: NDArray[Any] | None
+
+
+class Force(NamedTuple):
+    """One call of force attention. G is 1, and all heads share their points, or it is H."""
+
+    e: NDArray[Any]
+    """(B, G, Nq, C) of `dtype`, points of the queries."""
+    r: NDArray[Any]
+    """(B, G, Nk, C), points of the keys."""
+    v: NDArray[Any]
+    """(B, H, Nk, Dv)."""
+    a: NDArray[Any]
+    """(B, G, Nq, H / G), contiguous."""
+    c: NDArray[Any]
+    """(B, G, Nk, H / G), contiguous."""
+    strength: NDArray[Any]
+    """(H,), factor of the forces."""
+    rate: NDArray[Any]
+    """(H,), not negative: forces decline as exp(-rate * distance)."""
+    index_set: int | NDArray[Any]
+    """The key in `IndexSet.handle`, or lists of keys (B|1, G|1, Nq, K), int32 or int64, in which -1 is a pad."""
+    dtype: str
+    """"f32" or "f64"."""
+    q: NDArray[Any] | None
+    """(B, H, Nq, D), or None."""
+    k: NDArray[Any] | None
+    """(B, H, Nk, D), or None."""
+    key_padding: NDArray[Any] | None
+    """(B, Nk) bool, True where a key is hidden."""
+    scale: float
+    """Factor of the dot products of q and k."""
+    eps: float
+    """Added to distances in the denominator, above 0."""
+    executor: str
+    """"rayon", "openmp" or "serial"."""
+    threads: int
+    """Threads of "openmp"."""
+
+
+class ForceSaved(NamedTuple):
+    """What the forward pass left, and the incoming gradients; all contiguous."""
+
+    out: NDArray[Any]
+    """(B, G, Nq, H / G, Dv)."""
+    lse: NDArray[Any]
+    """(B, G, Nq, H / G)."""
+    dout: NDArray[Any]
+    """(B, G, Nq, H / G, Dv)."""
+    dlse: NDArray[Any] | None
+    """(B, G, Nq, H / G)."""
+
+
+class ForceGradients(NamedTuple):
+    """Where the gradients go; those of v, q and k as (B, G, N, H / G, width), the others in the shape of the input."""
+
+    e: NDArray[Any]
+    r: NDArray[Any]
+    v: NDArray[Any]
+    a: NDArray[Any]
+    c: NDArray[Any]
+    strength: NDArray[Any]
+    rate: NDArray[Any]
+    q: NDArray[Any] | None
+    k: NDArray[Any] | None

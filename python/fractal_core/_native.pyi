@@ -5,7 +5,16 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from fractal_core._calls import Attention, Gradients, Saved, Statistics, StatisticsGradients
+from fractal_core._calls import (
+    Attention,
+    Force,
+    ForceGradients,
+    ForceSaved,
+    Gradients,
+    Saved,
+    Statistics,
+    StatisticsGradients,
+)
 
 __all__ = [
     "GpuBuffer",
@@ -31,6 +40,8 @@ __all__ = [
     "fit_lines",
     "fluctuations",
     "fma_chains",
+    "force_backward",
+    "force_forward",
     "foreground",
     "gpu_adapters",
     "gpu_attention_resident",
@@ -184,6 +195,8 @@ def attention_statistics_backward(
     call: Attention, first_position: int, given: StatisticsGradients, gradients: Gradients
 ) -> None: ...
 def attention_weights(call: Attention, rows: NDArray[np.int64], weights: NDArray[np.floating]) -> None: ...
+def force_forward(call: Force, out: NDArray[np.floating], lse: NDArray[np.floating]) -> None: ...
+def force_backward(call: Force, saved: ForceSaved, gradients: ForceGradients) -> None: ...
 def hilbert_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...
 def hilbert_decode(index: NDArray[np.integer], order: int, ndim: int, out: NDArray[np.integer]) -> None: ...
 def morton_encode(coords: NDArray[np.integer], order: int, out: NDArray[np.integer]) -> None: ...

@@ -14,9 +14,11 @@ del torch
 from fractal_core.nn import _flops, modifiers, routing  # noqa: E402
 from fractal_core.nn.attention import FractalAttention, KeyValueCache  # noqa: E402
 from fractal_core.nn.dense import DenseCalls, dense_attention, scaled_dot_product_attention  # noqa: E402
+from fractal_core.nn.force import force_attention  # noqa: E402
 from fractal_core.nn.functional import sparse_attention  # noqa: E402
 from fractal_core.nn.heads_last import attention  # noqa: E402
 from fractal_core.nn.layers.adaptive_span import AdaptiveSpan  # noqa: E402
+from fractal_core.nn.layers.curve_neighbors import CurveNeighbors  # noqa: E402
 from fractal_core.nn.layers.encoder import (  # noqa: E402
     Encoder,
     EncoderLayerConfig,
@@ -32,6 +34,7 @@ from fractal_core.nn.layers.myelinated import MyelinatedLayer, MyelinatedRouting
 from fractal_core.nn.layers.myelinated_cache import MyelinatedCache  # noqa: E402
 from fractal_core.nn.layers.predictor import Predictor  # noqa: E402
 from fractal_core.nn.layers.refiner import Refiner  # noqa: E402
+from fractal_core.nn.layers.relative_force import RelativeForce  # noqa: E402
 from fractal_core.nn.layers.residual import Residual  # noqa: E402
 from fractal_core.nn.layers.sliding_window import SlidingWindowAttention, slide_win  # noqa: E402
 from fractal_core.nn.layers.spans import Span, spans  # noqa: E402
@@ -88,6 +91,7 @@ __all__ = [
     "AttentionStats",
     "CantorSetAttention",
     "CompactRotation",
+    "CurveNeighbors",
     "DenseCalls",
     "DragonCurveAttention",
     "Encoder",
@@ -116,6 +120,7 @@ __all__ = [
     "PonderRouter",
     "Predictor",
     "Refiner",
+    "RelativeForce",
     "Residual",
     "RotaryEmbedding",
     "RotaryMode",
@@ -136,6 +141,7 @@ __all__ = [
     "build_encoder",
     "create_encoder_layers",
     "dense_attention",
+    "force_attention",
     "givens_apply",
     "grid_positions",
     "merge_attentions",

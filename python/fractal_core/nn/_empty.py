@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fractal_core.nn._inputs import Inputs
     from fractal_core.nn.modifiers import Modifier
 
-__all__ = ["attention_of_nothing", "connected", "statistics_of_nothing"]
+__all__ = ["attention_of_nothing", "checked_lists", "connected", "statistics_of_nothing"]
 
 
 def connected(value: Tensor, tensors: Iterable[Tensor | None]) -> Tensor:
@@ -37,9 +37,8 @@ def _differentiable(given: Inputs) -> tuple[Tensor | None, ...]:
     return given.q, given.k, given.v, given.key_bias, given.edge_bias
 
 
-def _check_lists(given: Inputs) -> None:
-    """The values of lists of keys, which the kernel does not see."""
-    n_keys, lists = given.k.shape[2], given.keys
+def checked_lists(lists: Tensor, n_keys: int) -> None:
+    """Refuse values of lists of keys, which the kernel does not see."""
     if lists.ndim == 4 and lists.numel() and not torch.compiler.is_compiling():
         low, high = int(lists.min()), int(lists.max())
         if low < -1 or high >= n_keys:
@@ -49,7 +48,7 @@ def _check_lists(given: Inputs) -> None:
 def attention_of_nothing(given: Inputs, modifiers: Sequence[Modifier] = ()) -> tuple[Tensor, Tensor]:
     """Output (B, H, Nq, Dv) of 0 and lse (B, H, Nq) of -inf, or of a sink."""
     assert given.v is not None
-    _check_lists(given)
+    checked_lists(given.keys, given.k.shape[2])
     parameters = (t for modifier in modifiers for t in vars(modifier).values() if isinstance(t, Tensor))
     rows, tensors = given.q.shape[:3], (*_differentiable(given), *parameters)
     out = given.q.new_zeros((*rows, given.v.shape[3]))
@@ -63,7 +62,7 @@ def attention_of_nothing(given: Inputs, modifiers: Sequence[Modifier] = ()) -> t
 
 def statistics_of_nothing(given: Inputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Entropy, maximum, mean distance (B, H, Nq) and column mass (B, H, Nk) of 0; the maximum has no gradient."""
-    _check_lists(given)
+    checked_lists(given.keys, given.k.shape[2])
     tensors, rows = _differentiable(given), given.q.shape[:3]
     zeros = given.q.new_zeros(rows, dtype=accumulation_dtype(given.q.dtype))
     mass = zeros.new_zeros((*rows[:2], given.k.shape[2]))

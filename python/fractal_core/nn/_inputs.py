@@ -14,7 +14,7 @@ from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.nn import _travel
 from fractal_core.nn._arrays import accumulation_dtype, in_autocast
 
-__all__ = ["Inputs", "inputs"]
+__all__ = ["Inputs", "inputs", "keys_of"]
 
 
 class Inputs(NamedTuple):
@@ -181,3 +181,16 @@ def _rows(
         first, last = int(index_set.indptr[q_offset]), int(index_set.indptr[q_offset + n_queries])
         edge_bias = edge_bias[..., first:last]
     return index_set.rows(q_offset, q_offset + n_queries), edge_bias
+
+
+def keys_of(index_set: IndexSet | Tensor, q_offset: int | None, sizes: tuple[int, int, int, int]) -> Tensor:
+    """The handle of the rows that the queries take, or lists of keys; `sizes` are batch, key heads, queries, keys.
+
+    Raises:
+        DTypeError: Neither an index set nor integers; a stack of sets.
+        ShapeError: Sizes do not fit.
+    """
+    batch, kv_heads, n_queries, n_keys = sizes
+    if isinstance(index_set, Tensor):
+        return _lists(index_set, None, q_offset, (batch, kv_heads, n_queries))
+    return _travel.handle(_set(index_set, None, q_offset, (batch, kv_heads, n_queries, n_keys))[0])

@@ -95,7 +95,7 @@ pub(crate) struct Inputs<'py, T: Boundary> {
 }
 
 /// Which keys the queries attend to, borrowed from Python.
-enum Source<'py> {
+pub(crate) enum Source<'py> {
     Set(Arc<PlannedSet>),
     Lists32(PyReadonlyArrayDyn<'py, i32>),
     Lists64(PyReadonlyArrayDyn<'py, i64>),
@@ -103,7 +103,7 @@ enum Source<'py> {
 
 impl<'py> Source<'py> {
     /// From a set's handle, or from an array.
-    fn new(index_set: &Bound<'py, PyAny>) -> Result<Self> {
+    pub(crate) fn new(index_set: &Bound<'py, PyAny>) -> Result<Self> {
         if let Ok(handle) = index_set.extract::<i64>() {
             return Ok(Self::Set(living(handle)?));
         }
@@ -113,7 +113,7 @@ impl<'py> Source<'py> {
         Ok(Self::Lists64(typed(index_set, "index_set")?))
     }
 
-    fn keys(&self) -> Result<Keys<'_>> {
+    pub(crate) fn keys(&self) -> Result<Keys<'_>> {
         let (values, shape) = match self {
             Self::Set(set) => return Ok(Keys::Set(set)),
             Self::Lists32(lists) => (ListValues::I32(flat(lists, "index_set")?), shape_of(lists, "index_set")?),

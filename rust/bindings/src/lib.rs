@@ -10,6 +10,7 @@ mod detached;
 mod dimension;
 mod error;
 mod fields;
+mod force;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod index_sets;
@@ -48,6 +49,8 @@ mod _native {
         grid, julia_escape, julia_escape_vjp, julia_potential, julia_potential_vjp, julia_soft_escape,
         julia_soft_escape_vjp, mandelbrot_escape,
     };
+    #[pymodule_export]
+    use crate::force::{force_backward, force_forward};
     #[cfg(feature = "gpu")]
     #[pymodule_export]
     use crate::gpu::{

@@ -53,9 +53,13 @@ impl ListValues<'_> {
 impl KeyLists<'_> {
     pub(super) fn check<T: Storage>(&self, problem: &Problem<'_, T>) -> Result<()> {
         let [batch, kv_heads, ..] = problem.k.shape;
+        self.check_sizes([batch, kv_heads, problem.q.shape[2]])
+    }
+
+    fn check_sizes(&self, [batch, kv_heads, n_queries]: [usize; 3]) -> Result<()> {
         let [b, h, n, width] = self.shape;
-        if ![1, batch].contains(&b) || ![1, kv_heads].contains(&h) || n != problem.q.shape[2] || width == 0 {
-            let allowed = format!("({batch} or 1, {kv_heads} or 1, {}, at least 1)", problem.q.shape[2]);
+        if ![1, batch].contains(&b) || ![1, kv_heads].contains(&h) || n != n_queries || width == 0 {
+            let allowed = format!("({batch} or 1, {kv_heads} or 1, {n_queries}, at least 1)");
             return Err(KernelError::shape("index_set", format!("shape {:?}", self.shape), allowed));
         }
         if self.values.len() != self.shape.iter().product::<usize>() {
@@ -70,19 +74,28 @@ impl KeyLists<'_> {
         problem: &Problem<'_, T>,
         executor: &dyn Executor,
     ) -> Result<Vec<(Range<usize>, Plan)>> {
-        self.check(problem)?;
+        let [batch, kv_heads, n_keys, _] = problem.k.shape;
+        self.plans_of([batch, kv_heads, problem.q.shape[2], n_keys], executor)
+    }
+
+    /// [`Self::plans`] for so many batch entries, key heads, queries and keys.
+    pub(super) fn plans_of(
+        &self,
+        [batch, kv_heads, n_queries, n_keys]: [usize; 4],
+        executor: &dyn Executor,
+    ) -> Result<Vec<(Range<usize>, Plan)>> {
+        self.check_sizes([batch, kv_heads, n_queries])?;
         let [b, h, n, width] = self.shape;
-        let groups = problem.groups().len();
+        let groups = batch * kv_heads;
         // One set for all, one for each batch entry, or one for each group.
         let sets = if h > 1 { groups } else { b };
         let step = groups / sets;
         let mut plans = memory::with_capacity("index_set", sets)?;
         for set in 0..sets {
             let first = set * step;
-            let kv_heads = problem.k.shape[1];
             let list = (first / kv_heads).min(b - 1) * h + (first % kv_heads).min(h - 1);
             let part = list * n * width..(list + 1) * n * width;
-            plans.push((first..first + step, self.values.plan(part, n, problem.k.shape[2], executor)?));
+            plans.push((first..first + step, self.values.plan(part, n, n_keys, executor)?));
         }
         Ok(plans)
     }

@@ -5,6 +5,7 @@ pub mod attention;
 pub mod builders;
 pub mod cantor;
 pub mod dragon;
+pub mod force;
 pub mod hilbert;
 pub mod index_set;
 pub mod julia;
