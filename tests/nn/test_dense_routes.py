@@ -160,12 +160,13 @@ FASTER = {
     "many small": ((32, 4, 4, 128, 128, 64), torch.float32, False, False, None),
     "one query": ((1, 8, 8, 1, 65536, 64), torch.float32, False, False, "small"),
     "one query, shared heads": ((1, 32, 8, 1, 8192, 64), torch.float32, False, False, None),
-    "long": ((1, 1, 1, 8192, 8192, 64), torch.float32, False, True, "a long training step"),
-    "long causal": ((1, 1, 1, 8192, 8192, 64), torch.float32, True, True, "a long training step"),
-    "long forward": ((1, 1, 1, 8192, 8192, 64), torch.float32, False, False, None),
+    "long": ((1, 1, 1, 8192, 8192, 128), torch.float32, False, True, None),
+    "longer": ((1, 1, 1, 16384, 16384, 128), torch.float32, False, True, "a long training step"),
+    "longer causal": ((1, 1, 1, 16384, 16384, 128), torch.float32, True, True, "a long training step"),
+    "longer forward": ((1, 1, 1, 16384, 16384, 128), torch.float32, False, False, None),
     "long bfloat16": ((1, 1, 1, 2048, 2048, 64), torch.bfloat16, False, True, "a long training step"),
     "long bfloat16 causal": ((1, 1, 1, 2048, 2048, 64), torch.bfloat16, True, True, None),
-    "long float16": ((1, 1, 1, 8192, 8192, 64), torch.float16, False, True, None),
+    "longer float16": ((1, 1, 1, 16384, 16384, 128), torch.float16, False, True, None),
     "float64": ((1, 4, 4, 512, 512, 64), torch.float64, False, False, "float64 without causality"),
     "float64 causal": ((1, 4, 4, 512, 512, 64), torch.float64, True, False, None),
 }
@@ -206,10 +207,10 @@ def test_where_torch_is_faster_under_a_mask():
 
 def test_the_documents_have_the_rule():
     page = (Path(__file__).resolve().parents[2] / "docs/attention.md").read_text(encoding="utf-8")
-    powers = {2**25: _dense_rule.SMALL, 2**18: _dense_rule.LONG, 2**16: _dense_rule.LONG_BFLOAT16}
-    assert list(powers) == list(powers.values())
+    assert _dense_rule.SMALL == 2**25
+    assert (_dense_rule.LONG, _dense_rule.LONG_MASKED, _dense_rule.LONG_BFLOAT16) == (2**20, 2**18, 2**16)
     assert "below 2²⁵" in page
-    assert "above 2¹⁸, or 2¹⁶ in bfloat16" in page
+    assert "above 2²⁰, or 2¹⁸ under a mask, or 2¹⁶ in bfloat16" in page
     assert f"fewer than {_dense_rule.SHORT} queries" in page
     assert f"more than {_dense_rule.SPARSE} of the product" in page
     assert f"more than {_dense_masks.MOST_SETS} different ones" in page

@@ -1,8 +1,9 @@
 """Where torch's own dense attention is faster than the kernel of this package: measured, and said in one place.
 
 `make bench` measures training steps on either side of this rule (measurement `dense`); docs/attention.md has it in
-words. What a call costs beyond its arithmetic decides at small sizes; at large ones, keys and values that leave the
-second level cache, and bfloat16 gradients, which torch multiplies as bfloat16 and this kernel as float32.
+words. What a call costs beyond its arithmetic decides at small sizes; at large ones, masks with holes, whose backward
+pass holds gradients of all keys for each chunk of queries, and bfloat16 gradients, which torch multiplies as bfloat16
+and this kernel as float32.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from fractal_core.nn._dense_inputs import DenseInputs
     from fractal_core.nn._dense_masks import MaskPlan
 
-__all__ = ["LONG", "LONG_BFLOAT16", "SHORT", "SMALL", "SPARSE", "torch_is_faster"]
+__all__ = ["LONG", "LONG_BFLOAT16", "LONG_MASKED", "SHORT", "SMALL", "SPARSE", "torch_is_faster"]
 
 SMALL = 1 << 25
 """B H L S (E + Ev) below which a call is over before its overhead is."""
 SHORT = 16
 """Queries below which tiles stay empty, unless query heads share key heads."""
-LONG = 1 << 18
-"""S E of a training step above which keys and values leave the cache."""
+LONG = 1 << 20
+"""S E of a training step up to which this kernel was measured, and not slower."""
+LONG_MASKED = 1 << 18
+"""S E of a training step under a mask above which the gradients of its chunks leave the cache."""
 LONG_BFLOAT16 = 1 << 16
 """The same for bfloat16 without causality."""
 SPARSE = 0.6
@@ -41,7 +44,9 @@ def torch_is_faster(given: DenseInputs, causal: bool, plan: MaskPlan | None = No
     work = batch * heads * n_queries * n_keys * (width + given.v.shape[3])
     values = plan is not None and plan.has_bias
     dense = not causal and share > SPARSE
-    long = LONG_BFLOAT16 if dtype == torch.bfloat16 and not causal else LONG
+    long = LONG if given.mask is None else LONG_MASKED
+    if dtype == torch.bfloat16 and not causal:
+        long = LONG_BFLOAT16
     slower = {
         "small": work < SMALL or (n_queries < SHORT and kv_heads == heads),
         "bfloat16 in matrix tiles": dtype == torch.bfloat16 and _has_tiles(),

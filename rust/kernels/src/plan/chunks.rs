@@ -11,11 +11,15 @@ use std::sync::Arc;
 /// Chunks of consecutive tiles. A chunk adds to the gradients of its own keys directly and keeps those of foreign keys
 /// in its halo; halos are added in the order of the chunks, so the sums do not depend on the executor.
 ///
+/// Where chunks read most keys, their halos would hold those keys once for each chunk. Such a plan runs *in rounds*: in
+/// each round a chunk of queries meets one chunk of keys, another one for each, and adds to it directly.
+///
 /// Where queries have an order of their own and each query is a key too, keys are owned along the same order, so that a
 /// chunk owns the keys around its queries. A key's *place* is its position in that order, or else its index.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     pub(crate) tiles: usize,
+    pub(crate) rounds: bool,
     /// Places that each chunk owns; together all of them.
     pub(crate) own: Vec<Range<usize>>,
     /// Places of the foreign keys in each chunk's tiles, increasing.
@@ -41,7 +45,7 @@ impl Chunks {
             c => ((c * tiles * TILE) as i64 + shift).clamp(0, plan.n_keys() as i64) as usize,
         };
         let own = memory::collected(SIZE, (0..count).map(|c| bound(c)..bound(c + 1)))?;
-        let mut chunks = Self { tiles, own, halo: memory::with_capacity(SIZE, count)?, order, places };
+        let mut chunks = Self { tiles, rounds: false, own, halo: memory::with_capacity(SIZE, count)?, order, places };
         let mut seen = memory::zeros::<bool>(SIZE, plan.n_keys())?;
         let mut block = TileKeys::default();
         for chunk in 0..count {
@@ -65,6 +69,17 @@ impl Chunks {
             chunks.halo.push(foreign);
         }
         Ok(chunks)
+    }
+
+    /// Without halos; keys are owned in equal parts.
+    pub(crate) fn in_rounds(plan: &Tables, tiles: usize) -> Result<Self> {
+        const SIZE: &str = "index_set";
+        let count = plan.tiles().div_ceil(tiles).max(1);
+        let keys = plan.n_keys().div_ceil(count).next_multiple_of(TILE);
+        let bound = |chunk: usize| (chunk * keys).min(plan.n_keys());
+        let own = memory::collected(SIZE, (0..count).map(|c| bound(c)..bound(c + 1)))?;
+        let halo = memory::filled(SIZE, Vec::new(), count)?;
+        Ok(Self { tiles, rounds: true, own, halo, order: None, places: Vec::new() })
     }
 
     /// The place of a key.

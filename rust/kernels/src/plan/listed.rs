@@ -162,11 +162,23 @@ impl Listed {
     }
 
     #[inline]
-    pub(crate) fn tile_block(&self, tile: usize, cursor: &mut Cursor, max: usize, out: &mut TileKeys) -> bool {
+    pub(crate) fn tile_block(
+        &self,
+        tile: usize,
+        within: Range<i64>,
+        cursor: &mut Cursor,
+        max: usize,
+        out: &mut TileKeys,
+    ) -> bool {
         let span = self.tile_ptr[tile]..self.tile_ptr[tile + 1];
         let (keys, masks) = (&self.keys[span.clone()], &self.masks[span]);
         let entry = |at: usize| (i64::from(keys[at]), masks[at]);
-        out.fill(keys.len(), entry, 0..i64::MAX, u16::MAX, cursor, max)
+        out.fill(keys.len(), entry, within, u16::MAX, cursor, max)
+    }
+
+    /// The entries of the tiles.
+    pub(super) fn tile_entries(&self) -> (&[u32], &[u16]) {
+        (&self.keys, &self.masks)
     }
 
     pub(crate) fn has_tiles(&self) -> bool {

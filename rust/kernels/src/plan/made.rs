@@ -17,6 +17,7 @@ pub struct Plan {
     tables: Tables,
     transposed: OnceLock<Transposed>,
     chunks: Mutex<Option<Arc<Chunks>>>,
+    long_runs: OnceLock<bool>,
 }
 
 impl Deref for Plan {
@@ -30,7 +31,7 @@ impl Deref for Plan {
 
 impl From<Tables> for Plan {
     fn from(tables: Tables) -> Self {
-        Self { tables, transposed: OnceLock::new(), chunks: Mutex::new(None) }
+        Self { tables, transposed: OnceLock::new(), chunks: Mutex::new(None), long_runs: OnceLock::new() }
     }
 }
 
@@ -60,12 +61,20 @@ impl Plan {
         memory::caught(|| Ok(self.transposed().arrays()))
     }
 
-    /// The chunks of the backward pass, of `tiles` tiles each; the last ones made are kept.
-    pub(crate) fn chunks(&self, tiles: usize) -> Arc<Chunks> {
+    /// The chunks of the backward pass, of `tiles` tiles each, in rounds or with halos; the last ones made are kept.
+    pub(crate) fn chunks(&self, tiles: usize, rounds: bool) -> Arc<Chunks> {
         let mut kept = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
-            Some(chunks) if chunks.tiles == tiles => chunks.clone(),
-            _ => kept.insert(Arc::new(Chunks::new(&self.tables, tiles).or_leave())).clone(),
+            Some(chunks) if chunks.tiles == tiles && chunks.rounds == rounds => chunks.clone(),
+            _ => {
+                let make = if rounds { Chunks::in_rounds } else { Chunks::new };
+                kept.insert(Arc::new(make(&self.tables, tiles).or_leave())).clone()
+            }
         }
+    }
+
+    /// Whether tiles read long runs of keys and nothing else.
+    pub(crate) fn has_long_runs(&self) -> bool {
+        *self.long_runs.get_or_init(|| self.tables.has_long_runs())
     }
 }

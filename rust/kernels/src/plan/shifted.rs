@@ -4,6 +4,7 @@ use super::arrays::TableArrays;
 use super::tile::{Cursor, FEW, RowEdges, THRESHOLD, TILE, TileKeys, push_entries};
 use crate::error::Result;
 use crate::memory::{self, OrLeave};
+use std::ops::Range;
 
 /// Keys further than this from their tile need more than half of its queries: their gradients would cross chunks.
 const NEAR: i64 = 1024;
@@ -86,7 +87,7 @@ impl Shifted {
         &self,
         tile: usize,
         lanes: usize,
-        n_keys: usize,
+        within: Range<i64>,
         cursor: &mut Cursor,
         max: usize,
         out: &mut TileKeys,
@@ -98,12 +99,17 @@ impl Shifted {
             let (key, mask) = (i64::from(self.keys[at]), self.masks[at]);
             (key, mask)
         };
-        out.fill(self.keys.len(), entry, -base..n_keys as i64 - base, valid, cursor, max) && {
+        out.fill(self.keys.len(), entry, within.start - base..within.end - base, valid, cursor, max) && {
             for key in &mut out.keys {
                 *key = (i64::from(*key as i32) + base) as u32;
             }
             true
         }
+    }
+
+    /// The entries of the tile.
+    pub(super) fn tile_entries(&self) -> (&[i32], &[u16]) {
+        (&self.keys, &self.masks)
     }
 
     pub(crate) fn has_tiles(&self) -> bool {

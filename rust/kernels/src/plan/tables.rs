@@ -4,14 +4,21 @@ use super::arrays::TableArrays;
 use super::listed::Listed;
 use super::runs;
 use super::shifted::Shifted;
-use super::tile::{Cursor, RowEdges, TILE, TileKeys};
+use super::tile::{Cursor, RUN_MARK, RowEdges, TILE, TileKeys};
 use super::transposed::Transposed;
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::index_set::{Form, IndexSet};
 use crate::interrupt;
 use crate::memory;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Entries of a tile, on average, up to which any block of its keys is quickly found.
+const FEW_ENTRIES: usize = 64;
+
+/// Keys of a tile, on average, from which on it is long.
+const MANY_KEYS: usize = 256;
 
 /// The tables of a plan: what each tile and each row reads.
 #[derive(Debug)]
@@ -148,10 +155,39 @@ impl Tables {
     /// The next block of a tile's keys; `false` when there are no more.
     #[inline]
     pub(crate) fn tile_block(&self, tile: usize, cursor: &mut Cursor, max: usize, out: &mut TileKeys) -> bool {
+        self.tile_block_within(tile, 0..self.n_keys, cursor, max, out)
+    }
+
+    /// [`Self::tile_block`] of the keys in a range.
+    #[inline]
+    pub(crate) fn tile_block_within(
+        &self,
+        tile: usize,
+        keys: Range<usize>,
+        cursor: &mut Cursor,
+        max: usize,
+        out: &mut TileKeys,
+    ) -> bool {
+        let keys = keys.start as i64..keys.end as i64;
         match &self.form {
-            PlanForm::Listed(p) => p.tile_block(tile, cursor, max, out),
-            PlanForm::Shifted(p) => p.tile_block(tile, self.lanes(tile), self.n_keys, cursor, max, out),
+            PlanForm::Listed(p) => p.tile_block(tile, keys, cursor, max, out),
+            PlanForm::Shifted(p) => p.tile_block(tile, self.lanes(tile), keys, cursor, max, out),
         }
+    }
+
+    /// Whether tiles read long runs of keys and nothing else, so that neighbouring ones share most of them.
+    pub(super) fn has_long_runs(&self) -> bool {
+        let (masks, tiles, keys) = match &self.form {
+            PlanForm::Listed(p) => {
+                let (keys, masks) = p.tile_entries();
+                (masks, self.tiles(), count_keys(keys.iter().map(|&key| i64::from(key)), masks))
+            }
+            PlanForm::Shifted(p) => {
+                let (keys, masks) = p.tile_entries();
+                (masks, 1, count_keys(keys.iter().map(|&key| i64::from(key)), masks))
+            }
+        };
+        !self.has_rows() && masks.len() <= FEW_ENTRIES * tiles && keys >= MANY_KEYS * tiles
     }
 
     /// The number of a tile's first row edge; numbers are unique in the plan, and those of a tile are consecutive.
@@ -258,4 +294,13 @@ impl Tables {
         };
         report
     }
+}
+
+/// The keys of some entries, runs in full.
+fn count_keys(keys: impl Iterator<Item = i64>, masks: &[u16]) -> usize {
+    let (mut count, mut entries) = (0, keys.zip(masks));
+    while let Some((_, &mask)) = entries.next() {
+        count += if mask == RUN_MARK { entries.next().map_or(0, |(length, _)| length as usize) } else { 1 };
+    }
+    count
 }

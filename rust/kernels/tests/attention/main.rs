@@ -4,6 +4,7 @@
 mod dropout;
 mod executors;
 mod inputs;
+mod long;
 mod modifiers;
 #[path = "../naive/mod.rs"]
 mod naive;

@@ -1,6 +1,7 @@
 //! Modifiers of scores against the twin, to which a table of distances is a bias of edges.
 
 use crate::inputs::{Case, Inputs, PLAIN, Random, sets};
+use crate::long::long_sets;
 use crate::runs::{Held, Results, close, expected_of, run_of, twin_heads};
 use fractal_kernels::attention::{DistanceBias, Modifiers, Storage};
 use fractal_kernels::executor::Serial;
@@ -132,6 +133,23 @@ fn every_combination_equals_the_twin() {
                     near(&of_tables, &tables, 2e-5, &what);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn long_runs_equal_the_twin_under_modifiers() {
+    let mut random = Random(31);
+    let case = Case { heads: 4, kv_heads: 2, key_bias: true, ..PLAIN };
+    for (name, set) in long_sets().into_iter().take(2) {
+        for which in [5, 31] {
+            let case = Case { edge_bias: which == 31, ..case };
+            let x = Inputs::new(case, &set, &mut random);
+            let changes = Changes::new(which, case, &set, &mut random);
+            let (want, tables) = wanted(case, &set, &x, &changes);
+            let (found, of_tables) = got::<f64>(case, &set, &x, &changes, levels()[0].1);
+            close(&found, &want, 1e-12, 1e-11, name);
+            near(&of_tables, &tables, 1e-11, name);
         }
     }
 }

@@ -4,6 +4,10 @@
 //! and to its halo of foreign keys, and each row edge leaves its weight p and the gradient ds of its score. The second
 //! goes by chunks of keys: halos are added in order, and row edges are gathered through the transposed plan. No two
 //! tasks add to the same value, so sums have one order whatever the executor.
+//!
+//! Where tiles read long runs of keys, a halo would be as large as the gradients, once for each chunk. Those plans run in
+//! rounds instead: in round r chunk i of the queries meets chunk i + r of the keys alone, and four tiles read a block of
+//! keys together.
 
 mod key_sweep;
 mod pass;
@@ -12,6 +16,7 @@ mod row_part;
 mod saved;
 mod statistics_products;
 mod statistics_sweep;
+mod target;
 mod task;
 mod tile_part;
 
@@ -30,13 +35,20 @@ use pass::{Pass, QueryPart};
 pub use saved::{Gradients, Saved, StatisticsGradients};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use task::{Halos, KeyGradients, QueryTask};
+use target::Target;
+use task::{Halos, KeyGradients, QueryTask, next_round};
 
 /// Tasks that one wave aims for; it bounds what is held between the sweeps.
 const WAVE_TASKS: usize = 32;
 
 /// Bytes of (p, ds) of row edges that one wave aims for.
 const WAVE_BYTES: usize = 4 << 20;
+
+/// Values of a key chunk's K in rounds.
+const ROUND_VALUES: usize = 1 << 15;
+
+/// Fewest keys of a chunk in rounds.
+const FEWEST_KEYS: usize = 128;
 
 /// Fills the gradients.
 pub fn backward<T: Storage>(
@@ -54,12 +66,12 @@ pub fn backward<T: Storage>(
 
 /// [`backward`] of some groups: the gradients of q, k and v are those of the groups alone, those of the biases are
 /// whole; that of v is empty where values have none. The problem was checked.
-pub(super) fn run_groups<'p, T: Storage>(
+pub(super) fn run_groups<'p, T: Storage, P: Pass<'p, T>>(
     problem: &Problem<'p, T>,
     plan: Planned<'_>,
     groups: Range<usize>,
     run: Run<'_>,
-    pass: impl Pass<'p, T>,
+    pass: P,
     gradients: Gradients<'_, T>,
 ) {
     let (d, dv) = (problem.widths().0, pass.douts().map_or(0, |douts| douts.shape[3]));
@@ -72,8 +84,12 @@ pub(super) fn run_groups<'p, T: Storage>(
     let head_bytes = (plan.row_edges() * size_of::<[T::Acc; 2]>()).max(1);
     let together = (WAVE_BYTES / head_bytes).clamp(1, group_size);
     let groups_together = (WAVE_BYTES / (head_bytes * group_size)).clamp(1, total);
-    let chunk_tiles = (n * groups_together / WAVE_TASKS).clamp(512, 4096).div_ceil(TILE);
-    let chunks = plan.chunks(chunk_tiles);
+    let rounds = P::ROUNDS && T::as_acc(&[]).is_some() && plan.edges.is_none() && plan.has_long_runs();
+    // In rounds the rows of K, V and their gradients that one task reads should stay in the second level cache.
+    let in_rounds = (ROUND_VALUES / d.max(dv).max(1)).clamp(256, 512);
+    let rounds = rounds && n_keys >= n.div_ceil(in_rounds) * FEWEST_KEYS;
+    let rows = if rounds { in_rounds } else { (n * groups_together / WAVE_TASKS).clamp(512, 4096) };
+    let chunks = plan.chunks(rows.div_ceil(TILE), rounds);
     let wave_groups = WAVE_TASKS.div_ceil(chunks.own.len());
     let waves = q.chunks_mut(wave_groups * group_size * n * d).zip(k.chunks_mut(wave_groups * n_keys * d)).enumerate();
     let mut p_ds = T::Acc::kept_p_ds().take(plan.row_edges() * wave_groups.min(total) * together);
@@ -136,46 +152,6 @@ struct Wave<'a, 'p, T: Storage, P> {
     /// Entries of a padded table of distances; 0 where its gradient is not asked for.
     table: usize,
     run: Run<'a>,
-}
-
-/// A buffer to accumulate into: the output itself where its rows are whole vectors of the right type.
-enum Target<'a, T: Storage> {
-    InPlace(&'a mut [T::Acc]),
-    Converted(Vec<T::Acc>, &'a mut [T]),
-}
-
-impl<'a, T: Storage> Target<'a, T> {
-    fn new(out: &'a mut [T], width: usize) -> Self {
-        let full = padded(width);
-        if out.is_empty() {
-            return Self::Converted(Vec::new(), out);
-        }
-        if width == full && T::as_acc(out).is_some() {
-            match T::as_acc_mut(out) {
-                Some(out) => return Self::InPlace(out),
-                None => unreachable!("as_acc and as_acc_mut agree"),
-            }
-        }
-        Self::Converted(memory::zeros("q, k, v", out.len() / width * full).or_leave(), out)
-    }
-
-    fn values(&mut self) -> &mut [T::Acc] {
-        match self {
-            Self::InPlace(out) => out,
-            Self::Converted(acc, _) => acc,
-        }
-    }
-
-    /// Rounds what was accumulated into the output, row by row.
-    fn finish(self, width: usize) {
-        if let Self::Converted(acc, out) = self
-            && width > 0
-        {
-            for (out, acc) in out.chunks_exact_mut(width).zip(acc.chunks_exact(padded(width))) {
-                T::narrow(&acc[..width], out);
-            }
-        }
-    }
 }
 
 /// Gradients of the biases of a head: by key, by edge in the plan's order, and of its padded table of distances.
@@ -270,13 +246,16 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
         rows: (&'o mut [[T::Acc; 2]], &'o mut [T::Acc]),
     ) {
         let count = self.chunks.own.len();
-        let tasks = self.query_tasks(heads, own, halos, written, rows);
-        self.run.for_each_task(tasks.len(), |level, i| {
-            let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
-            let heads = &self.heads[i / count * self.group_size..][heads.clone()];
-            let Self { problem, plan, chunks, .. } = *self;
-            self.pass.sweep_queries(QueryPart { task: &mut task, problem, plan, chunks, heads }, level);
-        });
+        let mut tasks = self.query_tasks(heads, own, halos, written, rows);
+        for _ in 0..if self.chunks.rounds { count } else { 1 } {
+            self.run.for_each_task(tasks.len(), |level, i| {
+                let mut task = tasks[i].lock().unwrap_or_else(PoisonError::into_inner);
+                let heads = &self.heads[i / count * self.group_size..][heads.clone()];
+                let Self { problem, plan, chunks, .. } = *self;
+                self.pass.sweep_queries(QueryPart { task: &mut task, problem, plan, chunks, heads }, level);
+            });
+            tasks.chunks_mut(count).for_each(next_round);
+        }
     }
 
     /// The second sweep.
@@ -378,7 +357,9 @@ impl<'p, T: Storage, P: Pass<'p, T>> Wave<'_, 'p, T, P> {
             Mutex::new(QueryTask {
                 chunk,
                 tiles: self.tiles(chunk),
+                owned: chunk,
                 first: heads.start == 0,
+                continued: false,
                 dq: of_chunk().filter_map(|at| written.dq[at].take()).collect(),
                 own,
                 halo,

@@ -9,6 +9,9 @@ use crate::simd::Level;
 
 /// What is differentiated: output and lse, or statistics of the weights, in which values have no part.
 pub(in crate::attention) trait Pass<'p, T: Storage>: Copy + Sync {
+    /// Whether the first sweep may run in rounds.
+    const ROUNDS: bool;
+
     /// The output gradients that values gather, if values have a gradient.
     fn douts(&self) -> Option<View<'p, T>>;
 

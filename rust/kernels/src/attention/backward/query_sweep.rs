@@ -3,7 +3,8 @@
 use super::pass::{Pass, QueryPart};
 use super::saved::Saved;
 use super::task::QueryTask;
-use crate::attention::buffers::{Aligned, KEY_BLOCK, padded};
+use super::tile_part::Four;
+use crate::attention::buffers::{Aligned, KEY_BLOCK, padded, whole_steps};
 use crate::attention::distances::TilePlaces;
 use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
@@ -15,10 +16,16 @@ use crate::attention::panel::Panel;
 use crate::attention::problem::{Problem, View};
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
-use crate::plan::{Chunks, Planned, TILE, TileKeys};
+use crate::plan::{Chunks, Cursor, Planned, TILE, TileKeys};
 use crate::simd::{Level, dispatch};
 use fearless_simd::Simd;
 use std::ops::Range;
+
+/// Tiles that read a block of keys together where they share most of them.
+pub(super) const TOGETHER: usize = 4;
+
+/// Keys that they read together: these and what belongs to them stay in L1 for a tile, in L2 for all.
+const SHARED_KEYS: usize = 64;
 
 /// What one task of the first sweep is given.
 struct QuerySweepArgs<'a, 'o, T: Storage> {
@@ -27,6 +34,8 @@ struct QuerySweepArgs<'a, 'o, T: Storage> {
 }
 
 impl<'p, T: Storage> Pass<'p, T> for Saved<'p, T> {
+    const ROUNDS: bool = true;
+
     fn douts(&self) -> Option<View<'p, T>> {
         Some(self.dout)
     }
@@ -44,7 +53,7 @@ impl<S: Simd, T: Storage> AtWidths<S> for QuerySweepArgs<'_, '_, T> {
         simd: S,
     ) {
         let QueryPart { task, problem, plan, chunks, heads } = self.part;
-        let mut sweep = Sweep::<T, NQ, BK, ND, NC>::new(problem, plan, self.saved, chunks, task.chunk);
+        let mut sweep = Sweep::<T, NQ, BK, ND, NC>::new(problem, plan, self.saved, chunks, task);
         sweep.run(simd, task, heads);
     }
 }
@@ -74,6 +83,49 @@ impl<T: Storage> QueryPanels<'_, T> {
     }
 }
 
+/// What a sweep knows of one tile and head.
+pub(super) struct SweptTile<A> {
+    /// The tile's queries, scaled, and output gradients: as columns and as rows.
+    pub(super) qt: Aligned<A>,
+    pub(super) dot: Aligned<A>,
+    pub(super) q_rows: Aligned<A>,
+    pub(super) dout_rows: Aligned<A>,
+    pub(super) dq: Aligned<A>,
+    /// Whether `dq` is still undefined.
+    pub(super) fresh: bool,
+    /// Weights of a block of the tile's keys, and ds.
+    pub(super) p: Aligned<A>,
+    pub(super) ds: Aligned<A>,
+    /// lse, +∞ where a lane has none, and its rounding error; delta − dlse.
+    pub(super) lse: [A; TILE],
+    pub(super) rest: [A; TILE],
+    pub(super) delta: [A; TILE],
+    pub(super) block: TileKeys,
+    /// The number of the first edge of the next block, where edges have a bias.
+    pub(super) edge: usize,
+}
+
+impl<A: Accumulator> SweptTile<A> {
+    fn new(d: usize, dv: usize, keys: usize) -> Self {
+        let zero = A::default();
+        Self {
+            qt: Aligned::zeros(TILE * d),
+            dot: Aligned::zeros(TILE * dv),
+            q_rows: Aligned::zeros(TILE * d),
+            dout_rows: Aligned::zeros(TILE * dv),
+            dq: Aligned::zeros(TILE * d),
+            fresh: true,
+            p: Aligned::zeros(TILE * keys),
+            ds: Aligned::zeros(TILE * keys),
+            lse: [zero; TILE],
+            rest: [zero; TILE],
+            delta: [zero; TILE],
+            block: TileKeys::default(),
+            edge: 0,
+        }
+    }
+}
+
 /// Scratch of a sweep: `NQ` vectors for a tile, `NK` keys at a time, native vectors of `ND` lanes, `NC` of them at a time.
 pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     pub(super) problem: &'p Problem<'p, T>,
@@ -86,21 +138,9 @@ pub(super) struct Sweep<'p, T: Storage, const NQ: usize, const NK: usize, const 
     pub(super) panels: QueryPanels<'p, T>,
     pub(super) keys: Panel<'p, T>,
     pub(super) values: Panel<'p, T>,
-    /// The tile's queries, scaled, and output gradients: as columns and as rows.
-    pub(super) qt: Aligned<T::Acc>,
-    pub(super) dot: Aligned<T::Acc>,
-    pub(super) q_rows: Aligned<T::Acc>,
-    pub(super) dout_rows: Aligned<T::Acc>,
-    pub(super) dq: Aligned<T::Acc>,
-    /// Whether `dq` is still undefined.
-    pub(super) fresh: bool,
-    /// ds of a block of the tile's keys.
-    pub(super) ds: Aligned<T::Acc>,
-    /// lse, +∞ where a lane has none, and its rounding error; delta − dlse.
-    pub(super) lse: [T::Acc; TILE],
-    pub(super) rest: [T::Acc; TILE],
-    pub(super) delta: [T::Acc; TILE],
-    pub(super) block: TileKeys,
+    pub(super) tiles: Vec<SweptTile<T::Acc>>,
+    /// Scratch: the keys of a block, by fours.
+    pub(super) fours: Vec<Four>,
     pub(super) lanes: LaneKeys,
     pub(super) places: TilePlaces<'p>,
     pub(super) edges: EdgeLanes<'p, T::Acc>,
@@ -112,18 +152,22 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         plan: Planned<'p>,
         saved: &'p Saved<'p, T>,
         chunks: &'p Chunks,
-        chunk: usize,
+        task: &QueryTask<'_, T>,
     ) -> Self {
         let (d, dv) = problem.widths();
-        let (d, dv) = (padded(d), padded(dv));
-        let zero = T::Acc::default();
+        let (tiles, keys) = match (chunks.rounds, plan.has_tiles()) {
+            // The rows of all of them, 64 columns at a time, are half of L1, and wide ones lie in half of its sets.
+            (true, _) => (if d.max(dv) > 64 { TOGETHER / 2 } else { TOGETHER }, SHARED_KEYS.next_multiple_of(NK)),
+            (false, true) => (1, KEY_BLOCK),
+            (false, false) => (1, 0),
+        };
         Self {
             problem,
             plan,
             saved,
             chunks,
-            own: chunks.own[chunk].clone(),
-            slots: chunks.slots(chunk, plan.n_keys()),
+            own: chunks.own[task.owned].clone(),
+            slots: chunks.slots(task.chunk, plan.n_keys()),
             panels: QueryPanels {
                 queries: Panel::new(problem.q),
                 douts: Panel::new(saved.dout),
@@ -131,17 +175,8 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
             },
             keys: Panel::new(problem.k),
             values: Panel::new(problem.v),
-            qt: Aligned::zeros(TILE * d),
-            dot: Aligned::zeros(TILE * dv),
-            q_rows: Aligned::zeros(TILE * d),
-            dout_rows: Aligned::zeros(TILE * dv),
-            dq: Aligned::zeros(TILE * d),
-            fresh: true,
-            ds: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
-            lse: [zero; TILE],
-            rest: [zero; TILE],
-            delta: [zero; TILE],
-            block: TileKeys::default(),
+            tiles: (0..tiles).map(|_| SweptTile::new(padded(d), padded(dv), keys)).collect(),
+            fours: Vec::new(),
             lanes: LaneKeys::default(),
             places: TilePlaces::new(problem),
             edges: EdgeLanes::new(problem, plan),
@@ -150,7 +185,6 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
 
     #[inline(always)]
     fn run<S: Simd>(&mut self, simd: S, task: &mut QueryTask<'_, T>, heads: &[HeadContext<T::Acc>]) {
-        let width = self.qt.len() / TILE;
         if task.first {
             task.own.clear();
         }
@@ -158,68 +192,143 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         task.halo.clear();
         self.keys.select(heads[0].batch, heads[0].key_head);
         self.values.select(heads[0].batch, heads[0].key_head);
-        for tile in task.tiles.clone() {
+        let rounds = self.chunks.rounds;
+        let (all, step, most) = if rounds {
+            (self.own.clone(), SHARED_KEYS, SHARED_KEYS)
+        } else {
+            (0..self.plan.n_keys(), self.plan.n_keys().max(1), whole_steps(NK))
+        };
+        for first in task.tiles.clone().step_by(self.tiles.len()) {
             interrupt::check();
-            self.places.select(&self.plan, tile);
-            self.edges.select(self.plan, tile);
+            let tiles = first..(first + self.tiles.len()).min(task.tiles.end);
             if self.plan.has_rows() {
-                self.lanes.fill(&self.plan, tile, true);
+                self.lanes.fill(&self.plan, first, true);
             }
             // One query head of the group after the other, while the key head's rows and gradients are in cache.
             for (g, head) in heads.iter().enumerate() {
                 self.panels.select(head.batch, head.query_head);
-                simd.vectorize(
-                    #[inline(always)]
-                    || self.prepare(simd, head, tile),
-                );
-                simd.vectorize(
-                    #[inline(always)]
-                    || self.tile_part(simd, task, g, head, tile),
-                );
-                if self.fresh {
-                    self.dq.fill(T::Acc::default());
+                for (i, tile) in tiles.clone().enumerate() {
+                    let swept = &mut self.tiles[i];
+                    swept.fresh = true;
+                    swept.edge = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
+                    let mut reads = || {
+                        let mut cursor = Cursor::default();
+                        self.plan.tile_block_within(tile, all.clone(), &mut cursor, 1, &mut swept.block)
+                    };
+                    if !rounds || reads() {
+                        simd.vectorize(
+                            #[inline(always)]
+                            || self.prepare(simd, head, tile, i),
+                        );
+                    }
+                }
+                for key in all.clone().step_by(step) {
+                    let keys = key..(key + step).min(all.end);
+                    let mut cursors = [Cursor::default(); TOGETHER];
+                    let mut block =
+                        || self.block(simd, task, (g, head), tiles.clone(), (keys.clone(), most), &mut cursors);
+                    while block() && !rounds {}
                 }
                 if self.plan.has_rows() {
+                    if self.tiles[0].fresh {
+                        self.tiles[0].dq.fill(T::Acc::default());
+                        self.tiles[0].fresh = false;
+                    }
+                    self.places.select(&self.plan, first);
+                    self.edges.select(self.plan, first);
                     simd.vectorize(
                         #[inline(always)]
-                        || self.row_part(simd, task, g, head, tile),
+                        || self.row_part(simd, task, g, head, first),
                     );
                 }
-                let first = (tile - task.tiles.start) * TILE;
-                for lane in 0..self.plan.lanes(tile) {
-                    let to = task.dq[g].row(first + lane);
-                    T::narrow(&self.dq[lane * width..][..to.len()], to);
+                self.write(task, g, tiles.clone());
+            }
+        }
+    }
+
+    /// The next block of the keys of some tiles, of those in a range and up to `most`; `false` if no tile has more.
+    #[inline(always)]
+    fn block<S: Simd>(
+        &mut self,
+        simd: S,
+        task: &mut QueryTask<'_, T>,
+        (g, head): (usize, &HeadContext<T::Acc>),
+        tiles: Range<usize>,
+        (keys, most): (Range<usize>, usize),
+        cursors: &mut [Cursor],
+    ) -> bool {
+        let mut any = false;
+        for ((i, tile), cursor) in tiles.clone().enumerate().zip(cursors) {
+            let swept = &mut self.tiles[i];
+            if !self.plan.tile_block_within(tile, keys.clone(), cursor, most, &mut swept.block) {
+                continue;
+            }
+            any = true;
+            self.places.select(&self.plan, tile);
+            self.edges.select(self.plan, tile);
+            simd.vectorize(
+                #[inline(always)]
+                || self.tile_part(simd, task, g, head, (tile, i)),
+            );
+        }
+        if any {
+            simd.vectorize(
+                #[inline(always)]
+                || self.key_part(simd, task, tiles.len()),
+            );
+        }
+        any
+    }
+
+    /// Writes the dq of some tiles, or adds it to that of earlier rounds.
+    #[inline(always)]
+    fn write(&mut self, task: &mut QueryTask<'_, T>, g: usize, tiles: Range<usize>) {
+        for (tile, swept) in tiles.zip(&mut self.tiles) {
+            let (width, first) = (swept.dq.len() / TILE, (tile - task.tiles.start) * TILE);
+            if swept.fresh {
+                if task.continued {
+                    continue;
+                }
+                swept.dq.fill(T::Acc::default());
+            }
+            for lane in 0..self.plan.lanes(tile) {
+                let to = task.dq[g].row(first + lane);
+                let row = &swept.dq[lane * width..][..to.len()];
+                match T::as_acc_mut(to).filter(|_| task.continued) {
+                    Some(to) => to.iter_mut().zip(row).for_each(|(x, &y)| *x += y),
+                    None => T::narrow(row, task.dq[g].row(first + lane)),
                 }
             }
         }
     }
 
-    /// Reads the tile's queries and output gradients, its lse and delta.
+    /// Reads a tile's queries and output gradients, its lse and delta.
     #[inline(always)]
-    fn prepare<S: Simd>(&mut self, simd: S, head: &HeadContext<T::Acc>, tile: usize) {
+    fn prepare<S: Simd>(&mut self, simd: S, head: &HeadContext<T::Acc>, tile: usize, i: usize) {
         let (plan, saved, n) = (self.plan, self.saved, self.plan.lanes(tile));
+        let swept = &mut self.tiles[i];
         let rows = || (0..n).map(|lane| plan.query(tile, lane));
         let queries = self.panels.queries.gather(rows());
-        transpose(simd, queries, self.problem.scale(), self.qt.lanes_mut());
-        copy_tile(queries, &mut self.q_rows);
+        transpose(simd, queries, self.problem.scale(), swept.qt.lanes_mut());
+        copy_tile(queries, &mut swept.q_rows);
         let douts = self.panels.douts.gather(rows());
-        transpose(simd, douts, T::Acc::ONE, self.dot.lanes_mut());
-        copy_tile(douts, &mut self.dout_rows);
+        transpose(simd, douts, T::Acc::ONE, swept.dot.lanes_mut());
+        copy_tile(douts, &mut swept.dout_rows);
         let outs = self.panels.outs.gather(rows());
         let first = (head.batch * self.problem.heads().1 + head.query_head) * plan.n_queries();
-        self.lse = [T::Acc::default() - T::Acc::NEG_INFINITY; TILE];
-        self.delta = [T::Acc::default(); TILE];
-        let width = self.dot.len() / TILE;
+        swept.lse = [T::Acc::default() - T::Acc::NEG_INFINITY; TILE];
+        swept.delta = [T::Acc::default(); TILE];
+        let width = swept.dot.len() / TILE;
         for lane in 0..n {
             let at = first + plan.query(tile, lane);
             let lse = saved.lse[at];
             if lse != T::Acc::NEG_INFINITY {
-                self.lse[lane] = lse;
+                swept.lse[lane] = lse;
             }
-            self.rest[lane] = saved.rest[at];
+            swept.rest[lane] = saved.rest[at];
             let out = &outs.data[outs.starts[lane]..][..width];
-            let delta = dot::<S, T::Acc>(simd, &self.dout_rows[lane * width..][..width], out);
-            self.delta[lane] = delta - saved.dlse.map_or(T::Acc::default(), |d| d[at]);
+            let delta = dot::<S, T::Acc>(simd, &swept.dout_rows[lane * width..][..width], out);
+            swept.delta[lane] = delta - saved.dlse.map_or(T::Acc::default(), |d| d[at]);
         }
     }
 }

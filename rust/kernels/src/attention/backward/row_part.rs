@@ -19,7 +19,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         head: &HeadContext<T::Acc>,
         tile: usize,
     ) {
-        let (d, dv) = (self.qt.len() / TILE, self.dot.len() / TILE);
+        let (d, dv) = (self.tiles[0].qt.len() / TILE, self.tiles[0].dot.len() / TILE);
         let scale = self.problem.scale();
         let factor = <T::Acc as Accumulator>::N::<S>::splat(simd, scale);
         let (mut k, mut v) = ([0; ND], [0; ND]);
@@ -28,7 +28,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 let Some(list) = self.lanes.part::<ND>(lane, at) else { continue };
                 let (keys, values) = (self.keys.fetch(list, &mut k), self.values.fetch(list, &mut v));
                 let edges = self.lanes.edges(lane, at, list.len());
-                let mut s = dots::<S, T::Acc, ND>(simd, &self.q_rows[lane * d..][..d], keys, &k) * factor;
+                let mut s = dots::<S, T::Acc, ND>(simd, &self.tiles[0].q_rows[lane * d..][..d], keys, &k) * factor;
                 let mut slope = <T::Acc as Accumulator>::N::<S>::splat(simd, T::Acc::ONE);
                 if let Some(cap) = &head.soft_cap {
                     s = cap.apply_native(simd, s);
@@ -41,10 +41,10 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     hide_rest(list.len(), &mut lanes);
                     s = <T::Acc as Accumulator>::N::<S>::from_slice(simd, &lanes);
                 }
-                let lse = <T::Acc as Accumulator>::N::<S>::splat(simd, self.lse[lane]);
-                let rest = <T::Acc as Accumulator>::N::<S>::splat(simd, self.rest[lane]);
+                let lse = <T::Acc as Accumulator>::N::<S>::splat(simd, self.tiles[0].lse[lane]);
+                let rest = <T::Acc as Accumulator>::N::<S>::splat(simd, self.tiles[0].rest[lane]);
                 let weight = T::Acc::exp_native(simd, (s - lse) - rest);
-                let mut dp = dots::<S, T::Acc, ND>(simd, &self.dout_rows[lane * dv..][..dv], values, &v);
+                let mut dp = dots::<S, T::Acc, ND>(simd, &self.tiles[0].dout_rows[lane * dv..][..dv], values, &v);
                 let mut p = weight;
                 if let Some(draw) = &head.draw {
                     let query = self.plan.query(tile, lane);
@@ -56,7 +56,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     p *= factor;
                     dp *= factor;
                 }
-                let ds = weight * (dp - <T::Acc as Accumulator>::N::<S>::splat(simd, self.delta[lane]));
+                let ds = weight * (dp - <T::Acc as Accumulator>::N::<S>::splat(simd, self.tiles[0].delta[lane]));
                 let out = &mut *task.p_ds[g];
                 let mut both = [[T::Acc::default(); 2]; ND];
                 let (low, high) = both.as_flattened_mut().split_at_mut(ND);
@@ -90,7 +90,7 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                     }
                 }
                 (ds * slope * scale).store_slice(&mut ds_lanes);
-                let dq = &mut self.dq[lane * d..][..d];
+                let dq = &mut self.tiles[0].dq[lane * d..][..d];
                 add_rows::<S, T::Acc, NC>(simd, dq, &ds_lanes[..list.len()], keys, &k[..list.len()]);
             }
         }

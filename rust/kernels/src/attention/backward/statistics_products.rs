@@ -2,7 +2,7 @@
 
 use super::statistics_sweep::StatisticsSweep;
 use super::task::{Place, QueryTask};
-use super::tile_part::{add_to_keys, place, scale_lanes};
+use super::tile_part::{Terms, add_to_keys, place, scale_lanes};
 use crate::attention::accumulate::add_terms;
 use crate::attention::buffers::whole_steps;
 use crate::attention::element::{Accumulator, Storage};
@@ -57,7 +57,8 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
                 }
             }
             let target = [&mut task.own.k, &mut task.halo.k];
-            add_to_keys::<S, T::Acc, NC>(simd, target, &places[..used], ds, lanes, &self.q_rows);
+            let terms = [Terms { weights: ds, lanes, rows: &self.q_rows }];
+            add_to_keys::<S, T::Acc, NC>(simd, target, &places[..used], &terms);
         }
         let (width, ranges) = (self.dq.len() / TILE, quad_ranges(shared));
         for first in (0..count).step_by(whole_steps(NK)) {

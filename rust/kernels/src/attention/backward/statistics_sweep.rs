@@ -28,6 +28,8 @@ struct StatisticsSweepArgs<'a, 'o, A: Accumulator> {
 }
 
 impl<'p, A: Accumulator> Pass<'p, A> for StatisticsGradients<'p, A> {
+    const ROUNDS: bool = false;
+
     fn douts(&self) -> Option<View<'p, A>> {
         None
     }

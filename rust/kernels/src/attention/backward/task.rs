@@ -5,6 +5,7 @@ use crate::attention::element::{Accumulator, Storage};
 use crate::memory::{self, OrLeave};
 use crate::plan::{Chunks, TILE};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Where a key's gradient goes: a row of the chunk's own gradients or of its halo.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,8 +122,12 @@ fn add<A: Accumulator>(into: &mut [A], from: &[A]) {
 pub(super) struct QueryTask<'a, T: Storage> {
     pub(super) chunk: usize,
     pub(super) tiles: Range<usize>,
-    /// Whether it is the first of its group and chunk: nothing was added to its own gradients yet.
+    /// The chunk whose keys it owns: another one in each round.
+    pub(super) owned: usize,
+    /// Whether nothing was added to its own gradients yet.
     pub(super) first: bool,
+    /// Whether its rows of dq have sums of an earlier round.
+    pub(super) continued: bool,
     /// Rows of dq by head.
     pub(super) dq: Vec<TaskRows<'a, T>>,
     pub(super) own: KeyGradients<'a, T::Acc>,
@@ -161,5 +166,20 @@ impl<T: Storage> QueryTask<'_, T> {
                 *edge += 1;
             }
         }
+    }
+}
+
+/// Hands the keys of each task of a group to the task before.
+pub(super) fn next_round<T: Storage>(tasks: &mut [Mutex<QueryTask<'_, T>>]) {
+    for i in 1..tasks.len() {
+        let (before, after) = tasks.split_at_mut(i);
+        let [to, from] =
+            [&mut before[i - 1], &mut after[0]].map(|task| task.get_mut().unwrap_or_else(PoisonError::into_inner));
+        std::mem::swap(&mut to.own, &mut from.own);
+        std::mem::swap(&mut to.owned, &mut from.owned);
+    }
+    for task in tasks {
+        let task = task.get_mut().unwrap_or_else(PoisonError::into_inner);
+        (task.first, task.continued) = (false, true);
     }
 }

@@ -12,12 +12,25 @@ use crate::attention::panel::Panel;
 use crate::attention::problem::Problem;
 use crate::attention::widths::AtWidths;
 use crate::interrupt;
-use crate::plan::{Planned, TILE, TileKeys};
+use crate::plan::{Cursor, Planned, TILE, TileKeys};
 use fearless_simd::Simd;
 use std::ops::Range;
 
 /// Most query heads of one task; they share the rows of a key head.
 pub(super) const HEADS: usize = 4;
+
+/// Tiles, each of one head, that read a block of keys together where they share most of them.
+const TOGETHER: usize = 8;
+
+/// How far a tile is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Progress {
+    pub(super) cursor: Cursor,
+    /// The number of the first edge of the next block, where edges have a bias.
+    pub(super) edge: usize,
+    /// Whether the tile's queries were read.
+    pub(super) prepared: bool,
+}
 
 /// The rows that a task writes for one head.
 pub(super) struct Outputs<'a, T: Storage> {
@@ -50,6 +63,7 @@ impl<S: Simd, T: Storage> AtWidths<S> for TaskArgs<'_, '_, T> {
 pub(super) struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> {
     pub(super) problem: &'p Problem<'p, T>,
     pub(super) plan: Planned<'p>,
+    /// The heads of the first of some tiles, then of the next.
     pub(super) heads: Vec<Head<'p, T>>,
     pub(super) keys: Panel<'p, T>,
     pub(super) values: Panel<'p, T>,
@@ -61,7 +75,7 @@ pub(super) struct Task<'p, T: Storage, const NQ: usize, const NK: usize, const N
     pub(super) edges: EdgeLanes<'p, T::Acc>,
 }
 
-/// One of the query heads of a task.
+/// One of the query heads of a task, for one tile.
 pub(super) struct Head<'p, T: Storage> {
     pub(super) context: &'p HeadContext<T::Acc>,
     pub(super) queries: Panel<'p, T>,
@@ -92,10 +106,12 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
         let (mut keys, mut values) = (Panel::new(problem.k), Panel::new(problem.v));
         keys.select(heads[0].batch, heads[0].key_head);
         values.select(heads[0].batch, heads[0].key_head);
+        let together = if plan.has_long_runs() { TOGETHER.div_ceil(heads.len()) } else { 1 };
+        let each_tile = (0..together).flat_map(|_| heads);
         Self {
             problem,
             plan,
-            heads: heads.iter().map(|context| Head::new(problem, plan, context)).collect(),
+            heads: each_tile.map(|context| Head::new(problem, plan, context)).collect(),
             keys,
             values,
             scores: Aligned::zeros(if plan.has_tiles() { TILE * KEY_BLOCK } else { 0 }),
@@ -108,35 +124,51 @@ impl<'p, T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC
 
     #[inline(always)]
     fn run<S: Simd>(&mut self, simd: S, tiles: Range<usize>, outputs: &mut [Outputs<'_, T>]) {
-        let first = tiles.start;
-        for tile in tiles {
+        let (start, together) = (tiles.start, self.heads.len() / outputs.len());
+        for first in tiles.clone().step_by(together) {
             interrupt::check();
-            self.places.select(&self.plan, tile);
-            self.edges.select(self.plan, tile);
+            let tiles = first..(first + together).min(tiles.end);
             for head in &mut self.heads {
                 head.softmax.clear();
             }
-            simd.vectorize(
-                #[inline(always)]
-                || self.tile_part(simd, tile),
-            );
+            let mut progress = [Progress::default(); TOGETHER];
+            for (tile, progress) in tiles.clone().zip(&mut progress) {
+                progress.edge = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
+            }
+            // A block of the keys of each tile in turn: neighbours that share their keys find them in the cache.
+            let mut more = true;
+            while more {
+                more = false;
+                for (i, (tile, progress)) in tiles.clone().zip(&mut progress).enumerate() {
+                    let heads = i * outputs.len()..(i + 1) * outputs.len();
+                    more |= simd.vectorize(
+                        #[inline(always)]
+                        || self.tile_part(simd, tile, heads, progress),
+                    );
+                }
+            }
             if self.plan.has_rows() {
-                self.lanes.fill(&self.plan, tile, self.plan.edges.is_some());
+                self.places.select(&self.plan, first);
+                self.edges.select(self.plan, first);
+                self.lanes.fill(&self.plan, first, self.plan.edges.is_some());
                 simd.vectorize(
                     #[inline(always)]
-                    || self.row_part(simd, tile),
+                    || self.row_part(simd, first),
                 );
             }
-            simd.vectorize(
-                #[inline(always)]
-                || self.finish(simd, self.plan.lanes(tile), (tile - first) * TILE, outputs),
-            );
+            for (i, tile) in tiles.enumerate() {
+                simd.vectorize(
+                    #[inline(always)]
+                    || self.finish(simd, tile, i, (tile - start) * TILE, outputs),
+                );
+            }
         }
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, lanes: usize, first: usize, outputs: &mut [Outputs<'_, T>]) {
-        for (head, outputs) in self.heads.iter_mut().zip(outputs) {
+    fn finish<S: Simd>(&mut self, simd: S, tile: usize, i: usize, first: usize, outputs: &mut [Outputs<'_, T>]) {
+        let lanes = self.plan.lanes(tile);
+        for (head, outputs) in self.heads[i * outputs.len()..].iter_mut().zip(outputs) {
             if let Some(sink) = head.context.sink {
                 head.softmax.add_sink(simd, sink);
             }

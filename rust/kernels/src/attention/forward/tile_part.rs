@@ -1,6 +1,6 @@
 //! The tile's shared keys: two small matrix products with a softmax between.
 
-use super::task::{Head, Task};
+use super::task::{Head, Progress, Task};
 use crate::attention::accumulate::add_terms;
 use crate::attention::bias::{biased, capped};
 use crate::attention::buffers::whole_steps;
@@ -11,50 +11,60 @@ use crate::attention::gathered_rows::GatheredRows;
 use crate::attention::lane_keys::quad_ranges;
 use crate::attention::micro::{hide, load_lanes, scores, store_lanes, transpose};
 use crate::attention::problem::Problem;
-use crate::plan::{Cursor, Planned, TILE, TileKeys};
+use crate::plan::{Planned, TILE, TileKeys};
 use fearless_simd::{Simd, prelude::*};
+use std::ops::Range;
 
 impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: usize> Task<'_, T, NQ, NK, ND, NC> {
+    /// The next block of a tile's keys, for some of the heads; `false` if there is none.
     #[inline(always)]
-    pub(super) fn tile_part<S: Simd>(&mut self, simd: S, tile: usize) {
-        let (mut cursor, mut prepared) = (Cursor::default(), false);
-        let mut first_edge = self.plan.edges.map_or(0, |map| map.tile_starts[tile]);
-        while self.plan.tile_block(tile, &mut cursor, whole_steps(NK), &mut self.block) {
-            self.block.pad(NK);
-            let ranges = quad_ranges(&self.block);
-            let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
-            let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
-            let mut edge = first_edge;
-            for head in &mut self.heads {
-                if !prepared {
-                    head.prepare(simd, self.problem, self.plan, tile);
-                }
-                edge = first_edge;
-                if let Some(first) = head.context.edges_in_place {
-                    self.edges.fill(simd, first, &self.block);
-                }
-                let scores = &mut self.scores.lanes_mut()[..self.block.keys.len()];
-                let of_block = (&self.block, &self.places, &self.edges);
-                let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, of_block, keys, scores, &mut edge);
-                head.weigh_block::<S, NQ>(simd, top, scores);
-                if let Some(draw) = &head.context.draw {
-                    for (p, &key) in scores.iter_mut().zip(&self.block.keys) {
-                        for (lane, p) in p.iter_mut().enumerate().take(self.plan.lanes(tile)) {
-                            *p *= draw.factor(self.plan.query(tile, lane), key as usize);
-                        }
+    pub(super) fn tile_part<S: Simd>(
+        &mut self,
+        simd: S,
+        tile: usize,
+        heads: Range<usize>,
+        progress: &mut Progress,
+    ) -> bool {
+        if !self.plan.tile_block(tile, &mut progress.cursor, whole_steps(NK), &mut self.block) {
+            return false;
+        }
+        self.block.pad(NK);
+        self.places.select(&self.plan, tile);
+        self.edges.select(self.plan, tile);
+        let ranges = quad_ranges(&self.block);
+        let keys = self.keys.gather(self.block.keys.iter().map(|&j| j as usize));
+        let values = self.values.gather(self.block.keys.iter().map(|&j| j as usize));
+        let mut edge = progress.edge;
+        for head in &mut self.heads[heads] {
+            if !progress.prepared {
+                head.prepare(simd, self.problem, self.plan, tile);
+            }
+            edge = progress.edge;
+            if let Some(first) = head.context.edges_in_place {
+                self.edges.fill(simd, first, &self.block);
+            }
+            let scores = &mut self.scores.lanes_mut()[..self.block.keys.len()];
+            let of_block = (&self.block, &self.places, &self.edges);
+            let top = head.score_block::<S, NQ, NK>(simd, self.plan, tile, of_block, keys, scores, &mut edge);
+            head.weigh_block::<S, NQ>(simd, top, scores);
+            if let Some(draw) = &head.context.draw {
+                for (p, &key) in scores.iter_mut().zip(&self.block.keys) {
+                    for (lane, p) in p.iter_mut().enumerate().take(self.plan.lanes(tile)) {
+                        *p *= draw.factor(self.plan.query(tile, lane), key as usize);
                     }
                 }
-                let softmax = &mut head.softmax;
-                let fresh = softmax.fresh();
-                softmax.begun();
-                for (quad, range) in ranges.iter().cloned().enumerate() {
-                    let out = &mut softmax.out[4 * quad * softmax.width..][..4 * softmax.width];
-                    let weights = &scores[range.clone()];
-                    add_terms::<S, T::Acc, NC>(simd, out, fresh, weights, quad, values.range(range));
-                }
             }
-            (first_edge, prepared) = (edge, true);
+            let softmax = &mut head.softmax;
+            let fresh = softmax.fresh();
+            softmax.begun();
+            for (quad, range) in ranges.iter().cloned().enumerate() {
+                let out = &mut softmax.out[4 * quad * softmax.width..][..4 * softmax.width];
+                let weights = &scores[range.clone()];
+                add_terms::<S, T::Acc, NC>(simd, out, fresh, weights, quad, values.range(range));
+            }
         }
+        (progress.edge, progress.prepared) = (edge, true);
+        true
     }
 }
 
