@@ -36,6 +36,10 @@ FLAGS = {
     "neighbourhood layer bias": ("qkv_bias", lambda f: nn.NeighborhoodAttention1D(8, 2, 3, qkv_bias=f)),
     "layer causal": ("causal", lambda f: nn.FractalAttention(**LAYER, causal=f)),
     "layer bias": ("bias", lambda f: nn.FractalAttention(**LAYER, bias=f)),
+    **{f"rotary {f}": (f, lambda v, f=f: nn.RotaryEmbedding(8, **{f: v})) for f in ("learned_freq", "xpos")},
+    "rotate key": ("key", lambda f: nn.RotaryEmbedding(4).rotate(Q, key=f)),
+    "yarn": ("truncate", lambda f: nn.YaRNScaling(2, 1024, truncate=f)),
+    "compact rotation": ("learned", lambda f: nn.CompactRotation(4, learned=f)),
     "return_lse": (
         "return_lse",
         lambda f: nn.sparse_attention(Q, Q, Q, fc.pattern("window").index_set(4), return_lse=f),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ TOKENS = torch.ones(1, 1, 4, 2)
 MANY = torch.ones(1, 1, 8, 2)
 MASK = np.ones((2, 2), dtype=bool)
 HELD = IndexSet.from_offsets([0, 1], 8)
+ACTS = ("act", "choose_action")
 GRID = np.random.default_rng(0).random((40, 40))
 SERIES = np.random.default_rng(0).random(200)
 
@@ -135,6 +137,22 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         for axes in (1, 2, 3)
         for argument in ("kernel_size", "stride", "dilation")
     },
+    "nn.CompactRotation dim": (8, lambda n: nn.CompactRotation(n).pairs),
+    "nn.CompactRotation rot_pairs": (3, lambda n: nn.CompactRotation(8, [(0, n)]).pairs),
+    "nn.CompactRotation rot_count": (2, lambda n: nn.CompactRotation(8, rot_count=n).pairs),
+    "nn.CompactRotation.q_rotate axis_idx": (1, lambda n: nn.CompactRotation.q_rotate(torch.ones(3), 0.5, n)),
+    "nn.CompactRotation.q_rotate dims": (3, lambda n: nn.CompactRotation.q_rotate(torch.ones(3), 0.5, 1, n)),
+    "nn.RotaryEmbedding dim": (8, lambda n: repr(nn.RotaryEmbedding(n))),
+    **{
+        f"nn.RotaryEmbedding {name}": (2, lambda n, name=name: repr(nn.RotaryEmbedding(8, **{name: n})))
+        for name in ("n_axes", "num_freqs", "proj_dim", "rot_count", "rotary_dim")
+    },
+    "nn.RotaryEmbedding.forward offset": (3, lambda n: nn.RotaryEmbedding(2)(TOKENS, TOKENS, offset=n)[0]),
+    "nn.RotaryEmbedding.rotate offset": (3, lambda n: nn.RotaryEmbedding(2).rotate(TOKENS, offset=n)),
+    "nn.RotaryMode dim": (4, lambda n: nn.RotaryMode(n).dim),
+    "nn.givens_apply pairs": (1, lambda n: nn.givens_apply(torch.ones(2), [(0, n)], torch.ones(1))),
+    "nn.grid_positions shape": (3, lambda n: nn.grid_positions((n, 2))),
+    "nn.rotate_by start_index": (2, lambda n: nn.rotate_by(torch.ones(8), torch.ones(2), start_index=n)),
     **{
         f"nn.NeighborhoodAttention{axes}D {argument}": (
             {"embed_dim": 252, "num_heads": 7}.get(argument, 3),
@@ -166,6 +184,92 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         3,
         lambda n: nn.attention_stats(TOKENS, TOKENS.repeat(1, 1, 2, 1), HELD, q_offset=n).entropy,
     ),
+    "nn.AdaptiveSpan dims": (252, lambda n: nn.AdaptiveSpan(n, 2).q.weight.shape),
+    "nn.AdaptiveSpan head": (84, lambda n: nn.AdaptiveSpan(252, n).span().shape),
+    "nn.AdaptiveSpan max_dist": (9, lambda n: nn.AdaptiveSpan(4, 2, n).span.max_span),
+    "nn.AdaptiveSpan.forward max_dist": (
+        1,
+        lambda n: nn.AdaptiveSpan(2, 1, 3, project=False)(MANY[0].cumsum(1), max_dist=n),
+    ),
+    "nn.AdaptiveSpan.prepare n_queries": (4, lambda n: nn.AdaptiveSpan(4, 2).prepare(n)),
+    "nn.AdaptiveSpan.prepare n_keys": (4, lambda n: nn.AdaptiveSpan(4, 2).prepare(2, n)),
+    "nn.EncoderLayerConfig dims": (252, lambda n: nn.EncoderLayerConfig(n, 2)),
+    "nn.EncoderLayerConfig head": (84, lambda n: nn.EncoderLayerConfig(252, n)),
+    "nn.EncoderLayerConfig mlp_ratio": (3, lambda n: nn.EncoderLayerConfig(4, 2, mlp_ratio=n)),
+    **{
+        f"nn.IntegratedAttention {name}": (
+            value,
+            lambda n, name=name: repr(
+                nn.IntegratedAttention(
+                    **{"dims": 252, "head": 2, "max_dist": 99, "win_size": 5, "max_span": 9, name: n}
+                )
+            ),
+        )
+        for name, value in (
+            ("dims", 252),
+            ("head", 84),
+            ("max_dist", 50),
+            ("win_size", 7),
+            ("max_span", 12),
+            ("stride", 3),
+            ("steps", 2),
+        )
+    },
+    "nn.IntegratedAttention.choose_preset state": (
+        1,
+        lambda n: nn.IntegratedAttention(4, 2, refiner=nn.Refiner(2, 3)).choose_preset(n),
+    ),
+    "nn.IntegratedAttention.use_preset preset": (1, lambda n: nn.IntegratedAttention(4, 2).use_preset(n)),
+    "nn.Predictor dims": (4, lambda n: nn.Predictor(n).linear.weight.shape),
+    "nn.Predictor outputs": (4, lambda n: nn.Predictor(4, outputs=n).linear.weight.shape),
+    "nn.Refiner states": (4, lambda n: nn.Refiner(n, 2).q.shape),
+    "nn.Refiner actions": (4, lambda n: nn.Refiner(2, n).q.shape),
+    "nn.Refiner default": (3, lambda n: nn.Refiner(2, 9, default=n).default),
+    "nn.Refiner seed": (3, lambda n: nn.Refiner(2, 999, epsilon=1.0, seed=n).act(0)),
+    **{f"nn.Refiner.{name} state": (1, lambda n, name=name: getattr(nn.Refiner(2, 9), name)(n)) for name in ACTS},
+    **{
+        f"nn.Refiner.{name} {argument}": (
+            1,
+            lambda n, name=name, argument=argument: getattr(nn.Refiner(2, 2), name)(
+                **{"state": 0, "action": 0, "reward": 1.0, argument: n}
+            ),
+        )
+        for name in ("observe", "update")
+        for argument in ("state", "action", "next_state")
+    },
+    **{
+        f"nn.Residual {name}": (value, lambda n, name=name: repr(nn.Residual(**{"dims": 252, "head": 2, name: n})))
+        for name, value in (("dims", 252), ("head", 84), ("ctx", 5), ("layer_idx", 5), ("mlp_ratio", 2))
+    },
+    **{
+        f"nn.SlidingWindowAttention {name}": (
+            value,
+            lambda n, name=name: (
+                nn.SlidingWindowAttention(**{"dims": 252, "head": 6, "num_kv_heads": 3, name: n}).widths
+            ),
+        )
+        for name, value in (("dims", 252), ("head", 12), ("window", 5), ("scales", 3), ("num_kv_heads", 2))
+    },
+    **{
+        f"nn.{name}.prepare {argument}": (
+            4,
+            lambda n, name=name, argument=argument: getattr(nn, name)(4, 2).prepare(**{"n_queries": 2, argument: n}),
+        )
+        for name in ("IntegratedAttention", "Residual")
+        for argument in ("n_queries", "n_keys", "n_source")
+    },
+    "nn.Span heads": (4, lambda n: nn.Span(n, 9).heads),
+    "nn.Span max_span": (4, lambda n: nn.Span(2, n).max_span),
+    "nn.create_encoder_layers num_layers": (2, lambda n: nn.create_encoder_layers(n, 8).configs),
+    "nn.create_encoder_layers dims": (8, lambda n: nn.create_encoder_layers(1, n).configs),
+    "nn.create_encoder_layers seed": (2, lambda n: nn.create_encoder_layers(1, 8, seed=n).configs),
+    "nn.sample_encoder_config num_layers": (2, lambda n: nn.sample_encoder_config(n, 8, 0)),
+    "nn.sample_encoder_config dims": (8, lambda n: nn.sample_encoder_config(2, n, 0)),
+    "nn.sample_encoder_config seed": (2, lambda n: nn.sample_encoder_config(2, 8, n)),
+    "nn.sample_encoder_config heads": (2, lambda n: nn.sample_encoder_config(2, 8, 0, heads=(n,))),
+    "nn.sample_encoder_config mlp_ratios": (2, lambda n: nn.sample_encoder_config(2, 8, 0, mlp_ratios=(n,))),
+    "nn.slide_win win_size": (2, lambda n: nn.slide_win(MANY[0].cumsum(1), n)),
+    "nn.slide_win heads": (2, lambda n: nn.slide_win(MANY[0].cumsum(1), 3, heads=n)),
     "patterns.Pattern.index_set n_queries": (4, lambda n: nn.patterns.resolve(Bare()).index_set(n)),
     "patterns.Pattern.index_set n_keys": (4, lambda n: nn.patterns.resolve(Bare()).index_set(2, n)),
     "patterns.PatternBase.report n_queries": (4, lambda n: fc.pattern("window").report(n)),
@@ -306,7 +410,7 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
                 **{"n_queries": 2 if argument == "n_keys" else n, argument: n}
             ),
         )
-        for name in (ep.name for ep in registry.BUILTIN)
+        for name in registry.BUILTIN
         for argument in ("n_queries", "n_keys")
     },
 }
@@ -314,6 +418,7 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
 INNER = re.compile(
     r"nn\.\w+Attention\.(edges|samples|log_bias|neighbours) "  # steps of the tutorial's forward passes
     r"|dimension\.Partition cuts"  # of a result
+    r"|nn\.\w+Scaling\.frequencies "  # asked by an embedding, which has counted them
     r"|patterns\.(Pattern|PatternBase)\.bias |patterns\.PatternBase\.index_set "  # written by authors, checked before
 )
 
@@ -323,7 +428,7 @@ def public() -> Iterator[str]:
     found: dict[str, Any] = {"IndexSet": IndexSet}
     for module in (curves, sets, fields, nn, fc.optim, fc.patterns, fc.dimension):
         found |= {f"{module.__name__.removeprefix('fractal_core.')}.{n}": getattr(module, n) for n in module.__all__}
-    found |= {f"patterns.{ep.name}": ep.load() for ep in registry.BUILTIN}
+    found |= {f"patterns.{name}": pkgutil.resolve_name(target) for name, target in registry.BUILTIN.items()}
     for name, thing in list(found.items()):
         if inspect.isclass(thing):
             methods = {n: getattr(m, "__func__", m) for n, m in vars(thing).items() if not n.startswith("_")}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from fractal_core.bench.clock import Call, Times, interleaved
+from fractal_core.bench.clock import SHORT, Call, Times, interleaved
 from fractal_core.nn import dense_attention, scaled_dot_product_attention
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as torchs
@@ -23,8 +23,6 @@ from benches.settings import Settings
 __all__ = ["dense"]
 
 _BARS = {torch.float32: 1.3, torch.bfloat16: 1.1}
-_SHORT = 2e-3
-"""Seconds that one timing of a short call should take."""
 
 
 def dense(
@@ -60,7 +58,7 @@ def _scan(settings: Settings, kind: str, dtype: torch.dtype, width: int, lengths
         if heads * n > 8192:
             continue
         ours, theirs = _calls(kind, dtype, width, n, heads)
-        times = interleaved({"ours": ours, "theirs": theirs, "peak": Peak()}, settings.count(3), least=_SHORT)
+        times = interleaved({"ours": ours, "theirs": theirs, "peak": Peak()}, settings.count(3), least=SHORT)
         flops = 3.5 * 4 * width * heads * n * n * (0.5 if kind == "causal" else 1.0)
         found[n] = _Found(times, flops)
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from fractal_core import gpu
-from fractal_core.bench.clock import interleaved
+from fractal_core.bench.clock import SHORT, interleaved
 from fractal_core.errors import GpuError
 
 from benches.report.results import Row
@@ -49,7 +49,7 @@ def _row(settings: Settings) -> Row:
         gpu.synchronize()
         del kept
 
-    times = interleaved({"ours": ours, "theirs": _theirs(values)}, settings.count(25), least=2e-3)
+    times = interleaved({"ours": ours, "theirs": _theirs(values)}, settings.count(25), least=SHORT)
     note = f"on {gpu.device().name}; ours takes memory and checks its arguments, theirs has everything prepared"
     return Row.faster(_NAME, _WHAT, _PEER, times, theirs="theirs", bar=_BAR, note=note)
 

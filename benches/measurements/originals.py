@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from fractal_core import curves, sets
-from fractal_core.bench.clock import Call, interleaved
+from fractal_core.bench.clock import SHORT, Call, interleaved
 from fractal_core.bench.peers import dense
 from fractal_core.nn import (
     CantorSetAttention,
@@ -23,6 +23,7 @@ from fractal_core.nn import (
 )
 from fractal_core.patterns import create
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from benches.report.results import Row
 from benches.settings import Settings
@@ -109,6 +110,28 @@ def originals(settings: Settings, *, n: int = 4096, queries: int = 16, width: in
         yield Row.faster(f"tutorial/{kind}", what, "the tutorial's formula", times, theirs="formula")
         what = f"the tutorial's formula of {type(layers[kind]).__name__}, {queries} queries over {n} keys"
         yield Row.faster(f"tutorial/{kind}-dense", what, "SDPA dense", times, ours="formula", theirs="dense")
+    for kind, layer in layers.items():
+        if isinstance(layer, (DragonCurveAttention, JuliaSetAttention)):
+            yield from _with_bias(settings, kind, layer, (q, k, v))
+
+
+def _with_bias(
+    settings: Settings, kind: str, layer: DragonCurveAttention | JuliaSetAttention, qkv: tuple[Tensor, Tensor, Tensor]
+) -> Iterator[Row]:
+    """A module that keeps its log-bias against SDPA that is given it, and what making it costs."""
+    q, k, v = qkv
+    n = k.shape[1]
+    bias = layer.log_bias(n).detach().expand(q.shape[1], n)
+    calls: dict[str, Call] = {
+        "ours": _no_grad(lambda: layer(q, k, v)),
+        "dense": _no_grad(lambda: scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=bias)),
+        "bias": _no_grad(lambda: layer.log_bias(n)),
+    }
+    times = interleaved(calls, settings.count(9), least=SHORT)
+    what, peer = f"{type(layer).__name__}, {q.shape[1]} queries over {n} keys", "SDPA with the same bias, ready"
+    yield Row.faster(f"tutorial/{kind}-ready", what, peer, times, theirs="dense", bar=1 / 1.2)
+    what = f"the log-bias of {type(layer).__name__} for {n} keys, made when its parameters change"
+    yield Row.faster(f"tutorial/{kind}-bias", what, peer, times, ours="bias", theirs="dense")
 
 
 def _no_grad(call: Callable[[], Tensor]) -> Call:

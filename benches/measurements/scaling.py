@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 from fractal_core.bench.case import HEADS, WIDTH, Case
-from fractal_core.bench.clock import Call, Times, interleaved
+from fractal_core.bench.clock import SHORT, Call, Times, interleaved
 from fractal_core.bench.peers import causal, dense
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn import sparse_attention
@@ -21,9 +21,6 @@ from benches.report.results import Crossover, Row
 from benches.settings import Settings
 
 __all__ = ["crossover", "decode", "lengths", "planning", "slope", "threads"]
-
-_SHORT = 2e-3
-"""Seconds that one timing of a short call should take."""
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
 
@@ -79,7 +76,7 @@ def crossover(settings: Settings, *, lengths: Sequence[int] = LENGTHS, width: in
     for n in lengths:
         case = Case(create("window", radius=32).index_set(n), width=width)
         times = interleaved(
-            {"ours": case.forward(case.ours), "dense": case.forward(dense)}, settings.count(15), least=_SHORT
+            {"ours": case.forward(case.ours), "dense": case.forward(dense)}, settings.count(15), least=SHORT
         )
         ratios.append(times.ratio("ours", "dense").value)
     found = Crossover.of(
@@ -221,7 +218,7 @@ def lengths(
                     calls.setdefault(
                         "causal" if patterns[pattern] else "dense", make(causal if patterns[pattern] else dense)
                     )
-                times = interleaved(calls, settings.count(5), least=_SHORT)
+                times = interleaved(calls, settings.count(5), least=SHORT)
                 for pattern, is_causal in patterns.items():
                     ratios[pattern].append(times.ratio(pattern, "causal" if is_causal else "dense").value)
             for pattern, is_causal in patterns.items():

@@ -112,7 +112,7 @@ def test_ours_that_fails_is_an_error_and_no_result(monkeypatch):
 
 
 def test_lengths_double_up_to_the_problems_own(monkeypatch):
-    monkeypatch.setattr(compare, "_SHORT", 0.0)
+    monkeypatch.setattr(compare, "SHORT", 0.0)
     asked = []
 
     def make(n):

@@ -24,6 +24,7 @@ from benches.measurements import (
     modifiers,
     optim,
     predicted,
+    rotary,
     scaling,
     soft_julia,
     statistics,
@@ -150,6 +151,16 @@ def test_sets():
     assert found == {f"sets/{name}-{way}": 0.8 for name in ("stack", "segments") for way in ("forward", "training")}
 
 
+def test_rotary():
+    assert bars(sane(list(rotary.rotary(ONE, batch=1, heads=2, n=16, width=8)))) == {
+        "rotary/interleaved-forward": 3.0,
+        "rotary/interleaved-training": 3.0,
+        "rotary/half-forward": 1.0,
+        "rotary/half-training": 1.0,
+        "rotary/copy": None,
+    }
+
+
 def test_statistics():
     assert bars(sane(list(statistics.statistics(ONE, n=64, radius=4, k=4, width=16)))) == {
         "statistics/window": 1.0,
@@ -220,7 +231,7 @@ def test_fields():
 
 
 def test_tutorial_and_predicted():
-    assert len(sane(list(tutorial.originals(ONE, n=64, queries=2, width=16)))) == 8
+    assert len(sane(list(tutorial.originals(ONE, n=64, queries=2, width=16)))) == 12
     assert len(sane(list(predicted.predicted(ONE, n=128, side=8, width=16)))) == 8
 
 

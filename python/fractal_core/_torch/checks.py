@@ -14,18 +14,24 @@ from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FLOATS", "boolean", "finite", "fraction", "last_dim_contiguous", "on_cpu", "shaped", "tensor"]
+__all__ = ["FLOATS", "boolean", "finite", "floating", "fraction", "last_dim_contiguous", "on_cpu", "shaped", "tensor"]
 
 FLOATS = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
 def tensor(name: str, value: object) -> Tensor:
     """`value` if it is a float tensor on the CPU."""
+    found = floating(name, value)
+    on_cpu(name, found)
+    return found
+
+
+def floating(name: str, value: object) -> Tensor:
+    """`value` if it is a float tensor, on any device."""
     if not isinstance(value, Tensor):
         raise DTypeError(name, type(value).__name__, "a torch.Tensor")
     if value.dtype not in FLOATS:
         raise DTypeError(name, value.dtype, "float32, float64, bfloat16 or float16")
-    on_cpu(name, value)
     return value
 
 

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["Call", "Spread", "Times", "interleaved", "stays_faster"]
+__all__ = ["SHORT", "Call", "Spread", "Times", "interleaved", "stays_faster"]
+
+SHORT = 2e-3
+"""Seconds that one timing of a short call should take."""
 
 Call = Callable[[], object]
 

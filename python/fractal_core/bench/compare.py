@@ -10,7 +10,7 @@ import torch
 from fractal_core import _native
 from fractal_core._torch.threads import reason
 from fractal_core.bench.case import HEADS, WIDTH, Case
-from fractal_core.bench.clock import Spread, interleaved, stays_faster
+from fractal_core.bench.clock import SHORT, Spread, interleaved, stays_faster
 from fractal_core.bench.peers import Attend, PeerError, causal, dense, flex, masked
 from fractal_core.errors import FractalError, InvalidArgumentError, OutOfMemoryError
 from fractal_core.index_sets import IndexSet
@@ -24,8 +24,6 @@ MASKED_UP_TO = 16_384
 
 _LARGEST = 2**31 - 1
 _SHORTEST = 64
-_SHORT = 2e-3
-"""Seconds that one timing should take: shorter calls are repeated within it."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def against(problem: Problem, index_set: IndexSet, name: str) -> Compared:
     ours()
     try:
         theirs = make(_attend(name, problem, index_set))
-        times = interleaved({"ours": ours, "theirs": theirs}, problem.rounds, least=_SHORT)
+        times = interleaved({"ours": ours, "theirs": theirs}, problem.rounds, least=SHORT)
     except PeerError as error:
         return Compared(name, title, note=str(error))
     except (RuntimeError, MemoryError) as error:  # torch's own refusals, of a dtype or for want of memory

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fractal_core._locks import ForkSafeLock
 from fractal_core._torch.recent import Recent
-from fractal_core.index_sets import IndexSet
+from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.nn import _full_sets
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ _TILE = 16
 
 
 class MaskPlan(NamedTuple):
-    """How a mask runs. All parts together cover every batch entry and head once."""
+    """How a mask runs."""
 
     sets: tuple[IndexSet, ...]
     """Empty where the mask has more than `MOST_SETS` different matrices."""
-    members: tuple[Tensor, ...] = ()
-    """For each of several sets (P,) int64, the flattened (batch, head) places that take it, over (B|1, H|1)."""
+    stack: IndexSetStack | None = None
+    """Which batch entry and head takes which of several sets, (B|1, H|1)."""
     padding: Tensor | None = None
     """(B, S) bool, True where a key is to be ignored, beside a single set; or None."""
     has_bias: bool = False
@@ -138,19 +138,15 @@ def _one(matrix: Tensor) -> MaskPlan:
 
 def _grouped(mask: Tensor) -> MaskPlan:
     """Of a mask that differs by batch or head: one set for each different matrix."""
-    groups: dict[bytes, list[int]] = {}
-    matrices = mask.flatten(0, 1)
-    for place, matrix in enumerate(matrices):
-        groups.setdefault(_digest(matrix.numpy()), []).append(place)
-        if len(groups) > MOST_SETS:
+    first: dict[bytes, tuple[int, Tensor]] = {}
+    which: list[int] = []
+    for matrix in mask.flatten(0, 1):
+        which.append(first.setdefault(_digest(matrix.numpy()), (len(first), matrix))[0])
+        if len(first) > MOST_SETS:
             return MaskPlan(())
-    places = list(groups.values())
-    shares = [_share(matrices[members[0]]) * len(members) for members in places]
-    return MaskPlan(
-        tuple(_set(matrices[members[0]]) for members in places),
-        tuple(torch.tensor(members) for members in places) if len(places) > 1 else (),
-        share=sum(shares) / len(matrices),
-    )
+    sets, shares = zip(*((_set(matrix), _share(matrix)) for _, matrix in first.values()), strict=True)
+    stack = IndexSetStack(sets, np.array(which).reshape(mask.shape[:2])) if len(sets) > 1 else None
+    return MaskPlan(sets, stack, share=sum(shares[at] for at in which) / len(which))
 
 
 def _additive(mask: Tensor) -> MaskPlan:

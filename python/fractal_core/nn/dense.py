@@ -170,7 +170,7 @@ def _attend(
     if given.mask is not None:
         return _planned(given, given.mask, dropout_p, every)
     handle = _full_sets.handle(given.q.shape[2], given.k.shape[2], is_causal)
-    return _one(given, handle, None, None, dropout_p).view(given.shape)
+    return _run(given, handle, None, None, dropout_p).view(given.shape)
 
 
 def _planned(given: DenseInputs, mask: Tensor, dropout_p: float, every: bool) -> Tensor | str:
@@ -182,13 +182,13 @@ def _planned(given: DenseInputs, mask: Tensor, dropout_p: float, every: bool) ->
     return _masked(given, plan, dropout_p).view(given.shape) if reason is None else reason
 
 
-def _one(
-    given: DenseInputs, handle: Tensor, edge_bias: Tensor | None, padding: Tensor | None, dropout_p: float
+def _run(
+    given: DenseInputs, sets: Tensor, edge_bias: Tensor | None, padding: Tensor | None, dropout_p: float
 ) -> Tensor:
-    """(B, H, L, Ev) of one set for the whole batch, edge_bias (H|1, E) or (B, H|1, E)."""
+    """(B, H, L, Ev) of the op; sets is a handle or those of a stack, edge_bias (H|1, E) or (B, H|1, E)."""
     seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
     out, _ = attend(
-        given.q, given.k, given.v, handle, None, edge_bias, padding, seed, given.scale, float(dropout_p), "cpu"
+        given.q, given.k, given.v, sets, None, edge_bias, padding, seed, given.scale, float(dropout_p), "cpu"
     )
     return out
 
@@ -197,37 +197,9 @@ def _masked(given: DenseInputs, plan: MaskPlan, dropout_p: float) -> Tensor:
     """(B, H, L, Ev) under a mask."""
     if plan.has_bias:
         return _biased(given, plan, dropout_p)
-    handles = [_travel.handle(index_set) for index_set in plan.sets]
-    if len(handles) == 1:
-        padding = None if plan.padding is None else plan.padding.expand(given.q.shape[0], -1)
-        return _one(given, handles[0], None, padding, dropout_p)
-    assert given.mask is not None
-    batch, heads = given.mask.shape[:2]
-    parts, places = _parts(given, plan, (batch, heads))
-    outs = [_one(part, handle, None, None, dropout_p) for part, handle in zip(parts, handles, strict=True)]
-    back = torch.cat(places).argsort()
-    out = torch.cat([out.flatten(0, 1) if heads > 1 else out for out in outs])[back]
-    return out.view(*given.q.shape[:3], given.v.shape[3])
-
-
-def _parts(given: DenseInputs, plan: MaskPlan, whole: tuple[int, int]) -> tuple[list[DenseInputs], list[Tensor]]:
-    """Batch entries, or single heads as batch entries, gathered set by set; and where each came from."""
-    batch, heads = given.q.shape[:2]
-    parts: list[DenseInputs] = []
-    places: list[Tensor] = []
-    for members in plan.members:
-        if whole[1] == 1:
-            parts.append(given._replace(q=given.q[members], k=given.k[members], v=given.v[members]))
-            places.append(members)
-            continue
-        if whole[0] == 1 and batch > 1:
-            members = (torch.arange(batch)[:, None] * heads + members).flatten()  # noqa: PLW2901
-        entry, head = members // heads, members % heads
-        shared = head // (heads // given.k.shape[1])
-        q, k, v = given.q[entry, head], given.k[entry, shared], given.v[entry, shared]
-        parts.append(given._replace(q=q.unsqueeze(1), k=k.unsqueeze(1), v=v.unsqueeze(1)))
-        places.append(members)
-    return parts, places
+    sets = _travel.handle(plan.sets[0]) if plan.stack is None else _travel.stack(plan.stack)
+    padding = None if plan.padding is None else plan.padding.expand(given.q.shape[0], -1)
+    return _run(given, sets, None, padding, dropout_p)
 
 
 def _biased(given: DenseInputs, plan: MaskPlan, dropout_p: float) -> Tensor:
@@ -237,4 +209,4 @@ def _biased(given: DenseInputs, plan: MaskPlan, dropout_p: float) -> Tensor:
     bias = bias.to(accumulation_dtype(given.q.dtype))
     # The op takes one that differs by entry as such, others by head alone.
     bias = bias[0] if bias.shape[0] == 1 else bias
-    return _one(given, _travel.handle(plan.sets[0]), bias, None, dropout_p)
+    return _run(given, _travel.handle(plan.sets[0]), bias, None, dropout_p)

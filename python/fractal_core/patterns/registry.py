@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from fractal_core._registry import Found
 
-__all__ = ["GROUP", "PatternInfo", "PatternRegistry"]
+__all__ = ["BUILTIN", "GROUP", "PatternInfo", "PatternRegistry"]
 
 GROUP = "fractal_core.patterns"
 PatternInfo = PartInfo
 
-_BUILTIN = {
+BUILTIN = {
     name: f"fractal_core.patterns.{name}:{name.title().replace('_', '')}"
     for name in (
         "cantor",
@@ -44,7 +44,7 @@ class PatternRegistry(Registry[PatternBase]):
     """
 
     def __init__(self, declared: Iterable[EntryPoint] | Callable[[], Found] | None = None) -> None:
-        super().__init__("pattern", GROUP, _BUILTIN, declared=declared)
+        super().__init__("pattern", GROUP, BUILTIN, declared=declared)
 
     def _checked(self, made: object, name: str, params: dict[str, object]) -> PatternBase:
         origin = f"pattern {name!r} ({self._origin(name)})"

@@ -1,0 +1,80 @@
+"""What layers of several heads share: projections, tokens checked, features cut into heads and joined.
+
+Letters: B batch, N tokens, E features, H heads, D features of a head.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from fractal_core._arguments import INT32_MAX, flag, integer
+from fractal_core._torch import checks
+from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.gpu import route
+
+__all__ = ["HeadLayer", "joined", "split"]
+
+
+class HeadLayer(nn.Module):
+    """Projections to queries, keys and values, and back.
+
+    Args:
+        dims: E, a multiple of head.
+        head: H.
+        bias: the projections have a bias.
+        project: False leaves the projections out.
+        device: where attention is computed, as for `sparse_attention`.
+    """
+
+    def __init__(self, dims: int, head: int, *, bias: bool, device: str, project: bool = True) -> None:
+        super().__init__()
+        self.dims = integer("dims", dims, 1, INT32_MAX)
+        self.head = integer("head", head, 1, INT32_MAX)
+        if self.dims % self.head:
+            raise InvalidArgumentError("head", self.head, f"a divisor of dims = {self.dims}")
+        self.head_dim = self.dims // self.head
+        self.device = route.checked(device)
+        self.project = flag("project", project)
+        bias = flag("bias", bias)
+        for name in ("q", "k", "v", "out"):
+            made = nn.Linear(self.dims, self.dims, bias=bias) if self.project else nn.Identity()
+            self.add_module(name, made)
+
+    q: nn.Module
+    k: nn.Module
+    v: nn.Module
+    out: nn.Module
+
+    def reset_parameters(self) -> None:
+        """Reset the projections: Xavier-uniform weights, biases 0."""
+        for layer in (self.q, self.k, self.v, self.out):
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                    nn.init.zeros_(layer.bias)
+
+    def tokens(self, argument: str, value: Tensor, batch: int | None = None) -> Tensor:
+        """`value` if it is tokens of this layer, (B, N, E), of as many sequences as `batch` says."""
+        value = checks.tensor(argument, value)
+        if value.ndim != 3 or value.shape[2] != self.dims or (batch is not None and value.shape[0] != batch):
+            wanted = "batch" if batch is None else batch
+            raise ShapeError(argument, tuple(value.shape), f"({wanted}, length, {self.dims})")
+        if isinstance(self.q, nn.Linear) and not torch.is_autocast_enabled("cpu"):
+            dtype = self.q.weight.dtype
+            if value.dtype != dtype:
+                raise DTypeError(argument, value.dtype, f"the dtype of the parameters, {dtype}")
+        return value
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """(B, H, N, D) of (B, N, E)."""
+    cut = cast("Tensor", x.unflatten(2, (heads, x.shape[2] // heads)))
+    return cut.transpose(1, 2)
+
+
+def joined(x: Tensor) -> Tensor:
+    """(B, N, E) of (B, H, N, D)."""
+    return x.transpose(1, 2).flatten(2)
