@@ -1,6 +1,6 @@
 """Spectra of gradients of a small language model in training, as a picture.
 
-    python examples/gradient_spectra.py docs/spectra.png
+python examples/gradient_spectra.py docs/spectra.png
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Spectra:
         for (left, right), name in zip(rows, wanted, strict=True):
             found = self[name]
             seen = np.where(found.bands.sum(1, keepdims=True) > 0, found.bands, np.nan)
-            places = np.arange(found.bands.shape[1])
+            places = list(range(found.bands.shape[1]))
             shown = left.pcolormesh(found.steps, places, seen.T, shading="nearest", cmap="viridis", vmin=0)
             left.yaxis.get_major_locator().set_params(integer=True)
             figure.colorbar(shown, ax=left, label="share")

@@ -54,7 +54,7 @@ class WarmupPlateauCosine(LRScheduler):
         self._prepare(
             ("warmup", warmup), ("total", total), ("plateau_until", plateau_until), start_lr, eta_min, "start_lr"
         )
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, integer("last_epoch", last_epoch, -1, INT32_MAX))
 
     def _prepare(  # noqa: PLR0917
         self,
@@ -119,7 +119,7 @@ class FAMScheduler(WarmupPlateauCosine):
     ) -> None:
         names = ("warmup_epochs", warmup_epochs), ("max_epochs", max_epochs), ("plateau_until", None)
         self._prepare(*names, warmup_start_lr, eta_min, "warmup_start_lr")
-        LRScheduler.__init__(self, optimizer, last_epoch)
+        LRScheduler.__init__(self, optimizer, integer("last_epoch", last_epoch, -1, INT32_MAX))
 
 
 class FAMScheduler2(WarmupPlateauCosine):
@@ -151,4 +151,4 @@ class FAMScheduler2(WarmupPlateauCosine):
     ) -> None:
         steps = ("warmup_steps", warmup_steps), ("total_steps", total_steps), ("decay_start_step", decay_start_step)
         self._prepare(*steps, warmup_start_lr, eta_min, "warmup_start_lr")
-        LRScheduler.__init__(self, optimizer, last_epoch)
+        LRScheduler.__init__(self, optimizer, integer("last_epoch", last_epoch, -1, INT32_MAX))

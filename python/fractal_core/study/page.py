@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fractal_core.study.results import RULE, StudyResults, TaskResults, Verdict
+from fractal_core.study.results import RULE, SEEDS, StudyResults, TaskResults, Verdict
 
 if TYPE_CHECKING:
     from fractal_core.study.results import Entry
@@ -35,9 +35,11 @@ def conclusion(results: StudyResults) -> str:
     better, worse = sum(len(v.better) for v in verdicts), sum(len(v.worse) for v in verdicts)
     count = len(verdicts) * len(results.tasks)
     against = (
-        f"Of {count} comparisons with such a constant, by variant and task, FAM was better in {better} and worse in {worse} "
-        "by more than the spread over seeds."
+        f"Of {count} comparisons with such a constant, by variant and task, FAM was better in {better} and worse in "
+        f"{worse} by more than the spread over seeds."
     )
+    if results.settings["seeds"] < SEEDS:
+        return f"**No verdict.** The rule asks for {SEEDS} seeds, and this study has {results.settings['seeds']}. {against}"
     if useful:
         return f"By the rule below, useful: {'; '.join(titles[name] for name in useful)}. {against}"
     return (

@@ -10,14 +10,16 @@ import numpy as np
 
 from fractal_core.study.training import Run
 
-__all__ = ["RULE", "Entry", "Spread", "StudyResults", "TaskResults", "Verdict"]
+__all__ = ["RULE", "SEEDS", "Entry", "Spread", "StudyResults", "TaskResults", "Verdict"]
 
 RULE = (
     "A FAM is called useful if its median test loss is below that of its matched constant by more than the larger of "
     "the two interquartile ranges over the seeds, on tasks of at least 2 kinds, with at least 5 seeds. Otherwise it is "
     "an experimental diagnostic."
 )
-_KINDS, _SEEDS = 2, 5
+SEEDS = 5
+"""Seeds that the rule asks for."""
+_KINDS = 2
 
 
 class Spread(NamedTuple):
@@ -189,7 +191,7 @@ class StudyResults:
 
     def useful(self) -> list[str]:
         """The FAMs that the rule calls useful; none with fewer seeds than it asks for."""
-        if self.settings["seeds"] < _SEEDS:
+        if self.settings["seeds"] < SEEDS:
             return []
         return [name for name in self.adaptive() if self.verdict(name).kinds >= _KINDS]
 
