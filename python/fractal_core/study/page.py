@@ -39,7 +39,8 @@ def conclusion(results: StudyResults) -> str:
         f"{worse} by more than the spread over seeds."
     )
     if results.settings["seeds"] < SEEDS:
-        return f"**No verdict.** The rule asks for {SEEDS} seeds, and this study has {results.settings['seeds']}. {against}"
+        given = results.settings["seeds"]
+        return f"**No verdict.** The rule asks for {SEEDS} seeds, and this study has {given}. {against}"
     if useful:
         return f"By the rule below, useful: {'; '.join(titles[name] for name in useful)}. {against}"
     return (
