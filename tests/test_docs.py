@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(p for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-TORCH_NAMES = ("fc.nn.", "fc.IndexSet.to_block_mask", "fc.IndexSet.from_block_mask")
+TORCH_NAMES = ("fc.nn.", "fc.optim.", "fc.IndexSet.to_block_mask", "fc.IndexSet.from_block_mask")
 
 
 def read(path: str | Path) -> str:
@@ -47,6 +47,7 @@ def test_every_torch_name_is_in_the_api_page():
     pytest.importorskip("torch")
     page = read("docs/api.md")
     assert [name for name in fc.nn.__all__ if f"`fc.nn.{name}`" not in page] == []
+    assert [name for name in fc.optim.__all__ if f"`fc.optim.{name}`" not in page] == []
 
 
 def test_recipes_named_in_the_documents_exist():
@@ -66,8 +67,20 @@ def test_commands_named_in_the_documents_exist():
     from fractal_core.cli.app import app
 
     printed = typer_testing.CliRunner().invoke(app, ["--help"]).output
-    named = {command for _, command in pages_with(r"`fractal-core ([a-z]+)")}
-    assert named == {"analyze", "bench", "compare", "dashboard", "demo", "doctor", "info", "patterns", "render"}
+    named = {command for _, command in pages_with(r"`fractal-core ([a-z-]+)")}
+    commands = {
+        "analyze",
+        "bench",
+        "compare",
+        "dashboard",
+        "demo",
+        "doctor",
+        "info",
+        "optim-study",
+        "patterns",
+        "render",
+    }
+    assert named == commands
     assert [command for command in named if not re.search(rf"\b{command}\b", printed)] == []
 
 

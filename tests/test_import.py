@@ -30,6 +30,7 @@ def test_import_loads_numpy_and_the_package_alone():
     assert not added & {
         "fractal_core.dimension",
         "fractal_core.nn",
+        "fractal_core.optim",
         "fractal_core.patterns",
         "fractal_core.cli",
         "fractal_core.testing",

@@ -63,6 +63,34 @@ def near(axes: int, argument: str) -> Callable[[Any], Any]:
     return lambda n: function(given, given, given, **{"kernel_size": 3, argument: n})
 
 
+WEIGHT = torch.nn.Parameter(torch.ones(3))
+
+
+def grouped(name: str, argument: str) -> Callable[[Any], Any]:
+    return lambda n: getattr(fc.optim, name)([WEIGHT], **{argument: n}).param_groups[0][argument]
+
+
+def scheduled(name: str, argument: str) -> Callable[[Any], Any]:
+    """The rates of some steps; other arguments leave room for 5."""
+    given = {
+        "WarmupPlateauCosine": {"warmup": 2, "total": 9 if argument == "plateau_until" else 6},
+        "FAMScheduler": {"warmup_epochs": 2, "max_epochs": 6},
+        "FAMScheduler2": {"warmup_steps": 2, "total_steps": 9 if argument == "decay_start_step" else 6},
+    }[name]
+
+    def call(n: Any) -> Any:
+        sgd = torch.optim.SGD([{"params": [WEIGHT], "initial_lr": 0.1}], lr=0.1)
+        schedule = getattr(fc.optim, name)(sgd, **{**given, argument: n})
+        found = [sgd.param_groups[0]["lr"]]
+        for _ in range(3):
+            sgd.step()
+            schedule.step()
+            found.append(sgd.param_groups[0]["lr"])
+        return found
+
+    return call
+
+
 CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "curves.dragon_turns n": (4, curves.dragon_turns),
     "curves.dragon_vertices n": (4, curves.dragon_vertices),
@@ -371,6 +399,36 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         )
         for name in ("top_k", "sinks", "local")
     },
+    **{
+        f"optim.{name} {argument}": (4, grouped(name, argument))
+        for name, arguments in {
+            "FAM": ("n_bands", "fam_start_step", "min_size", "update_every"),
+            "FAMAdamW": ("n_bands", "fam_start_step", "min_size", "update_every"),
+            "FAMOptimizer": ("n_bands", "fam_start_step", "min_size"),
+            "SimpleFAM": ("fam_start_step",),
+        }.items()
+        for argument in arguments
+    },
+    "optim.FAMOptimizer debug_interval": (
+        4,
+        lambda n: fc.optim.FAMOptimizer([WEIGHT], debug_interval=n).param_groups[0]["lr"],
+    ),
+    "optim.Spectra every": (2, lambda n: fc.optim.Spectra(fc.optim.FAM([WEIGHT]), every=n).names()),
+    "optim.FrequencyHandler.analyze n_bands": (
+        3,
+        lambda n: fc.optim.FrequencyHandler().analyze(torch.arange(9.0).sin(), n),
+    ),
+    "optim.band_edges n_bins": (9, lambda n: fc.optim.band_edges(n, 3)),
+    "optim.band_edges n_bands": (3, lambda n: fc.optim.band_edges(9, n)),
+    **{
+        f"optim.{name} {argument}": (5, scheduled(name, argument))
+        for name, arguments in {
+            "WarmupPlateauCosine": ("warmup", "total", "plateau_until", "last_epoch"),
+            "FAMScheduler": ("warmup_epochs", "max_epochs", "last_epoch"),
+            "FAMScheduler2": ("warmup_steps", "total_steps", "decay_start_step", "last_epoch"),
+        }.items()
+        for argument in arguments
+    },
     "patterns.cantor digits": (1, lambda n: fc.pattern("cantor", digits=(0, n))),
     "patterns.hilbert shape": (4, lambda n: fc.pattern("hilbert", shape=(n, 4))),
     "patterns.neighborhood shape": (16, lambda n: fc.pattern("neighborhood", shape=(n, 16))),
@@ -398,7 +456,7 @@ INNER = re.compile(
 def public() -> Iterator[str]:
     """Every public function and method with each of its arguments that may be an int, by its annotation."""
     found: dict[str, Any] = {"IndexSet": IndexSet}
-    for module in (curves, sets, fields, nn, fc.patterns, fc.dimension):
+    for module in (curves, sets, fields, nn, fc.optim, fc.patterns, fc.dimension):
         found |= {f"{module.__name__.removeprefix('fractal_core.')}.{n}": getattr(module, n) for n in module.__all__}
     found |= {f"patterns.{name}": pkgutil.resolve_name(target) for name, target in registry.BUILTIN.items()}
     for name, thing in list(found.items()):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fractal_core import errors
 
 if TYPE_CHECKING:
-    from fractal_core import analysis, curves, dimension, fields, gpu, nn, patterns, sets, testing
+    from fractal_core import analysis, curves, dimension, fields, gpu, nn, optim, patterns, sets, testing
     from fractal_core.gpu.device import device_info, devices
     from fractal_core.index_sets import IndexSet
     from fractal_core.patterns import create as pattern
@@ -30,13 +30,14 @@ __all__ = [
     "fields",
     "gpu",
     "nn",
+    "optim",
     "pattern",
     "patterns",
     "sets",
     "testing",
 ]
 
-_MODULES = frozenset({"analysis", "curves", "dimension", "fields", "gpu", "nn", "patterns", "sets", "testing"})
+_MODULES = frozenset({"analysis", "curves", "dimension", "fields", "gpu", "nn", "optim", "patterns", "sets", "testing"})
 _OBJECTS = {
     "IndexSet": ("fractal_core.index_sets", "IndexSet"),
     "device_info": ("fractal_core.gpu.device", "device_info"),

@@ -22,6 +22,7 @@ from benches.measurements import (
     dimension,
     julia,
     modifiers,
+    optim,
     predicted,
     rotary,
     scaling,
@@ -84,6 +85,13 @@ def test_window_training():
         "window-training/peak": 0.5,
     }
     assert found["window-training/peak"].what == "window ±8, n = 64, backward"
+
+
+def test_optim():
+    found = sane(list(optim.optim(ONE, width=32, layers=1, symbols=40)))
+    assert bars(found) == {"optim/spatial": 1.5, "optim/temporal": None, "optim/adamw": None}
+    assert all(row.at_most for row in found.values())
+    assert "in 11 tensors" in found["optim/spatial"].what
 
 
 def test_dense():

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WITH_TORCH = ("torch", "fractal_core.nn", "fractal_core._torch", "fractal_core.demo", "fractal_core.bench")
+WITH_TORCH = (
+    "torch",
+    "fractal_core.nn",
+    "fractal_core._torch",
+    "fractal_core.demo",
+    "fractal_core.bench",
+    "fractal_core.optim",
+)
 
 
 def needs_torch(source):

@@ -1,6 +1,7 @@
 """The command line, `fractal-core`.
 
-Its commands: `analyze`, `bench`, `compare`, `dashboard`, `demo`, `doctor`, `info`, `patterns` and `render`.
+Its commands: `analyze`, `bench`, `compare`, `dashboard`, `demo`, `doctor`, `info`,
+`optim-study`, `patterns` and `render`.
 
 Exit codes: 0 done, 1 failed, 2 a wrong argument, 130 interrupted. Nothing heavy loads before its command runs.
 """

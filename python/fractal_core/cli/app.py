@@ -297,3 +297,29 @@ def dashboard(
     first, second = (None if which is None else load(which, text) for which in (source, other))
     typer.echo(f"http://{host}:{port}  (Ctrl-C ends it)")
     serve(first, second, host=host, port=port)
+
+
+@app.command(name="optim-study")
+@guarded
+def optim_study(  # noqa: PLR0917
+    quick: Annotated[bool, typer.Option("--quick", help="A minute, which shows only that all of it runs.")] = False,
+    task: Annotated[list[str] | None, typer.Option(help="This task only; may be given again.", metavar="NAME")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs at the chosen rate.", metavar="N")] = None,
+    scale: Annotated[float | None, typer.Option(help="Of the steps of every task, at most 1.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out/optim-study"),
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Also write docs/fam-results.md.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Compare frequency-adaptive momentum with tuned optimizers and with its controls, on small tasks."""
+    need("torch", "torch")
+    from dataclasses import replace
+
+    from fractal_core.cli.optim_study import run
+    from fractal_core.study.settings import TASKS, StudySettings
+
+    tasks = tuple(task or TASKS)
+    settings = StudySettings.quick(tasks) if quick else StudySettings(tasks=tasks)
+    given = {"seeds": seeds, "scale": scale}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
+    with json_alone(as_json):
+        run(settings, out, write_docs=write_docs, as_json=as_json)

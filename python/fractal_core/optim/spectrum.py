@@ -1,0 +1,128 @@
+"""What of a gradient is looked at, and its spectrum: deterministic, in batches, without a read by the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from fractal_core._torch.recent import Recent
+from fractal_core.optim.bands import Spectrum, cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fractal_core.optim.bands import Layout
+
+__all__ = [
+    "COLUMNS",
+    "PROBE",
+    "ROWS",
+    "WINDOW",
+    "analysis_dtype",
+    "normalised_probe",
+    "sample",
+    "sample_shape",
+    "shares",
+]
+
+ROWS, COLUMNS = 64, 1024
+"""A sample is at most so many rows of the gradient and their first entries."""
+PROBE, WINDOW = 128, 32
+"""A probe in time is so many entries over the last steps."""
+
+
+def analysis_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of spectra and bands: float64 for float64 parameters, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def sample_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of the sample of a tensor: its first axis, and what follows it in one row.
+
+    A vector, or a tensor of which only the first axis is longer than 1, is one row.
+    """
+    size = 1
+    for n in shape:
+        size *= n
+    if len(shape) < 2 or size in {0, shape[0]}:
+        return 1, min(size, COLUMNS)
+    return min(shape[0], ROWS), min(size // shape[0], COLUMNS)
+
+
+def sample(gradient: Tensor) -> Tensor:
+    """(rows, columns) as `sample_shape` says: evenly spaced rows, the first entries of each, in their order."""
+    rows, columns = sample_shape(gradient.shape)
+    if rows == 1 and gradient.numel() == max(gradient.shape, default=1):
+        return gradient.reshape(1, -1)[:, :columns]
+    every = max(1, gradient.shape[0] // ROWS)
+    return gradient[: rows * every : every].reshape(rows, -1)[:, :columns]
+
+
+def normalised_probe(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    """Up to 128 evenly spaced entries, (P,), of norm 1; zeros where the norm is 0 or not finite."""
+    size = gradient.numel()
+    count = min(PROBE, size)
+    every = max(1, size // PROBE)
+    probe = gradient.reshape(-1)[: count * every : every].to(dtype)
+    norm = cast("Tensor", probe.norm())
+    usable = (norm > 0) & (norm < torch.inf)
+    return torch.where(usable, probe / norm, 0.0)
+
+
+class _Cut(NamedTuple):
+    """Constants of a number of samples and a layout, on a device."""
+
+    weights: Tensor
+    """(K,): what a bin counts."""
+    last: Tensor
+    """(n,), int64: the last bin of each band."""
+
+
+_cuts: Recent[_Cut] = Recent(256)
+
+
+def _cut(samples: int, edges: tuple[int, ...], spectrum: Spectrum, device: torch.device, dtype: torch.dtype) -> _Cut:
+    def make() -> _Cut:
+        weights = torch.full((samples // 2,), 2.0 if spectrum == "power" else 1.0, dtype=dtype)
+        if spectrum == "power" and samples % 2 == 0:
+            weights[-1] = 1.0
+        last = torch.tensor([edge - 1 for edge in edges[1:]])
+        return _Cut(weights.to(device), last.to(device))
+
+    return _cuts.get((samples, edges, spectrum, device, dtype), make)
+
+
+def shares(
+    samples: Tensor, n_bands: int, layout: Layout, spectrum: Spectrum, *, eps: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The share of each band in the mean spectrum of the rows, without the mean of each row.
+
+    Of power, `w_k |F_k|^2`, `w` being 1 at the highest frequency of an even N and 2 below it, so that the sum over
+    the bins is the power of the rows without their means (Parseval); of amplitude, `|F_k|`.
+
+    Args:
+        samples: (..., R, N), N at least 2.
+        n_bands: bands, at least 1.
+        layout: of the bands.
+        spectrum: `power` or `amplitude`.
+        eps: added to the sum of a spectrum.
+
+    Returns:
+        (..., n), and (...) bool: whether there was a spectrum, neither 0 nor infinite; where not, shares are NaN.
+    """
+    n = samples.shape[-1]
+    edges = cut(n // 2, n_bands, layout)
+    found = cast("Tensor", torch.fft.rfft(samples, dim=-1))
+    if spectrum == "power":
+        # Squares of the parts, as numbers of their own: quick, and no root.
+        parts = torch.view_as_real(found).flatten(-2)
+        bins = parts.square().mean(-2).view(*samples.shape[:-2], -1, 2).sum(-1)[..., 1:]
+    else:
+        bins = found.abs().mean(-2)[..., 1:]
+    constants = _cut(n, edges, spectrum, samples.device, bins.dtype)
+    upto = (bins * constants.weights).cumsum(-1)
+    total = upto[..., -1]
+    parts = torch.diff(upto.index_select(-1, constants.last), dim=-1, prepend=torch.zeros_like(upto[..., :1]))
+    return parts / (total + eps).unsqueeze(-1), (total > 0) & (total < torch.inf)
