@@ -34,7 +34,7 @@ def gathered(e: Tensor, r: Tensor, v: Tensor, directions: Tensor, keys: Tensor) 
         (1, H, N, D).
     """
     near = r[0, 0, keys]
-    distance = torch.linalg.vector_norm(e[0, 0, :, None] - near, dim=-1)
+    distance: Tensor = (e[0, 0, :, None] - near).square().sum(-1).sqrt()
     shifts = (e[0, 0] @ directions.T)[:, None] - (r[0, 0] @ directions.T)[keys]
     scores = shifts * (torch.exp(-distance / e.shape[3] ** 0.5) / (distance + 1e-6))[..., None]
     of_heads = v[0].transpose(0, 1)[keys]

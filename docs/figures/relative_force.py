@@ -14,7 +14,7 @@ OUT = Path(__file__).resolve().parents[1] / "relative-force.png"
 
 def scores(away: Tensor, direction: Tensor, length: float) -> Tensor:
     """Scores of keys that stand `-away` from the query."""
-    distance = away.norm(dim=-1)
+    distance = away.square().sum(-1).sqrt()
     return away @ direction / (distance + 1e-6) * torch.exp(-distance / length)
 
 

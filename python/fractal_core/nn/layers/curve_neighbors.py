@@ -26,8 +26,8 @@ _CURVES = {"hilbert": curves.hilbert_encode, "morton": curves.morton_encode}
 class CurveNeighbors:
     """For each query: a window of positions, the nearest keys along a space-filling curve, and global tokens.
 
-    The points of the keys are projected on their first principal axes, cut into `2**bits` cells along each, and sorted
-    by the index of their cell on the curve; a query takes the `neighbors` keys around its own cell. Lists have no
+    The points of the keys are projected on their first principal axes, cut into cubes, `2**bits` along the longest, and
+    sorted by the index of their cube on the curve; a query takes the `neighbors` keys around its own. Lists have no
     gradient; the scores over them do. With `causal`, tokens fall into `blocks` stretches, and a query takes neighbours
     among the stretches before its own, whose points alone decide axes, cells and order: nothing later has a part in
     the lists. The window covers what lies nearer.
@@ -37,7 +37,7 @@ class CurveNeighbors:
         window: positions on each side of the query's own, or before it with causal; 0 is its own alone.
         global_tokens: the first so many keys are in every list.
         axes: principal axes, 1 to 6; fewer where points have fewer coordinates.
-        bits: cells along an axis as a power of 2; axes * bits is at most 60.
+        bits: cells along the longest axis as a power of 2; axes * bits is at most 60.
         curve: "hilbert" or "morton".
         blocks: stretches of a causal sequence.
 
@@ -91,12 +91,14 @@ class CurveNeighbors:
             raise ShapeError("e", tuple(e.shape), "(batch, heads, length, at least 1)")
         checks.shaped("r", r, tuple(e.shape))
         batch, groups, n, _ = e.shape
-        points = [x.detach().to(torch.float64).flatten(0, 1).numpy() for x in (e, r)]
+        queries, places = (x.detach().to(torch.float64).flatten(0, 1).numpy() for x in (e, r))
         near = self._near(n, causal)
-        made = [_unique(np.concatenate([near, self._along(*pair, causal)], 1)) for pair in zip(*points, strict=True)]
+        made = [
+            _unique(np.concatenate([near, self._along(*pair, causal)], 1)) for pair in zip(queries, places, strict=True)
+        ]
         width = near.shape[1] + min(self.neighbors, n)
-        lists = np.stack(made) if made else np.full((0, n, width), -1, np.int64)
-        return torch.from_numpy(lists).unflatten(0, (batch, groups))
+        lists = np.stack(made) if made else np.zeros((0, n, width), np.int64)
+        return torch.from_numpy(lists).reshape(batch, groups, n, width)
 
     def _near(self, n: int, causal: bool) -> NDArray[np.int64]:
         """The window and the global tokens, (N, width)."""
@@ -130,7 +132,8 @@ class CurveNeighbors:
         axes = vectors[:, ::-1][:, : self.axes]
         queries, keys = ((x - middle) @ axes for x in (e, r))
         low, high = keys.min(0), keys.max(0)
-        cells, side = 2**self.bits, np.where(high > low, high - low, 1.0)
+        # Cells are cubes: an axis along which keys differ little must not part them.
+        cells, side = 2**self.bits, float((high - low).max()) or 1.0
         encode = _CURVES[self.curve]
         return tuple(  # pyright: ignore[reportReturnType]
             np.asarray(encode(np.clip((x - low) / side * cells, 0, cells - 1).astype(np.int64), self.bits))

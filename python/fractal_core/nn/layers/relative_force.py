@@ -20,6 +20,7 @@ from fractal_core.nn.layers._dense_force import dense_force_attention
 from fractal_core.nn.layers._topology import Edges, dense_hops, sparse_hops
 from fractal_core.nn.layers.curve_neighbors import CurveNeighbors
 from fractal_core.nn.patterns import resolve
+from fractal_core.patterns.base import PatternBase
 
 if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
@@ -124,8 +125,7 @@ class RelativeForce(nn.Module):
         if not 0.0 < self.eps < math.inf:
             raise InvalidArgumentError("eps", eps, "a finite number above 0")
         self.head_dim = self.dims // self.heads
-        fixed = pattern is None or isinstance(pattern, CurveNeighbors)
-        self.pattern = pattern if fixed else resolve(pattern)
+        self.pattern = pattern if pattern is None or isinstance(pattern, CurveNeighbors) else _single(pattern)
         self._edges: Recent[Edges] = Recent()
         has_bias = flag("bias", bias)
         self.emitter, self.receptor = (nn.Linear(self.dims, self.head_dim) for _ in range(2))
@@ -137,7 +137,8 @@ class RelativeForce(nn.Module):
         self.source = self.target = self.hops = self.mix = None
         if self.hop_levels:
             self.source, self.target = nn.Linear(self.dims, 1), nn.Linear(self.dims, 1, bias=False)
-            self.hops = nn.Parameter(torch.empty(self.hop_levels))
+            # The share of a single level is 1, whatever its parameter.
+            self.hops = nn.Parameter(torch.empty(self.hop_levels)) if self.hop_levels > 1 else None
             self.mix = nn.Parameter(torch.empty(self.heads))
         self.reset_parameters()
 
@@ -146,7 +147,7 @@ class RelativeForce(nn.Module):
         for layer in self.children():
             assert isinstance(layer, nn.Linear)
             nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
+            if layer.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 nn.init.zeros_(layer.bias)
         nn.init.normal_(self.directions)
         nn.init.ones_(self.tau)
@@ -173,8 +174,7 @@ class RelativeForce(nn.Module):
 
     def _edges_of(self, length: int) -> Edges:
         pattern = self.pattern
-        assert pattern is not None
-        assert not isinstance(pattern, CurveNeighbors)
+        assert isinstance(pattern, PatternBase)
         return self._edges.get(
             (length, self.causal), lambda: Edges.of(pattern.index_set(length, length, causal=self.causal))
         )
@@ -236,14 +236,14 @@ class RelativeForce(nn.Module):
         )
         if given.hops is None:
             return force
-        return self._mixed(force, dense_hops(*given.hops, given.joined(), self._shares(given.v.dtype), allowed))
+        return self._mixed(force, dense_hops(*given.hops, given.joined(), self._shares(given.v), allowed))
 
     def _sparse(self, given: _Given, padding: Tensor | None) -> Tensor:
         edges = self._edges_of(given.v.shape[2])
         force = given.attend(edges.index_set, self.eps, padding)
         if given.hops is None:
             return force
-        shares = self._shares(given.v.dtype)
+        shares = self._shares(given.v)
         return self._mixed(force, sparse_hops(*given.hops, given.joined(), shares, edges, padding))
 
     def _followed(self, given: _Given, neighbors: CurveNeighbors, padding: Tensor | None) -> Tensor:
@@ -251,7 +251,7 @@ class RelativeForce(nn.Module):
         force = given.attend(lists, self.eps, padding)
         if given.hops is None:
             return force
-        shares, joined = self._shares(given.v.dtype), given.joined()
+        shares, joined = self._shares(given.v), given.joined()
         entries: list[Tensor] = []
         for b, rows in enumerate(lists[:, 0]):
             edges = Edges.of(IndexSet.from_padded(rows.numpy(), joined.shape[1]))
@@ -260,15 +260,23 @@ class RelativeForce(nn.Module):
             entries.append(sparse_hops(source, target, values, shares, edges, hidden))
         return self._mixed(force, torch.cat(entries))
 
-    def _shares(self, exact: torch.dtype) -> Tensor:
-        assert self.hops is not None
-        return self.hops.to(exact).softmax(0)
+    def _shares(self, like: Tensor) -> Tensor:
+        return like.new_ones(1) if self.hops is None else self.hops.to(like.dtype).softmax(0)
 
     def _mixed(self, force: Tensor, topology: Tensor) -> Tensor:
         """(B, H, N, D) of both, by the share of each head."""
         assert self.mix is not None
         share = self.mix.to(force.dtype).sigmoid()[:, None, None]
-        return share * force + (1.0 - share) * topology.unflatten(2, (self.heads, self.head_dim)).transpose(1, 2)
+        batch, n, _ = topology.shape
+        return share * force + (1.0 - share) * topology.reshape(batch, n, self.heads, self.head_dim).transpose(1, 2)
+
+
+def _single(pattern: Pattern | str) -> PatternBase:
+    """One pattern for all heads, which share their points."""
+    found = resolve(pattern)
+    if not isinstance(found, PatternBase):
+        raise InvalidArgumentError("pattern", found, "one pattern for all heads")
+    return found
 
 
 def _allowed(x: Tensor, mask: Tensor | None, padding: Tensor | None, causal: bool) -> Tensor | None:
