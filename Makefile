@@ -64,8 +64,8 @@ test-rust: $(STAMPS)/setup ## Unit tests, property tests and doctests of the cra
 	cargo test --doc --release --locked -p fractal-kernels -p fractal-runtime -p fractal-gpu
 
 .PHONY: test-python
-test-python: build ## pytest without the slow and the packaging tests (ARGS=...)
-	source tests/vulkan.sh && $(BIN)/pytest -m "not slow and not packaging and not models and not browser" $(ARGS)
+test-python: build ## pytest without the slow and the packaging tests, a file on each core (ARGS=...)
+	source tests/vulkan.sh && $(BIN)/pytest -n auto --dist loadfile -m "not slow and not packaging and not models and not browser" $(ARGS)
 
 .PHONY: test-packaging
 test-packaging: wheel ## Install the wheel and the source distribution into throw-away environments

@@ -36,7 +36,7 @@ class Edges(NamedTuple):
         """The edges in row order."""
         counts = torch.from_numpy(index_set.indptr.copy()).diff()
         queries = torch.repeat_interleave(torch.arange(index_set.n_queries), counts)
-        return cls(index_set, queries, torch.from_numpy(np.asarray(index_set.indices, np.int64)))
+        return cls(index_set, queries, torch.from_numpy(index_set.indices.astype(np.int64)))
 
 
 def _mixed(values: Tensor, hop_weights: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The picture of docs/relative-force.md: `python docs/figures/relative_force.py`."""
+"""The picture of docs/relative-force.md: `python examples/relative_force_figure.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-OUT = Path(__file__).resolve().parents[1] / "relative-force.png"
+OUT = Path(__file__).resolve().parents[1] / "docs" / "relative-force.png"
 
 
 def scores(away: Tensor, direction: Tensor, length: float) -> Tensor:
