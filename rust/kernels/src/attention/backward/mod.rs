@@ -16,6 +16,7 @@ mod row_part;
 mod saved;
 mod statistics_products;
 mod statistics_sweep;
+mod swept_tile;
 mod target;
 mod task;
 mod tile_part;

@@ -2,9 +2,9 @@
 
 use super::pass::{Pass, QueryPart};
 use super::saved::Saved;
+use super::swept_tile::{Four, SweptTile, TOGETHER};
 use super::task::QueryTask;
-use super::tile_part::Four;
-use crate::attention::buffers::{Aligned, KEY_BLOCK, padded, whole_steps};
+use crate::attention::buffers::{KEY_BLOCK, padded, whole_steps};
 use crate::attention::distances::TilePlaces;
 use crate::attention::edge_lanes::EdgeLanes;
 use crate::attention::element::{Accumulator, Storage};
@@ -16,15 +16,12 @@ use crate::attention::panel::Panel;
 use crate::attention::problem::{Problem, View};
 use crate::attention::widths::{AtWidths, at_widths};
 use crate::interrupt;
-use crate::plan::{Chunks, Cursor, Planned, TILE, TileKeys};
+use crate::plan::{Chunks, Cursor, Planned, TILE};
 use crate::simd::{Level, dispatch};
 use fearless_simd::Simd;
 use std::ops::Range;
 
-/// Tiles that read a block of keys together where they share most of them.
-pub(super) const TOGETHER: usize = 4;
-
-/// Keys that they read together: these and what belongs to them stay in L1 for a tile, in L2 for all.
+/// Keys that [`TOGETHER`] tiles read together: these and what belongs to them stay in L1 for a tile, in L2 for all.
 const SHARED_KEYS: usize = 64;
 
 /// What one task of the first sweep is given.
@@ -79,49 +76,6 @@ impl<T: Storage> QueryPanels<'_, T> {
             for panel in [&self.queries, &self.douts, &self.outs] {
                 panel.touch(query);
             }
-        }
-    }
-}
-
-/// What a sweep knows of one tile and head.
-pub(super) struct SweptTile<A> {
-    /// The tile's queries, scaled, and output gradients: as columns and as rows.
-    pub(super) qt: Aligned<A>,
-    pub(super) dot: Aligned<A>,
-    pub(super) q_rows: Aligned<A>,
-    pub(super) dout_rows: Aligned<A>,
-    pub(super) dq: Aligned<A>,
-    /// Whether `dq` is still undefined.
-    pub(super) fresh: bool,
-    /// Weights of a block of the tile's keys, and ds.
-    pub(super) p: Aligned<A>,
-    pub(super) ds: Aligned<A>,
-    /// lse, +∞ where a lane has none, and its rounding error; delta − dlse.
-    pub(super) lse: [A; TILE],
-    pub(super) rest: [A; TILE],
-    pub(super) delta: [A; TILE],
-    pub(super) block: TileKeys,
-    /// The number of the first edge of the next block, where edges have a bias.
-    pub(super) edge: usize,
-}
-
-impl<A: Accumulator> SweptTile<A> {
-    fn new(d: usize, dv: usize, keys: usize) -> Self {
-        let zero = A::default();
-        Self {
-            qt: Aligned::zeros(TILE * d),
-            dot: Aligned::zeros(TILE * dv),
-            q_rows: Aligned::zeros(TILE * d),
-            dout_rows: Aligned::zeros(TILE * dv),
-            dq: Aligned::zeros(TILE * d),
-            fresh: true,
-            p: Aligned::zeros(TILE * keys),
-            ds: Aligned::zeros(TILE * keys),
-            lse: [zero; TILE],
-            rest: [zero; TILE],
-            delta: [zero; TILE],
-            block: TileKeys::default(),
-            edge: 0,
         }
     }
 }

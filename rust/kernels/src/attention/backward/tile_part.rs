@@ -1,6 +1,7 @@
 //! The tile's shared keys: scores, dP, and the three products that end in dV, dK and dQ.
 
-use super::query_sweep::{Sweep, SweptTile, TOGETHER};
+use super::query_sweep::Sweep;
+use super::swept_tile::{Four, SweptTile, TOGETHER};
 use super::task::{Place, QueryTask};
 use crate::attention::accumulate::add_terms;
 use crate::attention::bias::{biased, capped};
@@ -129,18 +130,6 @@ impl<T: Storage, const NQ: usize, const NK: usize, const ND: usize, const NC: us
         }
         self.fours = fours;
     }
-}
-
-/// Four keys of a block that some tiles read.
-#[derive(Default)]
-pub(super) struct Four {
-    /// The first one's number in the block.
-    at: usize,
-    /// How many of them there are.
-    count: usize,
-    places: [Place; 4],
-    /// The lanes of each tile that use one of them.
-    lanes: [Range<usize>; TOGETHER],
 }
 
 /// Adds what some tiles have for the values, or for the keys, of a block: some columns of all keys before the next, so
