@@ -1,7 +1,12 @@
 """What tests of several folders share."""
 
+import hypothesis
 import numpy as np
 import pytest
+
+# Tests assert values; how long an example takes on a busy machine is none.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

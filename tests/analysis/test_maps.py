@@ -140,7 +140,7 @@ def test_what_is_refused(call, error, argument):
     assert found.value.argument == argument
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(8, 150), st.integers(0, 99))
 def test_a_stream_gives_what_the_whole_gives(n, seed):
     weights = np.tri(n) * np.exp(2 * np.random.default_rng(seed).standard_normal((2, n, n)))

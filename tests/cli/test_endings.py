@@ -23,7 +23,7 @@ def test_an_ending_that_cannot_be_written_is_refused(tmp_path, name):
 
 
 def test_a_pattern_that_raises_costs_its_own_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(fc.patterns, "_made", {})
+    monkeypatch.setattr(fc.patterns, "_registry", fc.patterns.PatternRegistry())
 
     def broken():
         raise ZeroDivisionError("$ [/usr/lib]")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 GRID = fc.fields.grid((37, 53)).astype(np.complex64)
 C = complex(-0.7, 0.27)
-FEW = settings(max_examples=15, deadline=None)
+FEW = settings(max_examples=15)
 
 
 def assert_alike(got, wanted, share=1e-3):

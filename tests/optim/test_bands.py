@@ -21,7 +21,7 @@ def noise(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(2, 5000), st.integers(1, 16), layouts)
 def test_edges_increase_and_cover_every_bin(n, bands, layout):
     """F5 lost the highest bins, F6 gave empty bands and divided by zero."""
@@ -40,7 +40,7 @@ def test_layouts_are_what_they_say():
     assert band_edges(5, 9) == (0, 1, 2, 3, 4, 5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 700), st.integers(1, 16), layouts, st.sampled_from(["power", "amplitude"]), st.integers(0, 99))
 def test_shares_sum_to_one_and_are_those_of_the_definition(numpy_shares, n, bands, layout, kind, seed):
     rows = noise(3, n, seed=seed)

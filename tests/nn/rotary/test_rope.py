@@ -70,7 +70,7 @@ def test_a_positive_angle_turns_the_first_entry_towards_the_second():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_scores_depend_on_differences_at_a_million(layout, m, n, shift):
     rotary = RotaryEmbedding(64, layout=layout)
