@@ -14,6 +14,7 @@ from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
 from fractal_core.nn import positions as places
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.cache import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
@@ -173,26 +174,27 @@ class FractalAttention(nn.Module):
             self._check_streaming()
         at = places.of_tokens(positions, self.rotary, batch, length, x.device)
         if length == 0:  # a pattern has no set of no tokens
-            q, k, v = self._projected(x)
+            q, k, v = self._projected(x, None)
             if cache is not None:
                 _keep(cache, cache._extended(k, v, key_padding_mask))  # pyright: ignore[reportPrivateUsage]
             return self.out(q.transpose(1, 2).flatten(2))
         if cache is None:
             index_set, key_bias = self._set_and_bias(length, length)
-            q, k, v = self._projected(x)
+            q, k, v = self._projected(x, key_padding_mask)
             q, k = places.rotated(self.rotary, q, k, at, 0)
             attended = self._attend(q, k, v, index_set, key_bias, key_padding_mask)
             return self.out(attended.transpose(1, 2).flatten(2))
-        attended, held = _step(self, cache, *self._projected(x), key_padding_mask, at)
+        attended, held = _step(self, cache, *self._projected(x, key_padding_mask), key_padding_mask, at)
         out = self.out(attended.transpose(1, 2).flatten(2))
         _keep(cache, held)
         return out
 
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, H, N, D), keys and values (B, Hkv, N, D)."""
+    def _projected(self, x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, N, D), keys and values (B, Hkv, N, D), blank where a key is ignored."""
         kv_dim = self.num_kv_heads * self.head_dim
         q, k, v = self.qkv(x).split((self.embed_dim, kv_dim, kv_dim), dim=2)
         q, k, v = (t.unflatten(2, (-1, self.head_dim)).transpose(1, 2) for t in (q, k, v))
+        k, v = blanked(padding, k, v)
         return q, k, v
 
     def _attend(  # noqa: PLR0917

@@ -143,6 +143,9 @@ class Spanned(nn.Module):
         key_padding_mask: Tensor | None = None,
     ) -> Tensor:
         """Attend: (B, H, N, D) from q of that shape, k and v (B, H, Nk, D) and the tokens x that q is made from."""
+        if key_padding_mask is not None and not self.span.pointwise:
+            # Spans of several tokens read zeros in the place of ignored ones.
+            x = x.masked_fill(key_padding_mask[:, key_padding_mask.shape[1] - x.shape[1] :, None], 0.0)
         spans = self.lengths_of(x, max_span, span_scale)
         if self.sharpen and self.temp_scale:
             heat = 1.0 + self.temp_scale * (1.0 - spans / self.span.max_span)

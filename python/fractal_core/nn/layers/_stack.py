@@ -10,6 +10,7 @@ from torch import Tensor
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn._settings import tokens
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._kept import Kept, kept
 from fractal_core.nn.layers._sheath import among, listed, seen
@@ -77,8 +78,11 @@ def call_of(  # noqa: PLR0917
         raise InvalidArgumentError("mask", "a mask of pairs with a pattern", f"a mask of keys, {(batch, keys)}")
     if kv_cache is not None:
         _check_cache(kv_cache, reach, causal, pairs)
-    cross = None if xa is None else sheath.keys_values(xa)
     mask = None if pairs is not None else mask
+    cross = None
+    if xa is not None:
+        k, v = blanked(None if mask is None else ~mask, *sheath.keys_values(xa))
+        cross = k, v
     return Call(cross, mask if xa is None else None, None if xa is None else mask, pairs, causal)
 
 
@@ -119,7 +123,7 @@ def attend(  # noqa: PLR0917
     q = sheath.queries(h)
     if call.cross is not None:
         return sheath.out(among(q, *call.cross, _of_others(call, chosen), False)), None
-    k, v = sheath.keys_values(h)
+    k, v = blanked(None if call.mask is None else ~chosen.gather(call.mask), *sheath.keys_values(h))
     length, held, all_kept = keep.shape[1], None, keep
     if past is not None:
         spread = (chosen.spread(k, length), chosen.spread(v, length))

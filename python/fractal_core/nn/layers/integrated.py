@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._far import Far, Source
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
@@ -210,6 +211,7 @@ class IntegratedAttention(HeadLayer):
         if mask is not None:
             checks.boolean("mask", mask, tuple(x.shape[:2]))
         q, k, v = (split(t, self.head) for t in (self.q(x), self.k(x), self.v(x)))
+        k, v = blanked(mask, k, v)
         held = None
         if kv_cache is not None:
             self._check_streaming(kv_cache, causal)
@@ -228,7 +230,8 @@ class IntegratedAttention(HeadLayer):
         xa = self.tokens("xa", xa, batch)
         if xa_mask is not None:
             checks.boolean("xa_mask", xa_mask, tuple(xa.shape[:2]))
-        return Source(split(self.k(xa), self.head), split(self.v(xa), self.head), xa_mask, causal=False, own=False)
+        k, v = blanked(xa_mask, split(self.k(xa), self.head), split(self.v(xa), self.head))
+        return Source(k, v, xa_mask, causal=False, own=False)
 
     def _mixed(self, x: Tensor, raw: Tensor, near: Source, far: Source) -> Tensor:
         """(B, H, N, D), before the output projection."""

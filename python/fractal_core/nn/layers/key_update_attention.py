@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn._settings import token_mask
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._whole import attend_all
@@ -105,6 +106,8 @@ class KeyUpdateAttention(nn.Module):
         if mask is not None:
             token_mask("mask", mask, x)
         q = self.q(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        ignored = None if mask is None else ~mask
+        k, v = blanked(ignored, k, v)
         if past is None:
             return self._out(attend_all(q, k, v, self.causal, mask, self._sets)), found
         if not isinstance(past, KeyValueCache):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -113,7 +116,7 @@ class KeyUpdateAttention(nn.Module):
             raise InvalidArgumentError("past", "a layer with causal=False", "a layer with causal=True")
         if self._sets is not None:
             self._sets.streams("past")
-        held = past._extended(k, v, None if mask is None else ~mask)  # pyright: ignore[reportPrivateUsage]
+        held = past._extended(k, v, ignored)  # pyright: ignore[reportPrivateUsage]
         k, v, padding = held.tokens()
         out = self._out(attend_all(q, k, v, True, None if padding is None else ~padding, self._sets))
         past._held = held  # pyright: ignore[reportPrivateUsage]

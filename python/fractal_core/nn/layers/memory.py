@@ -92,7 +92,7 @@ class WorkingMemory(nn.Module):
         wide = at_least_single(x)
         counted = wide.new_ones((*x.shape[:2], 1)) if mask is None else mask[..., None].to(wide.dtype)
         if mask is not None:
-            wide = wide * counted
+            wide = wide.masked_fill(~mask[..., None], 0)
         if x.shape[1] == 0:
             nothing = MemoryState(wide.new_zeros(x.shape[0], 1, self.dims), wide.new_zeros(x.shape[0], 1, 1))
             return (x if causal else nothing.total.to(x.dtype)), nothing if state is None else state

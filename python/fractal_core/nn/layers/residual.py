@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
@@ -51,6 +52,7 @@ class _Attention(HeadLayer):
     ) -> Tensor:
         source = x if xa is None else xa
         q, k, v = (split(t, self.head) for t in (self.q(x), self.k(source), self.v(source)))
+        k, v = blanked(padding, k, v)
         if q.shape[2] == 0 and cache is None:
             return self.out(joined(q))
         held = None

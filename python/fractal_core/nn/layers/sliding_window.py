@@ -15,6 +15,7 @@ from fractal_core._torch import checks
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.attention import FractalAttention
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import joined, split
@@ -144,7 +145,8 @@ def slide_win(
     n, _ = lengths(x.shape[1], x.shape[1])
     window = _windows.get((n, win_size, causal), lambda: Window(win_size - 1).index_set(n, causal=causal))
     q = q if q.stride(-1) == 1 else q.contiguous()
-    return joined(sparse_attention(q, q, q, window, key_padding_mask=mask, device=device, modifiers=modifiers))
+    (k,) = blanked(mask, q)
+    return joined(sparse_attention(q, k, k, window, key_padding_mask=mask, device=device, modifiers=modifiers))
 
 
 def _spans(span_len: float | None, span_scale: float | Tensor, heads: int, dtype: torch.dtype) -> Tensor | None:

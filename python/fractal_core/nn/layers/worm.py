@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn._settings import positive, share, token_mask, tokens
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._whole import attend_all
 from fractal_core.nn.layers.memory import WorkingMemory
-from fractal_core.nn.routing.straight import at_least_single, bernoulli, sample_mean
+from fractal_core.nn.routing.straight import at_least_single, bernoulli, masked_mean, sample_mean
 
 if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
@@ -180,16 +181,20 @@ class WormAttention(nn.Module):
             potentials.append(potential)
         if start is not None and self.training and potential.numel():
             with torch.no_grad():
-                start.lerp_(potential.mean().to(start.dtype), _PACE)
+                counted = None if mask is None or not self.causal else mask
+                start.lerp_(masked_mean(potential, counted).to(start.dtype), _PACE)
         return (x, WormPath(torch.stack(passed), torch.stack(potentials))) if return_path else x
 
     def _diffused(self, sheath: Sheath, h: Tensor, mask: Tensor | None) -> Tensor:
         """Z_R, (B, N, E)."""
         q = sheath.queries(h)
         k, v = sheath.keys_values(h)
+        ignored = None if mask is None else ~mask
+        (k,) = blanked(ignored, k)
         z = v
         for _ in range(self.hops):
-            z = (1 - self.tau) * attend_all(q, k, z, self.causal, mask, self._sets) + self.tau * v
+            (seen,) = blanked(ignored, z)
+            z = (1 - self.tau) * attend_all(q, k, seen, self.causal, mask, self._sets) + self.tau * v
         return z.transpose(1, 2).flatten(2)
 
     def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
