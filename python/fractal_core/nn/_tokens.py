@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["blanked"]
+__all__ = ["blanked", "ignored"]
 
 
-def blanked(ignored: Tensor | None, *heads: Tensor) -> tuple[Tensor, ...]:
-    """Keys or values (B, H, N, D) with zeros where a token is `ignored`, (B, N) bool; as they are where that is None.
+def ignored(mask: Tensor | None) -> Tensor | None:
+    """A `mask` as a `key_padding_mask`."""
+    return None if mask is None else ~mask
+
+
+def blanked(padding: Tensor | None, x: Tensor) -> Tensor:
+    """Keys or values (B, H, N, D) with zeros where `padding` (B, N) is True; as they are where it is None.
 
     An ignored key has weight 0, and what it holds may be NaN or infinite: 0 times that is NaN.
     """
-    if ignored is None:
-        return heads
-    return tuple(one.masked_fill(ignored[:, None, :, None], 0.0) for one in heads)
+    return x if padding is None else x.masked_fill(padding[:, None, :, None], 0.0)

@@ -11,7 +11,7 @@ from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn.layers._sets import Sets
-from fractal_core.nn.patterns import grows_at_the_end, resolve
+from fractal_core.nn.patterns import resolve
 from fractal_core.patterns import PatternBase
 
 if TYPE_CHECKING:
@@ -45,9 +45,3 @@ class PatternSets:
         """(Nq, K) int32, the keys of each query, -1 a pad."""
         key = (n_queries, n_keys, causal)
         return self._lists.get(key, lambda: torch.from_numpy(self.get(*key)[0].to_padded()))
-
-    def streams(self, argument: str) -> None:
-        """Refuse a pattern that a longer sequence changes."""
-        if not grows_at_the_end(self.pattern):
-            allowed = "a pattern that a longer sequence keeps, which says so by length_dependent = False"
-            raise InvalidArgumentError(argument, f"the length-dependent pattern {self.pattern.name!r}", allowed)

@@ -10,7 +10,8 @@ from torch import Tensor
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn._settings import tokens
-from fractal_core.nn._tokens import blanked
+from fractal_core.nn._streaming import check_streaming
+from fractal_core.nn._tokens import blanked, ignored
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._kept import Kept, kept
 from fractal_core.nn.layers._sheath import among, listed, seen
@@ -81,20 +82,17 @@ def call_of(  # noqa: PLR0917
     mask = None if pairs is not None else mask
     cross = None
     if xa is not None:
-        k, v = blanked(None if mask is None else ~mask, *sheath.keys_values(xa))
-        cross = k, v
+        k, v = sheath.keys_values(xa)
+        padding = ignored(mask)
+        cross = blanked(padding, k), blanked(padding, v)
     return Call(cross, mask if xa is None else None, None if xa is None else mask, pairs, causal)
 
 
 def _check_cache(kv_cache: object, reach: Reach, causal: bool, pairs: Tensor | None) -> None:
-    if not isinstance(kv_cache, MyelinatedCache):
-        raise DTypeError("kv_cache", type(kv_cache).__name__, "a fractal_core.nn.MyelinatedCache")
-    if not causal:
-        raise InvalidArgumentError("kv_cache", "a cache with is_causal=False", "is_causal=True")
+    pattern = None if reach.sets is None else reach.sets.pattern
+    check_streaming("kv_cache", kv_cache, MyelinatedCache, causal=causal, setting="is_causal", pattern=pattern)
     if pairs is not None:
         raise InvalidArgumentError("kv_cache", "a cache with a mask of pairs", "a mask of keys")
-    if reach.sets is not None:
-        reach.sets.streams("kv_cache")
 
 
 def chosen_of(routing: Routing, keep: Tensor, everything: bool, training: bool) -> Kept:
@@ -123,11 +121,14 @@ def attend(  # noqa: PLR0917
     q = sheath.queries(h)
     if call.cross is not None:
         return sheath.out(among(q, *call.cross, _of_others(call, chosen), False)), None
-    k, v = blanked(None if call.mask is None else ~chosen.gather(call.mask), *sheath.keys_values(h))
+    k, v = sheath.keys_values(h)
+    if call.mask is not None:
+        padding = ~chosen.gather(call.mask)
+        k, v = blanked(padding, k), blanked(padding, v)
     length, held, all_kept = keep.shape[1], None, keep
     if past is not None:
         spread = (chosen.spread(k, length), chosen.spread(v, length))
-        held = past._extended(*spread, ~keep)  # pyright: ignore[reportPrivateUsage]
+        held = past.extended(*spread, ~keep)
         k, v, padding = held.tokens()
         assert padding is not None
         all_kept = ~padding

@@ -38,9 +38,7 @@ class Edges(NamedTuple):
         return cls(index_set, queries, torch.from_numpy(index_set.indices.astype("int64")))
 
 
-def _mixed(
-    values: Tensor, hop_weights: Tensor, step: Callable[[Tensor], Tensor], padding: Tensor | None
-) -> Tensor:
+def _mixed(values: Tensor, hop_weights: Tensor, step: Callable[[Tensor], Tensor], padding: Tensor | None) -> Tensor:
     """`sum_k hop_weights[k] A^(k+1) values`."""
     mixed: Tensor | None = None
     for weight in hop_weights.unbind():

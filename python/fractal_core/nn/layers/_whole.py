@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from fractal_core.nn._tokens import ignored
 from fractal_core.nn.functional import sparse_attention
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def attend_all(  # noqa: PLR0917
     n, total = q.shape[2], k.shape[2]
     if sets is not None and n:
         index_set, bias = sets.get(n, total, causal)
-        return sparse_attention(q, k, v, index_set, bias=bias, key_padding_mask=None if mask is None else ~mask)
+        return sparse_attention(q, k, v, index_set, bias=bias, key_padding_mask=ignored(mask))
     grouped = k.shape[1] != q.shape[1]
     if mask is None and (n == total or not causal):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)

@@ -177,7 +177,7 @@ class AdaptiveSpan(HeadLayer):
         if key_padding_mask is not None:
             checks.boolean("key_padding_mask", key_padding_mask, tuple(key.shape[:2]))
         q, k, v = (split(t, self.head) for t in (self.q(query), self.k(key), self.v(value)))
-        k, v = blanked(key_padding_mask, k, v)
+        k, v = blanked(key_padding_mask, k), blanked(key_padding_mask, v)
         if query.shape[1] == 0:
             return self.out(joined(q))
         # A factor may bring spans beyond what was trimmed.

@@ -195,7 +195,7 @@ class MyelinatedLayer(nn.Module):
         """
         flag("return_routing", return_routing)
         call = call_of(self.sheath, self._reach, x, xa, mask, kv_cache, flag("is_causal", is_causal))
-        streams = None if kv_cache is None else kv_cache._begun(self.layerA)  # pyright: ignore[reportPrivateUsage]
+        streams = None if kv_cache is None else kv_cache.begun(self.layerA)
         after: list[tuple[Tokens | None, MemoryState | None]] = []
         x0, loss = x, x.new_zeros(())
         keeps: list[Tensor] = []
@@ -223,9 +223,9 @@ class MyelinatedLayer(nn.Module):
         if kv_cache is not None and streams is not None:
             for stream, (held, remembered) in zip(streams, after, strict=True):
                 if held is not None:
-                    stream.tokens._held = held  # pyright: ignore[reportPrivateUsage]
+                    stream.tokens.keep(held)
                 stream.memory = remembered
-            kv_cache._keep(streams)  # pyright: ignore[reportPrivateUsage]
+            kv_cache.keep(streams)
         return (x, MyelinatedRouting(loss, torch.stack(keeps))) if return_routing else x
 
     def _step(  # noqa: PLR0917

@@ -15,8 +15,8 @@ from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn._arrays import accumulation_dtype
-from fractal_core.nn.force import force_attention
 from fractal_core.nn._tokens import blanked
+from fractal_core.nn.force import force_attention
 from fractal_core.nn.layers._dense_force import dense_force_attention
 from fractal_core.nn.layers._topology import Edges, dense_hops, sparse_hops
 from fractal_core.nn.layers.curve_neighbors import CurveNeighbors
@@ -224,12 +224,12 @@ class RelativeForce(nn.Module):
         dots = hops = None
         if self.query_key is not None:
             q, k = self.query_key(x).to(exact).unflatten(2, (2, *by_head)).permute(2, 0, 3, 1, 4).unbind()
-            dots = (q, *blanked(padding, k))
+            dots = (q, blanked(padding, k))
         if self.source is not None and self.target is not None:
             hops = (self.source(x)[..., 0].to(exact), self.target(x)[..., 0].to(exact))
         values = self.value(x).to(exact).unflatten(2, by_head).transpose(1, 2)
         length = softplus(self.raw_length.to(exact))
-        (values,) = blanked(padding, values)
+        values = blanked(padding, values)
         if padding is not None:
             r = r.masked_fill(padding[..., None], 0.0)
             hops = None if hops is None else (hops[0], hops[1].masked_fill(padding, 0.0))

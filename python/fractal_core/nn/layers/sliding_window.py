@@ -15,7 +15,7 @@ from fractal_core._torch import checks
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
-from fractal_core.nn._tokens import blanked
+from fractal_core.nn._tokens import blanked, ignored
 from fractal_core.nn.attention import FractalAttention
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import joined, split
@@ -115,7 +115,7 @@ def slide_win(
             `modifiers.SpanRamp` has it; none where None.
         span_scale: factor of span_len, 0 or more, or a tensor (), (1,) or (H,), whose entries below 0 count as 0; it
             has a gradient.
-        mask: (B, N) bool, True where a token is to be ignored as a key.
+        mask: (B, N) bool, True where a token takes part as a key.
         heads: H, heads that the features are cut into.
         ramp: above 0.
         is_causal: no token sees a later one.
@@ -145,8 +145,9 @@ def slide_win(
     n, _ = lengths(x.shape[1], x.shape[1])
     window = _windows.get((n, win_size, causal), lambda: Window(win_size - 1).index_set(n, causal=causal))
     q = q if q.stride(-1) == 1 else q.contiguous()
-    (k,) = blanked(mask, q)
-    return joined(sparse_attention(q, k, k, window, key_padding_mask=mask, device=device, modifiers=modifiers))
+    padding = ignored(mask)
+    k = blanked(padding, q)
+    return joined(sparse_attention(q, k, k, window, key_padding_mask=padding, device=device, modifiers=modifiers))
 
 
 def _spans(span_len: float | None, span_scale: float | Tensor, heads: int, dtype: torch.dtype) -> Tensor | None:

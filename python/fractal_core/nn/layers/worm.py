@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer, real
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn._settings import positive, share, token_mask, tokens
-from fractal_core.nn._tokens import blanked
+from fractal_core.nn._tokens import blanked, ignored
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._whole import attend_all
@@ -189,11 +189,11 @@ class WormAttention(nn.Module):
         """Z_R, (B, N, E)."""
         q = sheath.queries(h)
         k, v = sheath.keys_values(h)
-        ignored = None if mask is None else ~mask
-        (k,) = blanked(ignored, k)
+        padding = ignored(mask)
+        k = blanked(padding, k)
         z = v
         for _ in range(self.hops):
-            (seen,) = blanked(ignored, z)
+            seen = blanked(padding, z)
             z = (1 - self.tau) * attend_all(q, k, seen, self.causal, mask, self._sets) + self.tau * v
         return z.transpose(1, 2).flatten(2)
 
