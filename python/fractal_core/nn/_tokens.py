@@ -7,7 +7,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["blanked", "ignored"]
+from fractal_core._torch import checks
+from fractal_core.errors import ShapeError
+
+__all__ = ["blanked", "ignored", "token_mask", "tokens"]
+
+
+def tokens(name: str, value: object, dims: int, batch: int | None = None) -> Tensor:
+    """`value` if it is a float tensor (B, N, dims), on any device; of `batch` sequences where that is not None."""
+    found = checks.floating(name, value)
+    if found.ndim != 3 or found.shape[2] != dims or (batch is not None and found.shape[0] != batch):
+        wanted = "batch" if batch is None else batch
+        raise ShapeError(name, tuple(found.shape), f"({wanted}, length, {dims})")
+    return found
+
+
+def token_mask(name: str, value: object, x: Tensor) -> Tensor:
+    """`value` if it is bool of (B, N), the tokens of x, on any device."""
+    return checks.boolean_anywhere(name, value, tuple(x.shape[:2]))
 
 
 def ignored(mask: Tensor | None) -> Tensor | None:

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from fractal_core._torch import checks
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
-from fractal_core.nn._settings import tokens
+from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.nn._streaming import check_streaming
-from fractal_core.nn._tokens import blanked, ignored
+from fractal_core.nn._tokens import blanked, ignored, tokens
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._kept import Kept, kept
 from fractal_core.nn.layers._sheath import among, listed, seen
@@ -69,11 +68,7 @@ def call_of(  # noqa: PLR0917
             raise ShapeError("xa", f"{tuple(xa.shape)} of {xa.dtype}", f"{(batch, 'length', dims)} of {x.dtype}")
     keys = length if xa is None else xa.shape[1]
     if mask is not None:
-        if not isinstance(mask, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DTypeError("mask", type(mask).__name__, "a torch.Tensor of bool")
-        if mask.dtype != torch.bool:
-            raise DTypeError("mask", mask.dtype, "torch.bool, True where a key takes part")
-        checks.shaped("mask", mask, (batch, keys), (batch, length, keys), (1, length, keys))
+        checks.boolean_anywhere("mask", mask, (batch, keys), (batch, length, keys), (1, length, keys))
     pairs = mask if mask is not None and mask.ndim == 3 else None
     if pairs is not None and reach.sets is not None:
         raise InvalidArgumentError("mask", "a mask of pairs with a pattern", f"a mask of keys, {(batch, keys)}")

@@ -18,7 +18,7 @@ from fractal_core.nn.layers._far import Far, Source
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
 from fractal_core.nn.layers._spanned import Spanned
 from fractal_core.nn.layers.refiner import Refiner
-from fractal_core.nn.layers.spans import nonnegative, resolve_span
+from fractal_core.nn.layers.spans import resolve_span
 from fractal_core.patterns import check_span
 from fractal_core.patterns.window import Window
 
@@ -266,7 +266,7 @@ class IntegratedAttention(HeadLayer):
 
 def _presets(presets: Sequence[float]) -> tuple[float, ...]:
     try:
-        factors = tuple(nonnegative("presets", factor) for factor in presets)
+        factors = tuple(checks.nonnegative("presets", factor) for factor in presets)
     except TypeError as error:
         if isinstance(error, DTypeError):
             raise

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core.errors import InvalidArgumentError
-from fractal_core.nn._settings import token_mask
 from fractal_core.nn._streaming import check_streaming
-from fractal_core.nn._tokens import blanked, ignored
+from fractal_core.nn._tokens import blanked, ignored, token_mask
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._whole import attend_all

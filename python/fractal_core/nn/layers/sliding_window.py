@@ -20,7 +20,6 @@ from fractal_core.nn.attention import FractalAttention
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import joined, split
 from fractal_core.nn.layers._sets import lengths
-from fractal_core.nn.layers.spans import nonnegative
 from fractal_core.nn.modifiers import SpanRamp
 from fractal_core.patterns import PerHead
 from fractal_core.patterns.window import Window
@@ -158,9 +157,9 @@ def _spans(span_len: float | None, span_scale: float | Tensor, heads: int, dtype
         # Below 0 there are no spans; a look at the numbers would wait for them.
         factor = span_scale.to(wide).clamp(min=0).reshape(-1)
     else:
-        factor = torch.full((1,), nonnegative("span_scale", span_scale), dtype=wide)
+        factor = torch.full((1,), checks.nonnegative("span_scale", span_scale), dtype=wide)
     if span_len is None:
         if isinstance(span_scale, Tensor) or span_scale != 1.0:
             raise InvalidArgumentError("span_scale", "a factor without span_len", "1, or a span_len beside it")
         return None
-    return factor * nonnegative("span_len", span_len)
+    return factor * checks.nonnegative("span_len", span_len)

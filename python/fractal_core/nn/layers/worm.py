@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from fractal_core._arguments import INT32_MAX, flag, integer, real
-from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn._settings import positive, share, token_mask, tokens
-from fractal_core.nn._tokens import blanked, ignored
+from fractal_core._arguments import INT32_MAX, flag, integer
+from fractal_core._torch import checks
+from fractal_core.errors import InvalidArgumentError
+from fractal_core.nn._tokens import blanked, ignored, token_mask, tokens
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._whole import attend_all
@@ -99,9 +99,9 @@ class WormAttention(nn.Module):
         if self.dims % self.head:
             raise InvalidArgumentError("head", self.head, f"a divisor of dims = {self.dims}")
         self.segments, self.hops = integer("segments", segments, 1, INT32_MAX), integer("hops", hops, 0, INT32_MAX)
-        self.tau, leak = share("tau", tau), share("leak", leak, below=True)
-        kappa = _not_negative("kappa", kappa)
-        self.causal, self.temperature = flag("causal", causal), positive("temperature", temperature)
+        self.tau, leak = checks.share("tau", tau), checks.share("leak", leak, below=True)
+        kappa = checks.nonnegative("kappa", kappa)
+        self.causal, self.temperature = flag("causal", causal), checks.positive("temperature", temperature)
         self._sets = None if pattern is None else PatternSets(pattern)
         sheaths = 1 if flag("shared", shared) else self.segments
         self.norms = nn.ModuleList(nn.LayerNorm(self.dims) for _ in range(self.segments))
@@ -202,13 +202,3 @@ class WormAttention(nn.Module):
         if self.pool is None:
             return sample_mean(x, mask)
         return self.pool(x, mask=mask)[0]
-
-
-def _not_negative(name: str, value: float) -> float:
-    """`value` as a finite number of 0 or more."""
-    if isinstance(value, bool):
-        raise DTypeError(name, repr(value), "a real number")
-    number = real(name, value)
-    if not 0 <= number < math.inf:
-        raise InvalidArgumentError(name, number, "a finite number of 0 or more")
-    return number
