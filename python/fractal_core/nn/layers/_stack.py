@@ -134,11 +134,12 @@ def attend(  # noqa: PLR0917
         sets = reach.window
     if sets is not None and length:
         if everything and past is None:
-            index_set, bias = sets.get(length, length, call.causal)
-            out = sparse_attention(q, k, v, index_set, bias=bias)
+            keys = sets.get(length, length, causal=call.causal)
+            out = sparse_attention(q, k, v, keys.index_set, bias=keys.bias)
         else:
-            bias = sets.get(length, before + length, call.causal)[1]
-            lists = sets.lists(length, before + length, call.causal)
+            bias = sets.get(length, before + length, causal=call.causal).bias
+            bias = None if bias is None else bias.reshape(-1, before + length)
+            lists = sets.lists(length, before + length, causal=call.causal)
             out = listed(q, k, v, lists, bias, chosen, None if past is not None else chosen.order, all_kept)
     elif past is None and not far and call.pairs is None and (everything or (call.causal and chosen.order is not None)):
         # What fills up comes after the kept tokens, and so none of these sees it.
