@@ -97,6 +97,12 @@ def test_links_lead_somewhere(page: str, link: str):
     assert (folder / link).resolve().is_relative_to(ROOT)
 
 
+def test_every_page_is_in_the_list_of_pages():
+    listed = re.findall(r"(?m)^\d+\. \[[^]]+\]\(([^)]+)\)", read("docs/README.md"))
+    assert sorted(listed) == sorted(p.name for p in (ROOT / "docs").glob("*.md") if p.name != "README.md")
+    assert "(docs/README.md)" in read("README.md")
+
+
 def test_one_version():
     stated = re.search(r'^version = "(.+)"$', read("Cargo.toml"), re.MULTILINE)
     assert stated is not None

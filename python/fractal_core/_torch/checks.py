@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +13,23 @@ from fractal_core._arguments import real
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["FLOATS", "boolean", "finite", "floating", "fraction", "last_dim_contiguous", "on_cpu", "shaped", "tensor"]
+__all__ = [
+    "FLOATS",
+    "boolean",
+    "boolean_anywhere",
+    "finite",
+    "floating",
+    "fraction",
+    "last_dim_contiguous",
+    "nonnegative",
+    "on_cpu",
+    "positive",
+    "shaped",
+    "share",
+    "tensor",
+]
 
 FLOATS = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
@@ -59,29 +74,52 @@ def shaped(name: str, value: Tensor, *allowed: Sequence[int]) -> None:
 
 def boolean(name: str, value: object, shape: Sequence[int]) -> Tensor:
     """`value` if it is a bool tensor of that shape on the CPU."""
+    found = boolean_anywhere(name, value, shape)
+    on_cpu(name, found)
+    return found
+
+
+def boolean_anywhere(name: str, value: object, *allowed: Sequence[int]) -> Tensor:
+    """`value` if it is a bool tensor of one of these shapes, on any device."""
     if not isinstance(value, Tensor):
         raise DTypeError(name, type(value).__name__, "a torch.Tensor of bool")
     if value.dtype != torch.bool:
         raise DTypeError(name, value.dtype, "torch.bool")
-    on_cpu(name, value)
-    shaped(name, value, shape)
+    shaped(name, value, *allowed)
     return value
 
 
 def finite(name: str, value: object) -> float:
     """`value` as a finite float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DTypeError(name, type(value).__name__, "a finite float")
-    number = real(name, value)
-    if not math.isfinite(number):
-        raise InvalidArgumentError(name, number, "a finite float")
-    return number
+    return _within(name, value, "a finite float", math.isfinite)
+
+
+def positive(name: str, value: object) -> float:
+    """`value` as a finite float above 0."""
+    return _within(name, value, "a finite number above 0", lambda number: 0.0 < number < math.inf)
+
+
+def nonnegative(name: str, value: object) -> float:
+    """`value` as a finite float of 0 or more."""
+    return _within(name, value, "a finite number, 0 or more", lambda number: 0.0 <= number < math.inf)
 
 
 def fraction(name: str, value: object) -> float:
-    """`value` as a share, 0 <= value < 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise DTypeError(name, type(value).__name__, "a float, 0 <= value < 1")
-    if not 0.0 <= value < 1.0:
-        raise InvalidArgumentError(name, value, "0 <= value < 1")
-    return float(value)
+    """`value` as a share that may be none, 0 <= value < 1."""
+    return _within(name, value, "a float, 0 <= value < 1", lambda number: 0.0 <= number < 1.0)
+
+
+def share(name: str, value: object, *, below: bool = False) -> float:
+    """`value` as a share that may be all, 0 < value <= 1; with `below` less than 1."""
+    allowed = f"a float, 0 < value {'<' if below else '<='} 1"
+    return _within(name, value, allowed, lambda number: 0.0 < number < 1.0 or (number == 1.0 and not below))
+
+
+def _within(name: str, value: object, allowed: str, holds: Callable[[float], bool]) -> float:
+    """`value` as a float that holds: any real number of Python or NumPy, no bool and no tensor."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise DTypeError(name, type(value).__name__, allowed)
+    number = real(name, value)
+    if not holds(number):
+        raise InvalidArgumentError(name, number, allowed)
+    return number

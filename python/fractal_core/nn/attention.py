@@ -14,9 +14,11 @@ from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
 from fractal_core.nn import positions as places
+from fractal_core.nn._streaming import check_streaming
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.cache import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.patterns import bias_of, grows_at_the_end, resolve
+from fractal_core.nn.patterns import bias_of, resolve
 from fractal_core.patterns import PerHead, check_span
 
 if TYPE_CHECKING:
@@ -170,29 +172,30 @@ class FractalAttention(nn.Module):
         if key_padding_mask is not None:
             checks.boolean("key_padding_mask", key_padding_mask, (batch, length))
         if cache is not None:
-            self._check_streaming()
+            check_streaming("cache", cache, KeyValueCache, causal=self.causal, pattern=self.pattern)
         at = places.of_tokens(positions, self.rotary, batch, length, x.device)
         if length == 0:  # a pattern has no set of no tokens
-            q, k, v = self._projected(x)
+            q, k, v = self._projected(x, None)
             if cache is not None:
-                _keep(cache, cache._extended(k, v, key_padding_mask))  # pyright: ignore[reportPrivateUsage]
+                _keep(cache, cache.extended(k, v, key_padding_mask))
             return self.out(q.transpose(1, 2).flatten(2))
         if cache is None:
             index_set, key_bias = self._set_and_bias(length, length)
-            q, k, v = self._projected(x)
+            q, k, v = self._projected(x, key_padding_mask)
             q, k = places.rotated(self.rotary, q, k, at, 0)
             attended = self._attend(q, k, v, index_set, key_bias, key_padding_mask)
             return self.out(attended.transpose(1, 2).flatten(2))
-        attended, held = _step(self, cache, *self._projected(x), key_padding_mask, at)
+        attended, held = _step(self, cache, *self._projected(x, key_padding_mask), key_padding_mask, at)
         out = self.out(attended.transpose(1, 2).flatten(2))
         _keep(cache, held)
         return out
 
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, H, N, D), keys and values (B, Hkv, N, D)."""
+    def _projected(self, x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, N, D), keys and values (B, Hkv, N, D), blank where a key is ignored."""
         kv_dim = self.num_kv_heads * self.head_dim
         q, k, v = self.qkv(x).split((self.embed_dim, kv_dim, kv_dim), dim=2)
         q, k, v = (t.unflatten(2, (-1, self.head_dim)).transpose(1, 2) for t in (q, k, v))
+        k, v = blanked(padding, k), blanked(padding, v)
         return q, k, v
 
     def _attend(  # noqa: PLR0917
@@ -209,16 +212,6 @@ class FractalAttention(nn.Module):
             q, k, v, index_set, bias=bias, key_padding_mask=padding, dropout_p=dropout_p, device=self.device
         )
 
-    def _check_streaming(self) -> None:
-        if not self.causal:
-            raise InvalidArgumentError("cache", "a layer with causal=False", "a layer with causal=True")
-        if not grows_at_the_end(self.pattern):
-            raise InvalidArgumentError(
-                "cache",
-                f"the length-dependent pattern {self.pattern.name!r} ({self.pattern!r})",
-                "a pattern that a longer sequence keeps, which says so by length_dependent = False",
-            )
-
 
 def _step(  # noqa: PLR0917
     layer: FractalAttention,
@@ -231,14 +224,14 @@ def _step(  # noqa: PLR0917
 ) -> tuple[Tensor, Held]:
     """Attend to the cached tokens and the new ones; returns the result and the new state of the cache."""
     q, k = places.rotated(layer.rotary, q, k, at, len(cache))
-    held = cache._extended(k, v, padding)  # pyright: ignore[reportPrivateUsage]
+    held = cache.extended(k, v, padding)
     index_set, bias = layer._set_and_bias(q.shape[2], held.length)  # pyright: ignore[reportPrivateUsage]
     k, v, padding = held.tokens()
     return layer._attend(q, k, v, index_set, bias, padding), held  # pyright: ignore[reportPrivateUsage]
 
 
 def _keep(cache: KeyValueCache, held: Held) -> None:
-    cache._held = held  # pyright: ignore[reportPrivateUsage]
+    cache.keep(held)
 
 
 # What `torch.compiler.disable` does, without importing the compiler, which takes seconds. The length of a cache changes

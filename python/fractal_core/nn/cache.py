@@ -116,12 +116,26 @@ class KeyValueCache:
             DTypeError: keys or values are of another dtype than those before, or the mask is not bool.
             InvalidArgumentError: a tensor is on another device than the tokens before.
         """
-        held = self._extended(k, v, key_padding_mask)
-        self._held = held
+        held = self.extended(k, v, key_padding_mask)
+        self.keep(held)
         return held.tokens()
 
-    def _extended(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> Held:
-        """The state with the new tokens appended. They do not count before `_held` is set to it."""
+    def extended(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> Held:
+        """The state with tokens appended, which do not count before `keep`: what a layer attends to in a step.
+
+        A layer keeps the state last, so that a call that raises leaves the cache as it was. One state at a time: the
+        next one may write over the tokens of one that was not kept.
+
+        Args:
+            k: (B, Hkv, N, D), the new keys.
+            v: (B, Hkv, N, D), the new values.
+            key_padding_mask: (B, N) bool, True where a new token is to be ignored, or None.
+
+        Raises:
+            ShapeError: as for `append`.
+            DTypeError: as for `append`.
+            InvalidArgumentError: as for `append`.
+        """
         held = self._held
         self._check(k, v, key_padding_mask)
         padding = held.padding
@@ -132,6 +146,10 @@ class KeyValueCache:
                 key_padding_mask = torch.zeros((k.shape[0], k.shape[2]), dtype=torch.bool, device=k.device)
             padding = self._joined(padding, key_padding_mask, 1)
         return Held(held.length + k.shape[2], self._joined(held.k, k, 2), self._joined(held.v, v, 2), padding)
+
+    def keep(self, held: Held) -> None:
+        """Take a state that `extended` gave."""
+        self._held = held
 
     def _check(self, k: Tensor, v: Tensor, key_padding_mask: Tensor | None) -> None:
         held = self._held

@@ -116,12 +116,12 @@ def test_decoding_is_the_full_pass(settings):
 
 def test_masks():
     block, x, xa = Residual(E, H, cross_attention=True).double(), drawn(B, N, E), drawn(B, M, E, seed=1)
-    mask, xa_mask = torch.zeros(B, N, dtype=torch.bool), torch.zeros(B, M, dtype=torch.bool)
-    mask[1, 12:], xa_mask[2, 4:] = True, True
+    mask, xa_mask = torch.ones(B, N, dtype=torch.bool), torch.ones(B, M, dtype=torch.bool)
+    mask[1, 12:], xa_mask[2, 4:] = False, False
     noisy, other = x.clone(), xa.clone()
     noisy[1, 12:], other[2, 4:] = 7.0, -7.0
-    wanted = block(x, xa, mask, xa_mask=xa_mask)[~mask]
-    torch.testing.assert_close(block(noisy, other, mask, xa_mask=xa_mask)[~mask], wanted, rtol=0, atol=1e-12)
+    wanted = block(x, xa, mask, xa_mask=xa_mask)[mask]
+    torch.testing.assert_close(block(noisy, other, mask, xa_mask=xa_mask)[mask], wanted, rtol=0, atol=1e-12)
 
 
 def test_dropout_is_for_training():

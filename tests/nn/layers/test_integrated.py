@@ -52,7 +52,7 @@ def reference(layer, x, xa=None, *, far="full", causal=True, mask=None, scale=1.
     k, v, fk, fv = (heads(t) for t in (layer.k(x), layer.v(x), layer.k(source), layer.v(source)))
     gate = torch.sigmoid(x @ layer.gate.weight.T + layer.gate.bias).transpose(1, 2)[..., None]
     allowed = (FAR >= 0) if causal else torch.ones(N, N, dtype=torch.bool)
-    kept = torch.ones(B, 1, 1, N) if mask is None else (~mask).double()[:, None, None]
+    kept = torch.ones(B, 1, 1, N) if mask is None else mask.double()[:, None, None]
     z = (12 * layer.span.share * scale)[:, None, None]
     near = ((4 + z - FAR.abs()) / 4).clamp(0, 1) * allowed * (FAR.abs() <= 12) * kept
     heat = 1 + 0.01 * (1 - z / 12)
@@ -167,18 +167,17 @@ def test_what_cannot_stream():
 @pytest.mark.parametrize("far", ["full", "summaries", "cantor"])
 def test_ignored_tokens_do_not_count(far):
     layer, x = made(far=far), drawn(B, N, E)
-    mask = torch.zeros(B, N, dtype=torch.bool)
-    mask[0, 10:15], mask[1, :7] = True, True
-    noisy = torch.where(mask[..., None], drawn(B, N, E, seed=5), x)
-    kept = ~mask
-    torch.testing.assert_close(layer(noisy, mask=mask)[kept], layer(x, mask=mask)[kept], rtol=0, atol=1e-12)
+    mask = torch.ones(B, N, dtype=torch.bool)
+    mask[0, 10:15], mask[1, :7] = False, False
+    noisy = torch.where(mask[..., None], x, drawn(B, N, E, seed=5))
+    torch.testing.assert_close(layer(noisy, mask=mask)[mask], layer(x, mask=mask)[mask], rtol=0, atol=1e-12)
     if far != "summaries":
         wanted = reference(layer, x, far=far, mask=mask)
-        torch.testing.assert_close(layer(x, mask=mask)[kept], wanted[kept], rtol=0, atol=1e-12)
+        torch.testing.assert_close(layer(x, mask=mask)[mask], wanted[mask], rtol=0, atol=1e-12)
     xa = drawn(B, M, E, seed=2)
-    xa_mask = torch.zeros(B, M, dtype=torch.bool)
-    xa_mask[0, 5:12] = True
-    changed = torch.where(xa_mask[..., None], drawn(B, M, E, seed=6), xa)
+    xa_mask = torch.ones(B, M, dtype=torch.bool)
+    xa_mask[0, 5:12] = False
+    changed = torch.where(xa_mask[..., None], xa, drawn(B, M, E, seed=6))
     torch.testing.assert_close(layer(x, changed, xa_mask=xa_mask), layer(x, xa, xa_mask=xa_mask), rtol=0, atol=1e-12)
 
 

@@ -78,15 +78,15 @@ def test_the_receptive_field_is_the_band(causal):
 def test_the_function_is_dense_attention_under_band_and_ramp(causal):
     x = drawn(2, 30, E).requires_grad_()
     scale = torch.tensor([0.25, 0.5, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
-    ignored = torch.zeros(2, 30, dtype=torch.bool)
-    ignored[1, 3:6] = True
-    mask = band(30, 12, causal) & ~ignored[:, None, None, :]
+    kept = torch.ones(2, 30, dtype=torch.bool)
+    kept[1, 3:6] = False
+    mask = band(30, 12, causal) & kept[:, None, None, :]
     far = (torch.arange(30)[:, None] - torch.arange(30)[None, :]).abs()
     ramp = ((4 + 5 * scale[:, None, None] - far) / 4).clamp(0, 1)
     given = heads(x, H)
     scores = (given @ given.mT / 2.0).exp() * ramp * mask
     wanted = ((scores / scores.sum(-1, keepdim=True)) @ given).transpose(1, 2).flatten(2)
-    found = slide_win(x, 12, 5.0, scale, ignored, heads=H, ramp=4.0, is_causal=causal)
+    found = slide_win(x, 12, 5.0, scale, kept, heads=H, ramp=4.0, is_causal=causal)
     torch.testing.assert_close(found, wanted.nan_to_num(0.0), rtol=0, atol=1e-12)
     weights, rows = drawn(2, 30, E, seed=3), ~wanted.isnan().any(-1)
     (ours,) = torch.autograd.grad((found * weights)[rows].sum(), scale)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.gpu import route
+from fractal_core.nn._tokens import tokens
 
 __all__ = ["HeadLayer", "joined", "split"]
 
@@ -57,11 +58,9 @@ class HeadLayer(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def tokens(self, argument: str, value: Tensor, batch: int | None = None) -> Tensor:
-        """`value` if it is tokens of this layer, (B, N, E), of as many sequences as `batch` says."""
-        value = checks.tensor(argument, value)
-        if value.ndim != 3 or value.shape[2] != self.dims or (batch is not None and value.shape[0] != batch):
-            wanted = "batch" if batch is None else batch
-            raise ShapeError(argument, tuple(value.shape), f"({wanted}, length, {self.dims})")
+        """`value` if it is tokens of this layer, (B, N, E), on the CPU and in the dtype of its parameters."""
+        value = tokens(argument, value, self.dims, batch)
+        checks.on_cpu(argument, value)
         if isinstance(self.q, nn.Linear) and not torch.is_autocast_enabled("cpu"):
             dtype = self.q.weight.dtype
             if value.dtype != dtype:

@@ -1,4 +1,4 @@
-"""A pattern's index sets, and their keys as lists, as layers that skip tokens need them."""
+"""The sets of one pattern, and their keys as lists, as layers that skip tokens need them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn.layers._sets import Sets
-from fractal_core.nn.patterns import grows_at_the_end, resolve
+from fractal_core.nn.patterns import resolve
 from fractal_core.patterns import PatternBase
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["PatternSets"]
 
 
-class PatternSets:
-    """The sets of one pattern, built once for each length; copies and pickles build them anew.
+class PatternSets(Sets):
+    """`Sets` of one pattern for all heads, with their keys as lists; copies and pickles build them anew.
 
     Raises:
         InvalidArgumentError: patterns that differ by head.
@@ -31,23 +31,14 @@ class PatternSets:
         found = resolve(pattern)
         if not isinstance(found, PatternBase):
             raise InvalidArgumentError("pattern", repr(found), "one pattern for all heads")
-        self.pattern = found
-        self._sets = Sets(found)
+        super().__init__(found)
         self._lists: Recent[Tensor] = Recent(8)
 
-    def get(self, n_queries: int, n_keys: int, causal: bool) -> tuple[IndexSet, Tensor | None]:
-        """Of the last `n_queries` of `n_keys` tokens: the set, and the pattern's own bias (H|1, n_keys)."""
-        keys = self._sets.get(n_queries, n_keys, causal=causal)
-        assert isinstance(keys.index_set, IndexSet)
-        return keys.index_set, None if keys.bias is None else keys.bias.reshape(-1, n_keys)
-
-    def lists(self, n_queries: int, n_keys: int, causal: bool) -> Tensor:
+    def lists(self, n_queries: int, n_keys: int, *, causal: bool) -> Tensor:
         """(Nq, K) int32, the keys of each query, -1 a pad."""
-        key = (n_queries, n_keys, causal)
-        return self._lists.get(key, lambda: torch.from_numpy(self.get(*key)[0].to_padded()))
+        return self._lists.get((n_queries, n_keys, causal), lambda: self._listed(n_queries, n_keys, causal))
 
-    def streams(self, argument: str) -> None:
-        """Refuse a pattern that a longer sequence changes."""
-        if not grows_at_the_end(self.pattern):
-            allowed = "a pattern that a longer sequence keeps, which says so by length_dependent = False"
-            raise InvalidArgumentError(argument, f"the length-dependent pattern {self.pattern.name!r}", allowed)
+    def _listed(self, n_queries: int, n_keys: int, causal: bool) -> Tensor:
+        index_set = self.get(n_queries, n_keys, causal=causal).index_set
+        assert isinstance(index_set, IndexSet)
+        return torch.from_numpy(index_set.to_padded())

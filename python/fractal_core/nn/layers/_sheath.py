@@ -17,7 +17,10 @@ __all__ = ["Sheath", "among", "listed", "seen"]
 
 
 class Sheath(nn.Module):
-    """Projections q, k, v and o of H heads.
+    """Projections q, k, v and o of H heads: a part that the layers of a stack share.
+
+    A `HeadLayer` is a layer itself: it checks its arguments and tokens, which are the CPU's, has a `device`, and its
+    keys have a bias where it is asked for one. A sheath's tensors may be on any device and are checked by its owner.
 
     Args:
         dims: E, a multiple of heads.

@@ -16,7 +16,6 @@ from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._sets import Keys, Sets, lengths
-from fractal_core.nn.layers.spans import nonnegative
 from fractal_core.nn.modifiers import SpanRamp
 from fractal_core.patterns import PerHead
 
@@ -60,7 +59,7 @@ class Spanned(nn.Module):
         self.span = span
         self.max_dist = integer("max_dist", max_dist, 1, INT32_MAX)
         self.sharpen = flag("sharpen", sharpen)
-        self.temp_scale = nonnegative("temp_scale", temp_scale)
+        self.temp_scale = checks.nonnegative("temp_scale", temp_scale)
         self.dropout = checks.fraction("dropout", dropout)
         self.device = device
         if isinstance(pattern, PerHead):
@@ -119,11 +118,11 @@ class Spanned(nn.Module):
         spans: Tensor = self.span(x)
         if span_scale is not None:
             spans = spans * self._scale(span_scale, spans)
-        return spans if max_span is None else spans.clamp(max=nonnegative("max_span", max_span))
+        return spans if max_span is None else spans.clamp(max=checks.nonnegative("max_span", max_span))
 
     def _scale(self, span_scale: float | Tensor, spans: Tensor) -> float | Tensor:
         if not isinstance(span_scale, Tensor):
-            return nonnegative("span_scale", span_scale)
+            return checks.nonnegative("span_scale", span_scale)
         heads = self.span.heads
         checks.shaped("span_scale", checks.tensor("span_scale", span_scale), (), (1,), (heads,))
         # Below 0 there are no spans; a look at the numbers would wait for them.
@@ -143,6 +142,9 @@ class Spanned(nn.Module):
         key_padding_mask: Tensor | None = None,
     ) -> Tensor:
         """Attend: (B, H, N, D) from q of that shape, k and v (B, H, Nk, D) and the tokens x that q is made from."""
+        if key_padding_mask is not None and not self.span.pointwise:
+            # Spans of several tokens read zeros in the place of ignored ones.
+            x = x.masked_fill(key_padding_mask[:, key_padding_mask.shape[1] - x.shape[1] :, None], 0.0)
         spans = self.lengths_of(x, max_span, span_scale)
         if self.sharpen and self.temp_scale:
             heat = 1.0 + self.temp_scale * (1.0 - spans / self.span.max_span)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fractal_core._torch import checks
-from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
-from fractal_core.nn._settings import tokens
+from fractal_core.errors import InvalidArgumentError, ShapeError
+from fractal_core.nn._streaming import check_streaming
+from fractal_core.nn._tokens import blanked, ignored, tokens
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._kept import Kept, kept
 from fractal_core.nn.layers._sheath import among, listed, seen
@@ -67,30 +68,26 @@ def call_of(  # noqa: PLR0917
             raise ShapeError("xa", f"{tuple(xa.shape)} of {xa.dtype}", f"{(batch, 'length', dims)} of {x.dtype}")
     keys = length if xa is None else xa.shape[1]
     if mask is not None:
-        if not isinstance(mask, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DTypeError("mask", type(mask).__name__, "a torch.Tensor of bool")
-        if mask.dtype != torch.bool:
-            raise DTypeError("mask", mask.dtype, "torch.bool, True where a key takes part")
-        checks.shaped("mask", mask, (batch, keys), (batch, length, keys), (1, length, keys))
+        checks.boolean_anywhere("mask", mask, (batch, keys), (batch, length, keys), (1, length, keys))
     pairs = mask if mask is not None and mask.ndim == 3 else None
     if pairs is not None and reach.sets is not None:
         raise InvalidArgumentError("mask", "a mask of pairs with a pattern", f"a mask of keys, {(batch, keys)}")
     if kv_cache is not None:
         _check_cache(kv_cache, reach, causal, pairs)
-    cross = None if xa is None else sheath.keys_values(xa)
     mask = None if pairs is not None else mask
+    cross = None
+    if xa is not None:
+        k, v = sheath.keys_values(xa)
+        padding = ignored(mask)
+        cross = blanked(padding, k), blanked(padding, v)
     return Call(cross, mask if xa is None else None, None if xa is None else mask, pairs, causal)
 
 
 def _check_cache(kv_cache: object, reach: Reach, causal: bool, pairs: Tensor | None) -> None:
-    if not isinstance(kv_cache, MyelinatedCache):
-        raise DTypeError("kv_cache", type(kv_cache).__name__, "a fractal_core.nn.MyelinatedCache")
-    if not causal:
-        raise InvalidArgumentError("kv_cache", "a cache with is_causal=False", "is_causal=True")
+    pattern = None if reach.sets is None else reach.sets.pattern
+    check_streaming("kv_cache", kv_cache, MyelinatedCache, causal=causal, setting="is_causal", pattern=pattern)
     if pairs is not None:
         raise InvalidArgumentError("kv_cache", "a cache with a mask of pairs", "a mask of keys")
-    if reach.sets is not None:
-        reach.sets.streams("kv_cache")
 
 
 def chosen_of(routing: Routing, keep: Tensor, everything: bool, training: bool) -> Kept:
@@ -120,10 +117,13 @@ def attend(  # noqa: PLR0917
     if call.cross is not None:
         return sheath.out(among(q, *call.cross, _of_others(call, chosen), False)), None
     k, v = sheath.keys_values(h)
+    if call.mask is not None:
+        padding = ~chosen.gather(call.mask)
+        k, v = blanked(padding, k), blanked(padding, v)
     length, held, all_kept = keep.shape[1], None, keep
     if past is not None:
         spread = (chosen.spread(k, length), chosen.spread(v, length))
-        held = past._extended(*spread, ~keep)  # pyright: ignore[reportPrivateUsage]
+        held = past.extended(*spread, ~keep)
         k, v, padding = held.tokens()
         assert padding is not None
         all_kept = ~padding
@@ -134,11 +134,12 @@ def attend(  # noqa: PLR0917
         sets = reach.window
     if sets is not None and length:
         if everything and past is None:
-            index_set, bias = sets.get(length, length, call.causal)
-            out = sparse_attention(q, k, v, index_set, bias=bias)
+            keys = sets.get(length, length, causal=call.causal)
+            out = sparse_attention(q, k, v, keys.index_set, bias=keys.bias)
         else:
-            bias = sets.get(length, before + length, call.causal)[1]
-            lists = sets.lists(length, before + length, call.causal)
+            bias = sets.get(length, before + length, causal=call.causal).bias
+            bias = None if bias is None else bias.reshape(-1, before + length)
+            lists = sets.lists(length, before + length, causal=call.causal)
             out = listed(q, k, v, lists, bias, chosen, None if past is not None else chosen.order, all_kept)
     elif past is None and not far and call.pairs is None and (everything or (call.causal and chosen.order is not None)):
         # What fills up comes after the kept tokens, and so none of these sees it.

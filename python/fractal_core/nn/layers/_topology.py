@@ -39,17 +39,25 @@ class Edges(NamedTuple):
         return cls(index_set, queries, torch.from_numpy(index_set.indices.astype(np.int64)))
 
 
-def _mixed(values: Tensor, hop_weights: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
+def _mixed(values: Tensor, hop_weights: Tensor, step: Callable[[Tensor], Tensor], padding: Tensor | None) -> Tensor:
     """`sum_k hop_weights[k] A^(k+1) values`."""
     mixed: Tensor | None = None
     for weight in hop_weights.unbind():
-        values = step(values)
+        # The result of an ignored token may be NaN, and is for itself alone.
+        values = step(values if padding is None else values.masked_fill(padding[..., None], 0.0))
         mixed = weight * values if mixed is None else mixed + weight * values
     assert mixed is not None
     return mixed
 
 
-def dense_hops(source: Tensor, target: Tensor, values: Tensor, hop_weights: Tensor, allowed: Tensor | None) -> Tensor:
+def dense_hops(  # noqa: PLR0917
+    source: Tensor,
+    target: Tensor,
+    values: Tensor,
+    hop_weights: Tensor,
+    allowed: Tensor | None,
+    padding: Tensor | None = None,
+) -> Tensor:
     """Hops over all pairs.
 
     Args:
@@ -58,12 +66,13 @@ def dense_hops(source: Tensor, target: Tensor, values: Tensor, hop_weights: Tens
         values: (B, N, D).
         hop_weights: (hops,), shares that sum to 1.
         allowed: bool, broadcast to (B, N, N), True where a query may use a key; None is everywhere.
+        padding: (B, N) bool, True where `allowed` has no query use a token, whatever it holds; None for none.
 
     Returns:
         (B, N, D).
     """
     weights = masked_softmax(logsigmoid(source[:, :, None] + target[:, None, :]), allowed)
-    return _mixed(values, hop_weights, lambda x: weights @ x)
+    return _mixed(values, hop_weights, lambda x: weights @ x, padding)
 
 
 def sparse_hops(  # noqa: PLR0917
@@ -81,4 +90,4 @@ def sparse_hops(  # noqa: PLR0917
             nothing, nothing, x[:, None], edges.index_set, edge_bias=bias, key_padding_mask=padding
         )[:, 0]
 
-    return _mixed(values, hop_weights, step)
+    return _mixed(values, hop_weights, step, padding)

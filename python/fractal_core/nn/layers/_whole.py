@@ -8,18 +8,22 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from fractal_core.nn._tokens import ignored
 from fractal_core.nn.functional import sparse_attention
 
 if TYPE_CHECKING:
-    from fractal_core.nn.layers._pattern_sets import PatternSets
+    from fractal_core.nn.layers._sets import Sets
 
 __all__ = ["attend_all"]
 
 
 def attend_all(  # noqa: PLR0917
-    q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None, sets: PatternSets | None
+    q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None, sets: Sets | None
 ) -> Tensor:
     """softmax(q k^T / sqrt(D)) v; (B, H, N, Dv). The queries are the last N of T keys. A query without a key gives 0.
+
+    Without a pattern it is torch's own attention, on any device; layers that take `device` or dropout call
+    `sparse_attention` over `_sets.whole` instead.
 
     Args:
         q: (B, H, N, D).
@@ -31,8 +35,8 @@ def attend_all(  # noqa: PLR0917
     """
     n, total = q.shape[2], k.shape[2]
     if sets is not None and n:
-        index_set, bias = sets.get(n, total, causal)
-        return sparse_attention(q, k, v, index_set, bias=bias, key_padding_mask=None if mask is None else ~mask)
+        keys = sets.get(n, total, causal=causal)
+        return sparse_attention(q, k, v, keys.index_set, bias=keys.bias, key_padding_mask=ignored(mask))
     grouped = k.shape[1] != q.shape[1]
     if mask is None and (n == total or not causal):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)

@@ -9,6 +9,7 @@ from torch import Tensor
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError, ShapeError
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
 from fractal_core.nn.layers._spanned import Spanned
 from fractal_core.nn.layers.spans import resolve_span
@@ -176,6 +177,7 @@ class AdaptiveSpan(HeadLayer):
         if key_padding_mask is not None:
             checks.boolean("key_padding_mask", key_padding_mask, tuple(key.shape[:2]))
         q, k, v = (split(t, self.head) for t in (self.q(query), self.k(key), self.v(value)))
+        k, v = blanked(key_padding_mask, k), blanked(key_padding_mask, v)
         if query.shape[1] == 0:
             return self.out(joined(q))
         # A factor may bring spans beyond what was trimmed.

@@ -113,8 +113,8 @@ class Encoder(nn.ModuleList):
         Args:
             x: (B, N, E).
             xa: (B, M, E), for the blocks with cross attention.
-            mask: (B, N) bool, True where a token of x is to be ignored as a key.
-            xa_mask: (B, M) bool, True where a token of xa is to be ignored.
+            mask: (B, N) bool, True where a token of x takes part as a key.
+            xa_mask: (B, M) bool, True where a token of xa takes part.
         """
         for block in self:
             if isinstance(block, Residual) and block.cross is not None:

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
+from fractal_core.nn._streaming import check_streaming
+from fractal_core.nn._tokens import blanked, ignored
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._far import Far, Source
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
 from fractal_core.nn.layers._spanned import Spanned
 from fractal_core.nn.layers.refiner import Refiner
-from fractal_core.nn.layers.spans import nonnegative, resolve_span
+from fractal_core.nn.layers.spans import resolve_span
 from fractal_core.patterns import check_span
 from fractal_core.patterns.window import Window
 
@@ -190,11 +192,11 @@ class IntegratedAttention(HeadLayer):
             x: (B, N, E); with a cache, the N tokens that follow those of the cache.
             xa: (B, M, E), another sequence, whole and known, any M: the global part then attends to all of it, or to
                 all its summaries. The local part stays with x.
-            mask: (B, N) bool, True where a token of x is to be ignored as a key.
+            mask: (B, N) bool, True where a token of x takes part as a key.
             kv_cache: keys and values of the tokens before x; those of x are added to it. The result then equals the
                 last N rows of the full pass. Needs is_causal and spans that a token decides alone.
             is_causal: no token of x sees a later one.
-            xa_mask: (B, M) bool, True where a token of xa is to be ignored.
+            xa_mask: (B, M) bool, True where a token of xa takes part.
 
         Returns:
             (B, N, E). B, N and M may be 0.
@@ -210,25 +212,29 @@ class IntegratedAttention(HeadLayer):
         if mask is not None:
             checks.boolean("mask", mask, tuple(x.shape[:2]))
         q, k, v = (split(t, self.head) for t in (self.q(x), self.k(x), self.v(x)))
+        padding = ignored(mask)
+        k, v = blanked(padding, k), blanked(padding, v)
         held = None
         if kv_cache is not None:
             self._check_streaming(kv_cache, causal)
-            held = kv_cache._extended(k, v, mask)  # pyright: ignore[reportPrivateUsage]
-            k, v, mask = held.tokens()
-        near = Source(k, v, mask, causal)
+            held = kv_cache.extended(k, v, padding)
+            k, v, padding = held.tokens()
+        near = Source(k, v, padding, causal)
         far = near if xa is None else self._source(xa, xa_mask, x.shape[0])
         if xa is None and xa_mask is not None:
             raise InvalidArgumentError("xa_mask", "a mask without xa", "None, or an xa beside it")
         out = self.out(joined(q if x.shape[1] == 0 else self._mixed(x, q, near, far)))
         if kv_cache is not None and held is not None:
-            kv_cache._held = held  # pyright: ignore[reportPrivateUsage]
+            kv_cache.keep(held)
         return out
 
     def _source(self, xa: Tensor, xa_mask: Tensor | None, batch: int) -> Source:
         xa = self.tokens("xa", xa, batch)
         if xa_mask is not None:
             checks.boolean("xa_mask", xa_mask, tuple(xa.shape[:2]))
-        return Source(split(self.k(xa), self.head), split(self.v(xa), self.head), xa_mask, causal=False, own=False)
+        padding = ignored(xa_mask)
+        k, v = (blanked(padding, split(t, self.head)) for t in (self.k(xa), self.v(xa)))
+        return Source(k, v, padding, causal=False, own=False)
 
     def _mixed(self, x: Tensor, raw: Tensor, near: Source, far: Source) -> Tensor:
         """(B, H, N, D), before the output projection."""
@@ -245,19 +251,11 @@ class IntegratedAttention(HeadLayer):
         raise AssertionError
 
     def _check_streaming(self, cache: KeyValueCache, causal: bool) -> None:
-        if not isinstance(cache, KeyValueCache):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DTypeError("kv_cache", type(cache).__name__, "a fractal_core.nn.KeyValueCache")
-        if not causal:
-            raise InvalidArgumentError("kv_cache", "a cache with is_causal=False", "is_causal=True")
+        pattern = self.far.sets.pattern if self.far.kind == "pattern" else None
+        check_streaming("kv_cache", cache, KeyValueCache, causal=causal, setting="is_causal", pattern=pattern)
         if not self.span.pointwise:
             raise InvalidArgumentError(
                 "kv_cache", f"spans of {type(self.span).__name__}", "spans that depend on a query's own token alone"
-            )
-        if self.far.kind == "pattern" and self.far.sets.pattern.length_dependent:
-            raise InvalidArgumentError(
-                "kv_cache",
-                f"the length-dependent pattern {self.far.sets.pattern!r}",
-                "one that a longer sequence keeps",
             )
 
     def extra_repr(self) -> str:
@@ -268,7 +266,7 @@ class IntegratedAttention(HeadLayer):
 
 def _presets(presets: Sequence[float]) -> tuple[float, ...]:
     try:
-        factors = tuple(nonnegative("presets", factor) for factor in presets)
+        factors = tuple(checks.nonnegative("presets", factor) for factor in presets)
     except TypeError as error:
         if isinstance(error, DTypeError):
             raise

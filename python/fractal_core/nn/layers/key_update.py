@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, ShapeError
-from fractal_core.nn._settings import share, tokens
+from fractal_core.nn._tokens import tokens
 from fractal_core.nn.routing.straight import straight_through
 
 __all__ = ["KeyUpdate", "KeyValues", "update_keys"]
@@ -129,7 +129,7 @@ class KeyUpdate(nn.Module):
         self.dims, self.kv_heads = integer("dims", dims, 1, INT32_MAX), integer("kv_heads", kv_heads, 1, INT32_MAX)
         self.head_dim = integer("head_dim", head_dim, 1, INT32_MAX)
         self.per_head, self.hard = flag("per_head", per_head), flag("hard", hard)
-        self.threshold = share("threshold", threshold, below=True)
+        self.threshold = checks.share("threshold", threshold, below=True)
         hidden = max(self.dims // 4, 4)
         gate = nn.Linear(hidden, self.kv_heads if self.per_head else 1)
         nn.init.constant_(gate.bias, _START)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
-from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn._settings import token_mask
+from fractal_core.errors import InvalidArgumentError
+from fractal_core.nn._streaming import check_streaming
+from fractal_core.nn._tokens import blanked, ignored, token_mask
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._whole import attend_all
@@ -105,18 +106,16 @@ class KeyUpdateAttention(nn.Module):
         if mask is not None:
             token_mask("mask", mask, x)
         q = self.q(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        padding = ignored(mask)
+        k, v = blanked(padding, k), blanked(padding, v)
         if past is None:
             return self._out(attend_all(q, k, v, self.causal, mask, self._sets)), found
-        if not isinstance(past, KeyValueCache):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DTypeError("past", type(past).__name__, "a fractal_core.nn.KeyValueCache")
-        if not self.causal:
-            raise InvalidArgumentError("past", "a layer with causal=False", "a layer with causal=True")
-        if self._sets is not None:
-            self._sets.streams("past")
-        held = past._extended(k, v, None if mask is None else ~mask)  # pyright: ignore[reportPrivateUsage]
+        pattern = None if self._sets is None else self._sets.pattern
+        check_streaming("past", past, KeyValueCache, causal=self.causal, pattern=pattern)
+        held = past.extended(k, v, padding)
         k, v, padding = held.tokens()
         out = self._out(attend_all(q, k, v, True, None if padding is None else ~padding, self._sets))
-        past._held = held  # pyright: ignore[reportPrivateUsage]
+        past.keep(held)
         return out, found
 
     def _out(self, attended: Tensor) -> Tensor:

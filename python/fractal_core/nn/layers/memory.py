@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core.errors import InvalidArgumentError, ShapeError
-from fractal_core.nn._settings import token_mask, tokens
+from fractal_core.nn._tokens import token_mask, tokens
 from fractal_core.nn.routing.straight import at_least_single
 
 __all__ = ["MemoryState", "WorkingMemory"]
@@ -92,7 +92,7 @@ class WorkingMemory(nn.Module):
         wide = at_least_single(x)
         counted = wide.new_ones((*x.shape[:2], 1)) if mask is None else mask[..., None].to(wide.dtype)
         if mask is not None:
-            wide = wide * counted
+            wide = wide.masked_fill(~mask[..., None], 0)
         if x.shape[1] == 0:
             nothing = MemoryState(wide.new_zeros(x.shape[0], 1, self.dims), wide.new_zeros(x.shape[0], 1, 1))
             return (x if causal else nothing.total.to(x.dtype)), nothing if state is None else state

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fractal_core import patterns
 from fractal_core._arguments import INT32_MAX, flag, integer
+from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn._settings import positive, share
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._stack import Reach, attend, call_of, chosen_of
@@ -117,14 +117,14 @@ class MyelinatedLayer(nn.Module):
         if self.dims % self.head:
             raise InvalidArgumentError("head", self.head, f"a divisor of dims = {self.dims}")
         self.layerA = integer("layerA", layerA, 1, INT32_MAX)
-        self.sparsity_threshold = share("sparsity_threshold", sparsity_threshold, below=True)
+        self.sparsity_threshold = checks.share("sparsity_threshold", sparsity_threshold, below=True)
         self.max_dist = None if max_dist is None else integer("max_dist", max_dist, 1, INT32_MAX)
-        make = _maker(router, share("rate", rate), self.sparsity_threshold)
+        make = _maker(router, checks.share("rate", rate), self.sparsity_threshold)
         near = None if self.max_dist is None else PatternSets(patterns.create("window", radius=self.max_dist - 1))
         self._reach = Reach(None if pattern is None else PatternSets(pattern), near, self.max_dist)
         self.sheath = Sheath(self.dims, self.head)
         self.nodes = nn.ModuleList(_Node(self.dims, make(self.dims)) for _ in range(self.layerA))
-        temperature = positive("temperature", temperature)
+        temperature = checks.positive("temperature", temperature)
         jumps = flag("jump", jump) and self.layerA > 1
         if memory not in {"mean", "ema"}:
             raise InvalidArgumentError("memory", repr(memory), '"mean" or "ema"')
@@ -195,7 +195,7 @@ class MyelinatedLayer(nn.Module):
         """
         flag("return_routing", return_routing)
         call = call_of(self.sheath, self._reach, x, xa, mask, kv_cache, flag("is_causal", is_causal))
-        streams = None if kv_cache is None else kv_cache._begun(self.layerA)  # pyright: ignore[reportPrivateUsage]
+        streams = None if kv_cache is None else kv_cache.begun(self.layerA)
         after: list[tuple[Tokens | None, MemoryState | None]] = []
         x0, loss = x, x.new_zeros(())
         keeps: list[Tensor] = []
@@ -223,9 +223,9 @@ class MyelinatedLayer(nn.Module):
         if kv_cache is not None and streams is not None:
             for stream, (held, remembered) in zip(streams, after, strict=True):
                 if held is not None:
-                    stream.tokens._held = held  # pyright: ignore[reportPrivateUsage]
+                    stream.tokens.keep(held)
                 stream.memory = remembered
-            kv_cache._keep(streams)  # pyright: ignore[reportPrivateUsage]
+            kv_cache.keep(streams)
         return (x, MyelinatedRouting(loss, torch.stack(keeps))) if return_routing else x
 
     def _step(  # noqa: PLR0917

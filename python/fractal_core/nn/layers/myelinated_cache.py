@@ -67,8 +67,8 @@ class MyelinatedCache:
                 index = torch.as_tensor(np.asarray(rows), dtype=torch.int64, device=stream.memory.total.device)
                 stream.memory = MemoryState(*(part.index_select(0, index) for part in stream.memory))
 
-    def _begun(self, layers: int) -> list[Streams]:
-        """One for each of `layers` layers; a cache that is new gets them when a call with it has succeeded.
+    def begun(self, layers: int) -> list[Streams]:
+        """What a layer goes on from, one for each of its `layers`; a new cache has them when `keep` is called.
 
         Raises:
             InvalidArgumentError: the cache is that of another number of layers.
@@ -77,6 +77,6 @@ class MyelinatedCache:
             raise InvalidArgumentError("kv_cache", f"a cache of {len(self._streams)} layers", f"one of {layers}")
         return self._streams or [Streams(self._capacity) for _ in range(layers)]
 
-    def _keep(self, streams: list[Streams]) -> None:
-        """Take the streams of a call that has succeeded."""
+    def keep(self, streams: list[Streams]) -> None:
+        """Take the streams that `begun` gave: what the layer does last, so that a call that raises changes nothing."""
         self._streams = streams

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
-from fractal_core._torch import checks
 from fractal_core.errors import ShapeError
+from fractal_core.nn._tokens import tokens
 
 __all__ = ["Predictor"]
 
@@ -47,9 +47,7 @@ class Predictor(nn.Module):
             ShapeError: x has another shape, or no token that has a mean.
             DTypeError: x is no float tensor.
         """
-        x = checks.tensor("x", x)
-        if x.ndim != 3 or x.shape[2] != self.dims:
-            raise ShapeError("x", tuple(x.shape), f"(batch, length, {self.dims})")
+        x = tokens("x", x, self.dims)
         if not self.causal:
             if x.shape[1] == 0:
                 raise ShapeError("x", tuple(x.shape), "at least one token")

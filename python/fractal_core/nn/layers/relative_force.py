@@ -15,6 +15,7 @@ from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
 from fractal_core.nn._arrays import accumulation_dtype
+from fractal_core.nn._tokens import blanked
 from fractal_core.nn.force import force_attention
 from fractal_core.nn.layers._dense_force import dense_force_attention
 from fractal_core.nn.layers._topology import Edges, dense_hops, sparse_hops
@@ -207,36 +208,41 @@ class RelativeForce(nn.Module):
             checks.boolean("key_padding_mask", key_padding_mask, (batch, n))
         if batch == 0 or n == 0:
             return self.out(self.value(x))
-        given = self._given(x)
+        given = self._given(x, key_padding_mask)
         with torch.autocast(x.device.type, enabled=False):
             if self.pattern is None:
-                mixed = self._dense(given, _allowed(x, mask, key_padding_mask, self.causal))
+                mixed = self._dense(given, _allowed(x, mask, key_padding_mask, self.causal), key_padding_mask)
             elif isinstance(self.pattern, CurveNeighbors):
                 mixed = self._followed(given, self.pattern, key_padding_mask)
             else:
                 mixed = self._sparse(given, key_padding_mask)
         return self.out(mixed.transpose(1, 2).flatten(2).to(x.dtype))
 
-    def _given(self, x: Tensor) -> _Given:
+    def _given(self, x: Tensor, padding: Tensor | None) -> _Given:
         by_head, exact = (self.heads, self.head_dim), accumulation_dtype(x.dtype)
         e, r = (layer(x).to(exact) for layer in (self.emitter, self.receptor))
         dots = hops = None
         if self.query_key is not None:
             q, k = self.query_key(x).to(exact).unflatten(2, (2, *by_head)).permute(2, 0, 3, 1, 4).unbind()
-            dots = (q, k)
+            dots = (q, blanked(padding, k))
         if self.source is not None and self.target is not None:
             hops = (self.source(x)[..., 0].to(exact), self.target(x)[..., 0].to(exact))
         values = self.value(x).to(exact).unflatten(2, by_head).transpose(1, 2)
         length = softplus(self.raw_length.to(exact))
+        values = blanked(padding, values)
+        if padding is not None:
+            r = r.masked_fill(padding[..., None], 0.0)
+            hops = None if hops is None else (hops[0], hops[1].masked_fill(padding, 0.0))
         return _Given(e, r, values, dots, hops, self.directions.to(exact), self.tau.to(exact), length)
 
-    def _dense(self, given: _Given, allowed: Tensor | None) -> Tensor:
+    def _dense(self, given: _Given, allowed: Tensor | None, padding: Tensor | None) -> Tensor:
         force = dense_force_attention(
             given.e, given.r, given.v, given.directions, given.tau, given.length, given.dots, allowed, self.eps
         )
         if given.hops is None:
             return force
-        return self._mixed(force, dense_hops(*given.hops, given.joined(), self._shares(given.v), allowed))
+        shares = self._shares(given.v)
+        return self._mixed(force, dense_hops(*given.hops, given.joined(), shares, allowed, padding))
 
     def _sparse(self, given: _Given, padding: Tensor | None) -> Tensor:
         edges = self._edges_of(given.v.shape[2])
@@ -247,7 +253,9 @@ class RelativeForce(nn.Module):
         return self._mixed(force, sparse_hops(*given.hops, given.joined(), shares, edges, padding))
 
     def _followed(self, given: _Given, neighbors: CurveNeighbors, padding: Tensor | None) -> Tensor:
-        lists = neighbors.lists(given.e[:, None], given.r[:, None], causal=self.causal)
+        # An ignored token has a list, too, which only its own output reads.
+        e = given.e if padding is None else given.e.masked_fill(padding[..., None] & ~given.e.isfinite(), 0.0)
+        lists = neighbors.lists(e[:, None], given.r[:, None], causal=self.causal)
         force = given.attend(lists, self.eps, padding)
         if given.hops is None:
             return force

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
+from fractal_core.nn._streaming import check_streaming
+from fractal_core.nn._tokens import blanked, ignored
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
 from fractal_core.nn.layers._sets import Sets, lengths, whole
-from fractal_core.nn.patterns import grows_at_the_end, resolve
+from fractal_core.nn.patterns import resolve
 from fractal_core.patterns import check_span
 from fractal_core.patterns.window import Window
 
@@ -47,15 +49,17 @@ class _Attention(HeadLayer):
         self.reset_parameters()
 
     def forward(
-        self, x: Tensor, xa: Tensor | None, padding: Tensor | None, cache: KeyValueCache | None, causal: bool
+        self, x: Tensor, xa: Tensor | None, mask: Tensor | None, cache: KeyValueCache | None, causal: bool
     ) -> Tensor:
         source = x if xa is None else xa
         q, k, v = (split(t, self.head) for t in (self.q(x), self.k(source), self.v(source)))
+        padding = ignored(mask)
+        k, v = blanked(padding, k), blanked(padding, v)
         if q.shape[2] == 0 and cache is None:
             return self.out(joined(q))
         held = None
         if cache is not None:
-            held = cache._extended(k, v, padding)  # pyright: ignore[reportPrivateUsage]
+            held = cache.extended(k, v, padding)
             k, v, padding = held.tokens()
         bias = None
         if q.shape[2] == 0 or xa is not None:
@@ -65,7 +69,7 @@ class _Attention(HeadLayer):
             index_set, bias = keys.index_set, keys.bias
         attended = sparse_attention(q, k, v, index_set, bias=bias, key_padding_mask=padding, device=self.device)
         if cache is not None and held is not None:
-            cache._held = held  # pyright: ignore[reportPrivateUsage]
+            cache.keep(held)
         return self.out(joined(attended))
 
 
@@ -165,10 +169,10 @@ class Residual(nn.Module):
         Args:
             x: (B, N, E); with a cache, the N tokens that follow those of the cache.
             xa: (B, M, E), what cross attention attends to, all of it; needed by a block that has one, and by no other.
-            mask: (B, N) bool, True where a token of x is to be ignored as a key.
+            mask: (B, N) bool, True where a token of x takes part as a key.
             kv_cache: keys and values of the tokens before x; those of x are added to it. Needs a decoder.
             decoder: in the place of the block's own, where not None.
-            xa_mask: (B, M) bool, True where a token of xa is to be ignored.
+            xa_mask: (B, M) bool, True where a token of xa takes part.
 
         Returns:
             (B, N, E). B, N and M may be 0.
@@ -183,7 +187,8 @@ class Residual(nn.Module):
         if mask is not None:
             checks.boolean("mask", mask, tuple(x.shape[:2]))
         if kv_cache is not None:
-            self._check_streaming(kv_cache, causal)
+            pattern = self.attention.sets.pattern
+            check_streaming("kv_cache", kv_cache, KeyValueCache, causal=causal, setting="decoder", pattern=pattern)
         self._check_cross(xa, xa_mask, x.shape[0])
         x = x + self.dropout(self.attention(self.attention_norm(x), None, mask, kv_cache, causal))
         if self.cross is not None and self.cross_norm is not None:
@@ -201,17 +206,6 @@ class Residual(nn.Module):
         xa = self.attention.tokens("xa", xa, batch)
         if xa_mask is not None:
             checks.boolean("xa_mask", xa_mask, tuple(xa.shape[:2]))
-
-    def _check_streaming(self, cache: KeyValueCache, causal: bool) -> None:
-        if not isinstance(cache, KeyValueCache):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DTypeError("kv_cache", type(cache).__name__, "a fractal_core.nn.KeyValueCache")
-        if not causal:
-            raise InvalidArgumentError("kv_cache", "a cache with decoder=False", "decoder=True")
-        pattern = self.attention.sets.pattern
-        if not grows_at_the_end(pattern):
-            raise InvalidArgumentError(
-                "kv_cache", f"the length-dependent pattern {pattern!r}", "one that a longer sequence keeps"
-            )
 
     def extra_repr(self) -> str:
         """What `repr` shows beside the parts."""

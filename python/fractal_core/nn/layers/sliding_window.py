@@ -15,11 +15,11 @@ from fractal_core._torch import checks
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
+from fractal_core.nn._tokens import blanked, ignored
 from fractal_core.nn.attention import FractalAttention
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import joined, split
 from fractal_core.nn.layers._sets import lengths
-from fractal_core.nn.layers.spans import nonnegative
 from fractal_core.nn.modifiers import SpanRamp
 from fractal_core.patterns import PerHead
 from fractal_core.patterns.window import Window
@@ -114,7 +114,7 @@ def slide_win(
             `modifiers.SpanRamp` has it; none where None.
         span_scale: factor of span_len, 0 or more, or a tensor (), (1,) or (H,), whose entries below 0 count as 0; it
             has a gradient.
-        mask: (B, N) bool, True where a token is to be ignored as a key.
+        mask: (B, N) bool, True where a token takes part as a key.
         heads: H, heads that the features are cut into.
         ramp: above 0.
         is_causal: no token sees a later one.
@@ -144,7 +144,9 @@ def slide_win(
     n, _ = lengths(x.shape[1], x.shape[1])
     window = _windows.get((n, win_size, causal), lambda: Window(win_size - 1).index_set(n, causal=causal))
     q = q if q.stride(-1) == 1 else q.contiguous()
-    return joined(sparse_attention(q, q, q, window, key_padding_mask=mask, device=device, modifiers=modifiers))
+    padding = ignored(mask)
+    k = blanked(padding, q)
+    return joined(sparse_attention(q, k, k, window, key_padding_mask=padding, device=device, modifiers=modifiers))
 
 
 def _spans(span_len: float | None, span_scale: float | Tensor, heads: int, dtype: torch.dtype) -> Tensor | None:
@@ -155,9 +157,9 @@ def _spans(span_len: float | None, span_scale: float | Tensor, heads: int, dtype
         # Below 0 there are no spans; a look at the numbers would wait for them.
         factor = span_scale.to(wide).clamp(min=0).reshape(-1)
     else:
-        factor = torch.full((1,), nonnegative("span_scale", span_scale), dtype=wide)
+        factor = torch.full((1,), checks.nonnegative("span_scale", span_scale), dtype=wide)
     if span_len is None:
         if isinstance(span_scale, Tensor) or span_scale != 1.0:
             raise InvalidArgumentError("span_scale", "a factor without span_len", "1, or a span_len beside it")
         return None
-    return factor * nonnegative("span_len", span_len)
+    return factor * checks.nonnegative("span_len", span_len)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, integer
-from fractal_core._torch import checks
-from fractal_core.errors import InvalidArgumentError, ShapeError
+from fractal_core.errors import InvalidArgumentError
+from fractal_core.nn._tokens import tokens
 from fractal_core.nn.layers.predictor import Predictor
 from fractal_core.nn.layers.spans import Span
 
@@ -180,7 +180,4 @@ def _logit(span: Span, initial: float | None) -> float:
 def _tokens(x: Tensor | None, dims: int) -> Tensor:
     if x is None:
         raise InvalidArgumentError("x", None, f"tokens (batch, length, {dims}), which these spans depend on")
-    x = checks.tensor("x", x)
-    if x.ndim != 3 or x.shape[2] != dims:
-        raise ShapeError("x", tuple(x.shape), f"(batch, length, {dims})")
-    return x
+    return tokens("x", x, dims)

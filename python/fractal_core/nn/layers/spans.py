@@ -5,7 +5,6 @@ Letters: B batch, H heads, N tokens, E features, S the longest span, R the ramp 
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import torch
@@ -43,9 +42,7 @@ class Span(nn.Module):
         super().__init__()
         self.heads = integer("heads", heads, 1, INT32_MAX)
         self.max_span = integer("max_span", max_span, 1, INT32_MAX)
-        self.ramp = real("ramp", ramp)
-        if not 0 < self.ramp < math.inf:
-            raise InvalidArgumentError("ramp", self.ramp, "a finite number above 0")
+        self.ramp = checks.positive("ramp", ramp)
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """The spans.
@@ -68,7 +65,7 @@ class Span(nn.Module):
             weight: finite, 0 or more; a loss for each key of the mean span.
             x: as in `forward`.
         """
-        return nonnegative("weight", weight) * self(x).mean()
+        return checks.nonnegative("weight", weight) * self(x).mean()
 
     @torch.no_grad()
     def longest(self) -> float:
@@ -127,11 +124,3 @@ def resolve_span(
     if span.max_span > max_span:
         raise InvalidArgumentError("span", f"one of up to {span.max_span} keys", f"at most {max_span} keys")
     return span
-
-
-def nonnegative(argument: str, value: float) -> float:
-    """`value` as a finite float of 0 or more."""
-    number = checks.finite(argument, value)
-    if number < 0:
-        raise InvalidArgumentError(argument, number, "0 or more")
-    return number

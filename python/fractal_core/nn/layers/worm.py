@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from fractal_core._arguments import INT32_MAX, flag, integer, real
-from fractal_core.errors import DTypeError, InvalidArgumentError
-from fractal_core.nn._settings import positive, share, token_mask, tokens
+from fractal_core._arguments import INT32_MAX, flag, integer
+from fractal_core._torch import checks
+from fractal_core.errors import InvalidArgumentError
+from fractal_core.nn._tokens import blanked, ignored, token_mask, tokens
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._whole import attend_all
 from fractal_core.nn.layers.memory import WorkingMemory
-from fractal_core.nn.routing.straight import at_least_single, bernoulli, sample_mean
+from fractal_core.nn.routing.straight import at_least_single, bernoulli, masked_mean, sample_mean
 
 if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
@@ -98,9 +99,9 @@ class WormAttention(nn.Module):
         if self.dims % self.head:
             raise InvalidArgumentError("head", self.head, f"a divisor of dims = {self.dims}")
         self.segments, self.hops = integer("segments", segments, 1, INT32_MAX), integer("hops", hops, 0, INT32_MAX)
-        self.tau, leak = share("tau", tau), share("leak", leak, below=True)
-        kappa = _not_negative("kappa", kappa)
-        self.causal, self.temperature = flag("causal", causal), positive("temperature", temperature)
+        self.tau, leak = checks.share("tau", tau), checks.share("leak", leak, below=True)
+        kappa = checks.nonnegative("kappa", kappa)
+        self.causal, self.temperature = flag("causal", causal), checks.positive("temperature", temperature)
         self._sets = None if pattern is None else PatternSets(pattern)
         sheaths = 1 if flag("shared", shared) else self.segments
         self.norms = nn.ModuleList(nn.LayerNorm(self.dims) for _ in range(self.segments))
@@ -180,16 +181,20 @@ class WormAttention(nn.Module):
             potentials.append(potential)
         if start is not None and self.training and potential.numel():
             with torch.no_grad():
-                start.lerp_(potential.mean().to(start.dtype), _PACE)
+                counted = None if mask is None or not self.causal else mask
+                start.lerp_(masked_mean(potential, counted).to(start.dtype), _PACE)
         return (x, WormPath(torch.stack(passed), torch.stack(potentials))) if return_path else x
 
     def _diffused(self, sheath: Sheath, h: Tensor, mask: Tensor | None) -> Tensor:
         """Z_R, (B, N, E)."""
         q = sheath.queries(h)
         k, v = sheath.keys_values(h)
+        padding = ignored(mask)
+        k = blanked(padding, k)
         z = v
         for _ in range(self.hops):
-            z = (1 - self.tau) * attend_all(q, k, z, self.causal, mask, self._sets) + self.tau * v
+            seen = blanked(padding, z)
+            z = (1 - self.tau) * attend_all(q, k, seen, self.causal, mask, self._sets) + self.tau * v
         return z.transpose(1, 2).flatten(2)
 
     def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -197,13 +202,3 @@ class WormAttention(nn.Module):
         if self.pool is None:
             return sample_mean(x, mask)
         return self.pool(x, mask=mask)[0]
-
-
-def _not_negative(name: str, value: float) -> float:
-    """`value` as a finite number of 0 or more."""
-    if isinstance(value, bool):
-        raise DTypeError(name, repr(value), "a real number")
-    number = real(name, value)
-    if not 0 <= number < math.inf:
-        raise InvalidArgumentError(name, number, "a finite number of 0 or more")
-    return number

@@ -7,7 +7,8 @@ import math
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, integer
-from fractal_core.nn._settings import positive, share, tokens
+from fractal_core._torch import checks
+from fractal_core.nn._tokens import tokens
 from fractal_core.nn.routing.protocol import Routing
 from fractal_core.nn.routing.straight import at_least_single, bernoulli, masked_mean
 
@@ -42,9 +43,9 @@ class GumbelRouter(nn.Module):
     def __init__(self, dims: int, rate: float = 0.5, threshold: float = 0.5, temperature: float = 1.0) -> None:
         super().__init__()
         self.dims = integer("dims", dims, 1, INT32_MAX)
-        self.rate = share("rate", rate)
-        self.threshold = share("threshold", threshold, below=True)
-        self.temperature = positive("temperature", temperature)
+        self.rate = checks.share("rate", rate)
+        self.threshold = checks.share("threshold", threshold, below=True)
+        self.temperature = checks.positive("temperature", temperature)
         self._shift = math.log(self.threshold / (1 - self.threshold))
         self.importance = nn.Linear(self.dims, 1)
         nn.init.constant_(self.importance.bias, _START + self._shift)

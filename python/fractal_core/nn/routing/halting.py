@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, integer
-from fractal_core.nn._settings import positive, share, tokens
+from fractal_core._torch import checks
+from fractal_core.nn._tokens import tokens
 from fractal_core.nn.routing.protocol import Routing
 from fractal_core.nn.routing.straight import at_least_single, bernoulli, masked_mean, sample_mean
 
@@ -59,7 +60,7 @@ class ActRouter(_HaltingRouter):
 
     def __init__(self, dims: int, epsilon: float = 0.01) -> None:
         super().__init__(dims)
-        self.epsilon = share("epsilon", epsilon, below=True)
+        self.epsilon = checks.share("epsilon", epsilon, below=True)
 
     def extra_repr(self) -> str:
         """What `repr` shows beside the projection."""
@@ -101,8 +102,8 @@ class PonderRouter(_HaltingRouter):
 
     def __init__(self, dims: int, prior: float = 0.2, temperature: float = 1.0) -> None:
         super().__init__(dims)
-        self.prior = share("prior", prior, below=True)
-        self.temperature = positive("temperature", temperature)
+        self.prior = checks.share("prior", prior, below=True)
+        self.temperature = checks.positive("temperature", temperature)
 
     def extra_repr(self) -> str:
         """What `repr` shows beside the projection."""

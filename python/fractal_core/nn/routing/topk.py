@@ -9,7 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, integer
-from fractal_core.nn._settings import share, tokens
+from fractal_core._torch import checks
+from fractal_core.nn._tokens import tokens
 from fractal_core.nn.routing.protocol import Routing
 from fractal_core.nn.routing.straight import at_least_single, masked_mean
 
@@ -39,7 +40,7 @@ class TopKRouter(nn.Module):
     def __init__(self, dims: int, rate: float = 0.5) -> None:
         super().__init__()
         self.dims = integer("dims", dims, 1, INT32_MAX)
-        self.rate = share("rate", rate)
+        self.rate = checks.share("rate", rate)
         hidden = max(self.dims // 4, 4)
         self.score = nn.Linear(self.dims, 1)
         self.predictor = nn.Sequential(nn.Linear(self.dims, hidden), nn.SiLU(), nn.Linear(hidden, 1))
