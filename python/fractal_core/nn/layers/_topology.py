@@ -34,7 +34,7 @@ class Edges(NamedTuple):
     @classmethod
     def of(cls, index_set: IndexSet) -> Edges:
         """The edges in row order."""
-        counts = torch.from_numpy(index_set.indptr.copy()).diff()
+        counts = torch.from_numpy(np.diff(index_set.indptr))
         queries = torch.repeat_interleave(torch.arange(index_set.n_queries), counts)
         return cls(index_set, queries, torch.from_numpy(index_set.indices.astype(np.int64)))
 
