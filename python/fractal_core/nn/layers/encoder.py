@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -17,6 +17,8 @@ from fractal_core.nn.layers.residual import ACTIVATIONS, NORMS, Residual, chosen
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from fractal_core.nn.rotary import RotaryEmbedding
 
 __all__ = ["Encoder", "EncoderLayerConfig", "build_encoder", "create_encoder_layers", "sample_encoder_config"]
 
@@ -180,11 +182,18 @@ def sample_encoder_config(
     ]
 
 
-def build_encoder(configs: Sequence[EncoderLayerConfig]) -> Encoder:
+def build_encoder(
+    configs: Sequence[EncoderLayerConfig], *, rotary: Callable[[int], RotaryEmbedding] | None = None
+) -> Encoder:
     """Blocks by their settings, in order; weights come from torch's default generator.
 
+    Args:
+        configs: the settings.
+        rotary: makes the rotary embedding of heads of a size, such as `RotaryEmbedding` itself; None for none. Blocks
+            whose heads have one size share one.
+
     Raises:
-        DTypeError: something else than settings.
+        DTypeError: something else than settings, or a rotary that makes none.
         InvalidArgumentError: blocks of different dims.
     """
     if isinstance(configs, str) or not isinstance(configs, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -194,14 +203,27 @@ def build_encoder(configs: Sequence[EncoderLayerConfig]) -> Encoder:
             raise DTypeError("configs", type(config).__name__, "a list of EncoderLayerConfig")
         if config.dims != configs[0].dims:
             raise InvalidArgumentError("configs", f"dims {config.dims} beside {configs[0].dims}", "one dims for all")
-    made = Encoder(Residual(layer_idx=place, **vars(config)) for place, config in enumerate(configs))
+    if rotary is not None and not callable(rotary):  # pyright: ignore[reportUnnecessaryComparison]
+        raise DTypeError("rotary", type(rotary).__name__, "a function that makes a RotaryEmbedding, or None")
+    sizes = {config.dims // config.head for config in configs}
+    embeddings = {size: None if rotary is None else rotary(size) for size in sorted(sizes)}
+    made = Encoder(
+        Residual(layer_idx=place, rotary=embeddings[config.dims // config.head], **vars(config))
+        for place, config in enumerate(configs)
+    )
     made.configs = tuple(configs)
     return made
 
 
-def create_encoder_layers(num_layers: int = 10, dims: int = 512, *, seed: int = 0) -> Encoder:
-    """Blocks by settings drawn by a seed: `build_encoder(sample_encoder_config(num_layers, dims, seed))`."""
-    return build_encoder(sample_encoder_config(num_layers, dims, seed))
+def create_encoder_layers(
+    num_layers: int = 10,
+    dims: int = 512,
+    *,
+    seed: int = 0,
+    rotary: Callable[[int], RotaryEmbedding] | None = None,
+) -> Encoder:
+    """Blocks by settings drawn by a seed: `build_encoder` of `sample_encoder_config(num_layers, dims, seed)`."""
+    return build_encoder(sample_encoder_config(num_layers, dims, seed), rotary=rotary)
 
 
 def _some(argument: str, among: Sequence[T]) -> Sequence[T]:

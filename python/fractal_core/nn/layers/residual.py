@@ -18,12 +18,14 @@ from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.layers._heads import HeadLayer, joined, split
 from fractal_core.nn.layers._sets import Sets, lengths, whole
 from fractal_core.nn.patterns import resolve
+from fractal_core.nn.positions import checked_rotary, rotated
 from fractal_core.patterns import check_span
 from fractal_core.patterns.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fractal_core.nn.rotary import RotaryEmbedding
     from fractal_core.patterns import Pattern
 
 __all__ = ["ACTIVATIONS", "NORMS", "Residual"]
@@ -43,9 +45,14 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {"layernorm": nn.LayerNorm, "rmsn
 class _Attention(HeadLayer):
     """Attention of tokens over a pattern, or to another sequence, whole."""
 
-    def __init__(self, dims: int, head: int, pattern: Pattern | str, device: str) -> None:
+    def __init__(
+        self, dims: int, head: int, pattern: Pattern | str, device: str, rotary: RotaryEmbedding | None = None
+    ) -> None:
         super().__init__(dims, head, bias=True, device=device)
         self.sets = Sets(resolve(pattern))
+        self.rotary = checked_rotary(rotary, self.head_dim)
+        if self.rotary is not None and self.rotary.n_axes > 1:
+            raise InvalidArgumentError("rotary", f"an embedding of {self.rotary.n_axes} axes", "one of one axis")
         self.reset_parameters()
 
     def forward(
@@ -57,6 +64,7 @@ class _Attention(HeadLayer):
         k, v = blanked(padding, k), blanked(padding, v)
         if q.shape[2] == 0 and cache is None:
             return self.out(joined(q))
+        q, k = rotated(self.rotary, q, k, None, 0 if cache is None else len(cache))
         held = None
         if cache is not None:
             held = cache.extended(k, v, padding)
@@ -90,11 +98,14 @@ class Residual(nn.Module):
         norm: "layernorm" or "rmsnorm".
         mlp_ratio: the width of the MLP by E, 1 or more.
         pattern: the keys there are, instead of ctx: a pattern, or the name or specification of one.
+        rotary: rotates queries and keys of x by their positions, of one axis and E / H entries; other blocks may share
+            it. Cached keys are rotated ones.
         device: where attention is computed, as for `sparse_attention`.
 
     Raises:
         DTypeError: an argument is of another type than listed.
         InvalidArgumentError: a value is out of its range, head does not divide dims, or both ctx and pattern.
+        ShapeError: rotary is of another size than the heads.
         PluginError: the pattern is not known, or did not load.
     """
 
@@ -113,6 +124,7 @@ class Residual(nn.Module):
         norm: str = "layernorm",
         mlp_ratio: int = 4,
         pattern: Pattern | str | None = None,
+        rotary: RotaryEmbedding | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__()
@@ -125,7 +137,7 @@ class Residual(nn.Module):
         if pattern is None:
             pattern = Window(INT32_MAX if ctx is None else integer("ctx", ctx, 1, INT32_MAX) - 1)
         normed = chosen("norm", norm, NORMS)
-        self.attention = _Attention(dims, head, pattern, device)
+        self.attention = _Attention(dims, head, pattern, device, rotary)
         dims = self.attention.dims
         self.attention_norm = normed(dims)
         self.cross = _Attention(dims, head, pattern, device) if flag("cross_attention", cross_attention) else None
