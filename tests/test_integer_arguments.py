@@ -213,6 +213,22 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
         3,
         lambda n: nn.attention_stats(TOKENS, TOKENS.repeat(1, 1, 2, 1), HELD, q_offset=n).entropy,
     ),
+    "nn.force_attention q_offset": (
+        3,
+        lambda n: nn.force_attention(TOKENS, *[TOKENS.repeat(1, 1, 2, 1)] * 2, TOKENS[0, :, 0], HELD, q_offset=n),
+    ),
+    **{
+        f"nn.RelativeForce {name}": (
+            value,
+            lambda n, name=name: repr(nn.RelativeForce(**{"dims": 252, "heads": 2, name: n})),
+        )
+        for name, value in (("dims", 252), ("heads", 84), ("hop_levels", 2))
+    },
+    "nn.RelativeForce.prepare length": (4, lambda n: nn.RelativeForce(4, 2, pattern="window").prepare(n)),
+    **{
+        f"nn.CurveNeighbors {name}": (2, lambda n, name=name: nn.CurveNeighbors(**{name: n}))
+        for name in ("neighbors", "window", "global_tokens", "axes", "bits", "blocks")
+    },
     "nn.AdaptiveSpan dims": (252, lambda n: nn.AdaptiveSpan(n, 2).q.weight.shape),
     "nn.AdaptiveSpan head": (84, lambda n: nn.AdaptiveSpan(252, n).span().shape),
     "nn.AdaptiveSpan max_dist": (9, lambda n: nn.AdaptiveSpan(4, 2, n).span.max_span),

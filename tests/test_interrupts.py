@@ -11,6 +11,7 @@ CALLS = {
     "attention": "fc.nn.sparse_attention(q, q, q, full)",
     "attention, one head alone": "fc.nn.sparse_attention(q[:, :1], q[:, :1], q[:, :1], full)",
     "backward": "out.backward(torch.ones_like(out))",
+    "forces": "fc.nn.force_attention(q, q, q, torch.ones(2, 64), full)",
     "plan": "fc.pattern('sierpinski').index_set(2**17).report(layers=1)",
     "random keys": "fc.pattern('random', k=400).index_set(2**19)",
     "sierpinski": "fc.pattern('sierpinski').index_set(2**18)",

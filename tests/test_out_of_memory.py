@@ -103,6 +103,12 @@ WITHOUT_ROOM = {
         "with_gradient(attention(spread(1, 2**18), few, key, edge_bias=edge), key, edge)",
         "backward(*it[3])",
     ),
+    "forces": ("spread(1, 2**18), listed(), torch.zeros(1, 1, 2**18, 1)", "forces(*it)"),
+    "forces, backward": (
+        "x := spread(1, 2**18).clone().requires_grad_(), "
+        "with_gradient(forces(x, listed(), torch.zeros(1, 1, 2**18, 1)), x)",
+        "backward(*it[1])",
+    ),
     "halves": ("spread(16, 2**15).bfloat16(), window(2**15)", "attention(*it)"),
     "ordered queries": (
         "spread(8, 2**16).contiguous(), fc.pattern('neighborhood', shape=(2**8, 2**8), kernel_size=3).index_set(2**16)",
@@ -159,6 +165,11 @@ def attention(q, keys, bias=None, **rest):
     n = q.shape[2] if isinstance(keys, torch.Tensor) else keys.n_keys
     k = q[:, :1, :1].expand(1, 1, n, 16)
     return fc.nn.sparse_attention(q, k, k, keys, bias=bias, **rest)
+
+
+def forces(e, keys, shifts):
+    v, one, handle = e[:, :, :1].detach().expand(e.shape), torch.ones(1), torch.from_numpy(keys.handle)
+    return fc.nn._force.force(e, v, v, shifts, shifts, one, one, None, None, handle, None, 1.0, 1e-6)[0]
 
 
 def with_gradient(out, *inputs):

@@ -20,6 +20,7 @@ from benches.measurements import (
     curves,
     dense,
     dimension,
+    force,
     julia,
     modifiers,
     optim,
@@ -132,6 +133,11 @@ def test_dimension():
         sane(rows)
     assert {row.name: row.bar for row in rows} == {"dimension/count": 40, "dimension/threshold": 10}
     assert bars(sane(list(dimension.heads(ONE, shape=(2, 2, 64, 64))))) == {"dimension/heads": 0.5}
+
+
+def test_force():
+    found = bars(sane(list(force.force(ONE, n=64, k=4, width=8, heads=2, sizes=(4,)))))
+    assert found == {"force/4-forward": 4.0, "force/4-forward-backward": 4.0}
 
 
 def test_modifiers():

@@ -12,7 +12,7 @@ from fractal_core._arguments import flag, real
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn import _functorch
-from fractal_core.nn._arrays import accumulation_dtype
+from fractal_core.nn._arrays import accumulation_dtype, with_room
 from fractal_core.nn._empty import checked_lists, connected
 from fractal_core.nn._force import force
 from fractal_core.nn._inputs import keys_of
@@ -147,7 +147,7 @@ def force_attention(
         return (out, lse) if return_lse else out
     with torch.autocast("cpu", enabled=False):
         points, w = (e.to(exact), r.to(exact)), directions.to(exact)
-        a, c = (_along(x, w) for x in points)
+        a, c = (with_room(_along, x, w) for x in points)
         rate = 1.0 / (reach * math.sqrt(width))
         q, k = (None if t is None else t.to(exact) for t in dots)
         out, lse = force(*points, v.to(exact), a, c, strength, rate, q, k, keys, key_padding_mask, factor, eps)
