@@ -5,7 +5,7 @@ use super::piece::{Dealt, Piece, tasks};
 use super::problem::{ForceGradients, ForceProblem, ForceSaved};
 use super::rows::{Part, parts, plans};
 use super::side::Side;
-use super::sweep::{Statistics, Sweep};
+use super::sweep::{EdgeSweep, Statistics};
 use crate::attention::call::Keys;
 use crate::attention::element::Accumulator;
 use crate::attention::problem::View;
@@ -172,9 +172,9 @@ fn sweep<'a, A: Accumulator>(
     part: &'a Part<'a>,
     by_query: bool,
     saved: Option<Statistics<'a, A>>,
-) -> Sweep<'a, A> {
+) -> EdgeSweep<'a, A> {
     let [_, groups, heads] = problem.heads();
-    Sweep {
+    EdgeSweep {
         near,
         far,
         rows: &part.rows,

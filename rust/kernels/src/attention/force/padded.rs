@@ -1,4 +1,5 @@
-//! Tensors whose rows are whole vectors: copies with zeros at the end of each row, where they are not.
+//! Tensors whose rows are whole vectors: copies with zeros at the end of each row, where they are not. The rows of one
+//! token lie together in a copy, as a pass reads all of them.
 
 use crate::attention::buffers::padded;
 use crate::attention::element::Accumulator;
@@ -21,7 +22,7 @@ pub(super) fn copied<A: Accumulator>(view: &View<'_, A>, executor: &dyn Executor
     for_each_chunk(executor, &mut copy, ROWS * wide, |task, rows| {
         for (i, row) in rows.chunks_exact_mut(wide).enumerate() {
             let at = task * ROWS + i;
-            row[..width].copy_from_slice(view.row(at / n / heads, at / n % heads, at % n));
+            row[..width].copy_from_slice(view.row(at / heads / n, at % heads, at / heads % n));
         }
     });
     Ok(copy)
@@ -30,5 +31,10 @@ pub(super) fn copied<A: Accumulator>(view: &View<'_, A>, executor: &dyn Executor
 /// The copy, or the tensor itself.
 pub(super) fn wide<'a, A>(view: View<'a, A>, copy: &'a [A]) -> View<'a, A> {
     let [batch, heads, n, width] = view.shape;
-    if copy.is_empty() { view } else { View::contiguous(copy, [batch, heads, n, padded(width)]) }
+    if copy.is_empty() {
+        return view;
+    }
+    let wide = padded(width);
+    let strides = [n * heads * wide, wide, heads * wide].map(|step| step as isize);
+    View { data: copy, offset: 0, strides, shape: [batch, heads, n, wide] }
 }

@@ -19,7 +19,7 @@ pub(super) struct Statistics<'a, A> {
 }
 
 /// One pass over the edges of some groups.
-pub(super) struct Sweep<'a, A> {
+pub(super) struct EdgeSweep<'a, A> {
     pub(super) near: Side<'a, A>,
     pub(super) far: Side<'a, A>,
     pub(super) rows: &'a Rows<'a>,
@@ -38,7 +38,7 @@ pub(super) struct Sweep<'a, A> {
     pub(super) saved: Option<Statistics<'a, A>>,
 }
 
-impl<A: Accumulator> Sweep<'_, A> {
+impl<A: Accumulator> EdgeSweep<'_, A> {
     /// Runs all tasks.
     pub(super) fn run(&self, run: Run<'_>, tasks: &[Task<'_, A>]) {
         run.for_each_task(tasks.len(), |level, task| {
