@@ -10,11 +10,16 @@ import torch
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.optim import band_edges
 from fractal_core.optim.bands import LAYOUTS, white_shares
-from fractal_core.optim.spectrum import normalised_probe, sample, sample_shape, shares
+from fractal_core.optim.spectrum import mean_spectra, mean_spectrum, normalised_probe, sample, sample_shape
+from fractal_core.optim.spectrum import shares as shares_of_bins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 layouts = st.sampled_from(LAYOUTS)
+
+
+def shares(rows, bands, layout, kind):
+    return shares_of_bins(mean_spectrum(rows, kind), rows.shape[-1], bands, layout, kind)
 
 
 def noise(*shape, seed=0):
@@ -94,6 +99,16 @@ def test_order_matters():
     high, _ = shares(sample(mixed), 8, "linear", "power")
     assert low[4:].sum() < 0.01
     assert high[4:].sum() > 0.3
+
+
+def test_many_spectra_are_those_of_each():
+    """On the CPU they are taken in parts that its cache holds: more than one here."""
+    gradients = [noise(64, 1024, seed=i) for i in range(5)]
+    found = mean_spectra(gradients, "power")
+    assert found.shape == (5, 512)
+    for g, bins in zip(gradients, found, strict=True):
+        torch.testing.assert_close(bins, mean_spectrum(g, "power"), atol=0, rtol=1e-12)
+    assert mean_spectra([g.to(torch.bfloat16) for g in gradients], "amplitude").dtype == torch.float32
 
 
 def test_samples_are_rows_in_order():

@@ -20,7 +20,6 @@ from fractal_core.optim.momenta import (
     overwrite,
     remember,
     sample_length,
-    sampled,
     smoothed,
 )
 
@@ -210,7 +209,7 @@ class AdaptiveOptimizer(Optimizer):
         for places in batches(group, found).values():
             members = [found.adaptive[i] for i in places]
             gradients = [found.grads[m] for m in members]
-            samples = remember([found.rings[i] for i in places], gradients) if found.rings else None
+            past = remember([found.rings[i] for i in places], gradients) if found.rings else None
             steps = torch.stack([found.steps[m] for m in members])
             since = steps - (group["fam_start_step"] + 1)
             started, due = since >= 0, (since >= 0) & (since % group["update_every"] == 0)
@@ -224,9 +223,7 @@ class AdaptiveOptimizer(Optimizer):
             device = gradients[0].device
             bands = torch.stack([found.bands[i] for i in places])
             if any(now):
-                if samples is None:
-                    samples = sampled(gradients)
-                bands = smoothed(group, samples, bands, None if read and all(now) else due.to(device))
+                bands = smoothed(group, gradients, past, bands, None if read and all(now) else due.to(device))
                 overwrite([found.bands[i] for i in places], bands)
             momentum = momentum_of(group, bands, sample_length(group, gradients[0]))
             if not read:

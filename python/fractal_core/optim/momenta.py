@@ -23,7 +23,6 @@ __all__ = [
     "overwrite",
     "remember",
     "sample_length",
-    "sampled",
     "smoothed",
     "weights",
 ]
@@ -52,12 +51,6 @@ def sample_length(group: dict[str, Any], parameter: Tensor) -> int:
     if group["signal"] == "none" or parameter.numel() <= group["min_size"] or parameter.numel() == 0:
         return 0
     return spectrum.WINDOW if group["signal"] == "temporal" else spectrum.sample_shape(parameter.shape)[1]
-
-
-def sampled(gradients: Sequence[Tensor]) -> Tensor:
-    """(M, R, N) of gradients with samples of one shape: what the spatial signal looks at."""
-    stacked = torch.stack([spectrum.sample(g) for g in gradients])
-    return stacked.to(spectrum.analysis_dtype(stacked.dtype))
 
 
 def overwrite(tensors: list[Tensor], values: Tensor) -> None:
@@ -90,14 +83,23 @@ def _layout(group: dict[str, Any]) -> Layout:
     return group["band_layout"] or HANDLERS[group["handler"]].layout
 
 
-def smoothed(group: dict[str, Any], samples: Tensor, bands: Tensor, due: Tensor | None) -> Tensor:
-    """The averages (M, n) after this step; they stay where there is no spectrum, and where `due` (M,) is False.
+def smoothed(
+    group: dict[str, Any], gradients: Sequence[Tensor], past: Tensor | None, bands: Tensor, due: Tensor | None
+) -> Tensor:
+    """The averages of bands after this step: the first spectrum as it is.
 
-    The first spectrum is taken as it is.
+    Args:
+        group: the settings.
+        gradients: M of them, with samples of one shape.
+        past: (M, P, W), what `remember` gave; None for the signal in space.
+        bands: (M, n), the averages before.
+        due: (M,) bool, whose spectrum counts; None for all. Averages also stay where there is no spectrum.
     """
-    rule = rule_of(group["rule"])
-    eps = group["eps"] if rule.spectrum == "amplitude" else 0.0
-    shares, seen = spectrum.shares(samples, group["n_bands"], _layout(group), rule.spectrum, eps=eps)
+    kind = rule_of(group["rule"]).spectrum
+    eps = group["eps"] if kind == "amplitude" else 0.0
+    bins = spectrum.mean_spectra(gradients, kind) if past is None else spectrum.mean_spectrum(past, kind)
+    samples = sample_length(group, gradients[0])
+    shares, seen = spectrum.shares(bins, samples, group["n_bands"], _layout(group), kind, eps=eps)
     seen = seen if due is None else seen & due
     first = (bands.sum(-1, keepdim=True) == 0).to(bands.dtype)
     weight = 1 - group["beta"] * (1 - first)

@@ -29,6 +29,8 @@ __all__ = [
 
 ROWS, COLUMNS = 64, 1024
 """A sample is at most so many rows of the gradient and their first entries."""
+_CACHED = 1 << 17
+"""Entries of samples that the CPU transforms at once: with their transform they stay in its cache."""
 PROBE, WINDOW = 128, 32
 """A probe in time is so many entries over the last steps."""
 
@@ -94,16 +96,40 @@ def _cut(samples: int, edges: tuple[int, ...], spectrum: Spectrum, device: torch
     return _cuts.get((samples, edges, spectrum, device, dtype), make)
 
 
-def shares(
-    samples: Tensor, n_bands: int, layout: Layout, spectrum: Spectrum, *, eps: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """The share of each band in the mean spectrum of the rows, without the mean of each row.
+def mean_spectrum(samples: Tensor, spectrum: Spectrum) -> Tensor:
+    """The mean over rows of `|F_k|^2` or `|F_k|`, k = 1 ... N // 2: (..., K) for samples (..., R, N)."""
+    found = cast("Tensor", torch.fft.rfft(samples, dim=-1))
+    if spectrum == "amplitude":
+        return found.abs().mean(-2)[..., 1:]
+    # Squares of the parts, as numbers of their own and in their place: quick, and no root.
+    parts = torch.view_as_real(found).flatten(-2)
+    return parts.square_().mean(-2).view(*samples.shape[:-2], -1, 2).sum(-1)[..., 1:]
 
-    Of power, `w_k |F_k|^2`, `w` being 1 at the highest frequency of an even N and 2 below it, so that the sum over
-    the bins is the power of the rows without their means (Parseval); of amplitude, `|F_k|`.
+
+def mean_spectra(gradients: Sequence[Tensor], spectrum: Spectrum) -> Tensor:
+    """(M, K) of gradients with samples of one shape: together, on the CPU as many as its cache holds."""
+    count = len(gradients)
+    if gradients[0].is_cpu:
+        rows, columns = sample_shape(gradients[0].shape)
+        count = max(1, _CACHED // (rows * columns))
+    found: list[Tensor] = []
+    for first in range(0, len(gradients), count):
+        stacked = torch.stack([sample(g) for g in gradients[first : first + count]])
+        found.append(mean_spectrum(stacked.to(analysis_dtype(stacked.dtype)), spectrum))
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def shares(
+    bins: Tensor, samples: int, n_bands: int, layout: Layout, spectrum: Spectrum, *, eps: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The share of each band in a mean spectrum.
+
+    Of power, bins count `w_k |F_k|^2`, `w` being 1 at the highest frequency of an even N and 2 below it, so that their
+    sum is N times that of the squares of the rows without their means (Parseval); of amplitude, `|F_k|`.
 
     Args:
-        samples: (..., R, N), N at least 2.
+        bins: (..., K), as `mean_spectrum` gives them.
+        samples: N, at least 2.
         n_bands: bands, at least 1.
         layout: of the bands.
         spectrum: `power` or `amplitude`.
@@ -112,16 +138,8 @@ def shares(
     Returns:
         (..., n), and (...) bool: whether there was a spectrum, neither 0 nor infinite; where not, shares are NaN.
     """
-    n = samples.shape[-1]
-    edges = cut(n // 2, n_bands, layout)
-    found = cast("Tensor", torch.fft.rfft(samples, dim=-1))
-    if spectrum == "power":
-        # Squares of the parts, as numbers of their own: quick, and no root.
-        parts = torch.view_as_real(found).flatten(-2)
-        bins = parts.square().mean(-2).view(*samples.shape[:-2], -1, 2).sum(-1)[..., 1:]
-    else:
-        bins = found.abs().mean(-2)[..., 1:]
-    constants = _cut(n, edges, spectrum, samples.device, bins.dtype)
+    edges = cut(samples // 2, n_bands, layout)
+    constants = _cut(samples, edges, spectrum, bins.device, bins.dtype)
     upto = (bins * constants.weights).cumsum(-1)
     total = upto[..., -1]
     parts = torch.diff(upto.index_select(-1, constants.last), dim=-1, prepend=torch.zeros_like(upto[..., :1]))
