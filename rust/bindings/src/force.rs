@@ -56,7 +56,7 @@ pub(crate) struct ForceGradientArrays<'py> {
 }
 
 /// The arrays of a call, borrowed from Python.
-struct Inputs<'py, T: Element> {
+struct ForceInputs<'py, T: Element> {
     points: [PyReadonlyArrayDyn<'py, T>; 2],
     v: PyReadonlyArrayDyn<'py, T>,
     shifts: [PyReadonlyArrayDyn<'py, T>; 2],
@@ -68,7 +68,7 @@ struct Inputs<'py, T: Element> {
     eps: f64,
 }
 
-impl<'py, T: Accumulator + Boundary<Bits = T>> Inputs<'py, T> {
+impl<'py, T: Accumulator + Boundary<Bits = T>> ForceInputs<'py, T> {
     fn new(call: &ForceArrays<'py>) -> Result<Self> {
         let dots = match call.q.as_ref().zip(call.k.as_ref()) {
             Some((q, k)) => Some([typed(q, "q")?, typed(k, "k")?]),
@@ -143,7 +143,7 @@ pub(crate) fn force_forward<'py>(
     lse: &Bound<'py, PyAny>,
 ) -> Result<()> {
     with_accumulator!(&*call.dtype, T => {
-        let inputs = Inputs::<T>::new(&call)?;
+        let inputs = ForceInputs::<T>::new(&call)?;
         let kernel = inputs.call()?;
         let run = OwnedRun::named(&call.executor, call.threads, kernel.work())?;
         let [shape, _] = inputs.shapes(kernel.problem.v.shape[3])?;
@@ -163,7 +163,7 @@ pub(crate) fn force_backward<'py>(
     gradients: ForceGradientArrays<'py>,
 ) -> Result<()> {
     with_accumulator!(&*call.dtype, T => {
-        let inputs = Inputs::<T>::new(&call)?;
+        let inputs = ForceInputs::<T>::new(&call)?;
         let kernel = inputs.call()?;
         let run = OwnedRun::named(&call.executor, call.threads, kernel.work())?;
         let (out, dout) = (typed(&saved.out, "out")?, typed(&saved.dout, "dout")?);

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from examples import train_encoder
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")

@@ -1,10 +1,10 @@
 //! One call of force attention, and its passes.
 
 use super::padded::{copied, wide};
-use super::piece::{Dealt, Piece, tasks};
+use super::piece::{Dealt, EdgePiece, tasks};
 use super::problem::{ForceGradients, ForceProblem, ForceSaved};
-use super::rows::{Part, parts, plans};
-use super::side::Side;
+use super::rows::{RowsPart, parts, plans};
+use super::side::PointSide;
 use super::sweep::{EdgeSweep, Statistics};
 use crate::attention::call::Keys;
 use crate::attention::element::Accumulator;
@@ -51,7 +51,7 @@ impl<A: Accumulator> ForceCall<'_, A> {
         let plans = plans(&self.keys, problem, run.executor())?;
         let (mut out, mut lse) = (Dealt::new(out, heads * problem.v.shape[3]), Dealt::new(lse, heads));
         for part in parts(&self.keys, &plans, problem, true)? {
-            let next = |rows| Piece { out: out.take(rows), lse: lse.take(rows), ..Piece::default() };
+            let next = |rows| EdgePiece { out: out.take(rows), lse: lse.take(rows), ..EdgePiece::default() };
             let tasks = tasks(part.groups.clone(), n, next)?;
             sweep(problem, [near, far], &part, true, None).run(run, &tasks);
         }
@@ -82,12 +82,12 @@ impl<A: Accumulator> ForceCall<'_, A> {
             let mut shifts = Dealt::new(da, heads);
             let mut constants = Dealt::new(&mut shares, 2 * heads);
             for part in parts(&self.keys, &plans, problem, true)? {
-                let tasks = tasks(part.groups.clone(), n, |rows| Piece {
+                let tasks = tasks(part.groups.clone(), n, |rows| EdgePiece {
                     points: e.take(rows),
                     dots: dots.take(rows),
                     shifts: shifts.take(rows),
                     constants: constants.take(rows),
-                    ..Piece::default()
+                    ..EdgePiece::default()
                 })?;
                 sweep(problem, [near, far], &part, true, statistics).run(run, &tasks);
             }
@@ -97,12 +97,12 @@ impl<A: Accumulator> ForceCall<'_, A> {
         let mut values = Dealt::new(gradients.v, heads * width);
         let mut shifts = Dealt::new(dc, heads);
         for part in parts(&self.keys, &plans, problem, false)? {
-            let tasks = tasks(part.groups.clone(), m, |rows| Piece {
+            let tasks = tasks(part.groups.clone(), m, |rows| EdgePiece {
                 points: r.take(rows),
                 dots: dots.take(rows),
                 values: values.take(rows),
                 shifts: shifts.take(rows),
-                ..Piece::default()
+                ..EdgePiece::default()
             })?;
             sweep(problem, [far, near], &part, false, statistics).run(run, &tasks);
         }
@@ -154,22 +154,26 @@ impl<A: Accumulator> Copies<A> {
     }
 
     /// The sides of the queries, whose values are given, and of the keys.
-    fn sides<'a>(&'a self, problem: &ForceProblem<'a, A>, of_queries: View<'a, A>) -> (Side<'a, A>, Side<'a, A>) {
+    fn sides<'a>(
+        &'a self,
+        problem: &ForceProblem<'a, A>,
+        of_queries: View<'a, A>,
+    ) -> (PointSide<'a, A>, PointSide<'a, A>) {
         let dots =
             problem.dots.zip(self.dots.as_ref()).map(|([q, k], [wide_q, wide_k])| [wide(q, wide_q), wide(k, wide_k)]);
         let points = [wide(problem.e, &self.points[0]), wide(problem.r, &self.points[1])];
         let [a, c] = problem.shifts;
-        let queries = Side { points: points[0], dots: dots.map(|d| d[0]), values: of_queries, shifts: a };
+        let queries = PointSide { points: points[0], dots: dots.map(|d| d[0]), values: of_queries, shifts: a };
         let keys =
-            Side { points: points[1], dots: dots.map(|d| d[1]), values: wide(problem.v, &self.values), shifts: c };
+            PointSide { points: points[1], dots: dots.map(|d| d[1]), values: wide(problem.v, &self.values), shifts: c };
         (queries, keys)
     }
 }
 
 fn sweep<'a, A: Accumulator>(
     problem: &ForceProblem<'a, A>,
-    [near, far]: [Side<'a, A>; 2],
-    part: &'a Part<'a>,
+    [near, far]: [PointSide<'a, A>; 2],
+    part: &'a RowsPart<'a>,
     by_query: bool,
     saved: Option<Statistics<'a, A>>,
 ) -> EdgeSweep<'a, A> {

@@ -12,7 +12,7 @@ const COLUMNS: usize = 4;
 
 /// Constants of a head, and what the near point has.
 #[derive(Clone, Copy)]
-pub(super) struct Head<A> {
+pub(super) struct EdgeHead<A> {
     pub(super) strength: A,
     pub(super) rate: A,
     /// 1 where the near point is the query, else −1.
@@ -21,7 +21,7 @@ pub(super) struct Head<A> {
 }
 
 /// Sums over the edges of a near point and a head.
-pub(super) struct Sums<A> {
+pub(super) struct EdgeSums<A> {
     pub(super) shift: A,
     pub(super) strength: A,
     pub(super) rate: A,
@@ -119,7 +119,7 @@ impl<A: Accumulator> Edges<A> {
 
     /// Scores of a head, −∞ behind the last edge.
     #[inline(always)]
-    pub(super) fn weigh<S: Simd>(&mut self, simd: S, head: Head<A>, scale: A) {
+    pub(super) fn weigh<S: Simd>(&mut self, simd: S, head: EdgeHead<A>, scale: A) {
         let splat = |x| A::N::<S>::splat(simd, x);
         let (near, sign, zero) = (splat(head.shift), splat(head.sign), splat(A::default()));
         let (strength, rate, scale) = (splat(head.strength), splat(head.rate), splat(scale));
@@ -161,7 +161,7 @@ impl<A: Accumulator> Edges<A> {
 
     /// Weights from the log-sum-exp, and gradients of scores from those of weights; what they sum to, by head.
     #[inline(always)]
-    pub(super) fn differentiate<S: Simd>(&mut self, simd: S, head: Head<A>) -> Sums<A> {
+    pub(super) fn differentiate<S: Simd>(&mut self, simd: S, head: EdgeHead<A>) -> EdgeSums<A> {
         let splat = |x| A::N::<S>::splat(simd, x);
         let (strength, rate) = (splat(head.strength), splat(head.rate));
         let [mut shifts, mut strengths, mut rates] = [splat(A::default()); 3];
@@ -180,7 +180,7 @@ impl<A: Accumulator> Edges<A> {
             given.store_slice(&mut self.given[to.clone()]);
             pull.store_slice(&mut self.pull[to]);
         }
-        Sums {
+        EdgeSums {
             shift: shifts.reduce_sum() * head.sign,
             strength: strengths.reduce_sum(),
             rate: (splat(A::default()) - rates).reduce_sum(),

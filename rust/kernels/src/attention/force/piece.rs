@@ -9,7 +9,7 @@ pub(super) const ROWS: usize = 32;
 
 /// Some rows of one group's results; what a pass does not write is empty.
 #[derive(Default)]
-pub(super) struct Piece<'a, A> {
+pub(super) struct EdgePiece<'a, A> {
     /// Forward: `(rows, heads, Dv)`.
     pub(super) out: &'a mut [A],
     /// Forward: `(rows, heads)`.
@@ -48,24 +48,24 @@ impl<'a, A> Dealt<'a, A> {
 }
 
 /// One task: its group of heads, its first near point, and what it writes.
-pub(super) struct Task<'a, A> {
+pub(super) struct EdgeTask<'a, A> {
     pub(super) group: usize,
     pub(super) first: usize,
     pub(super) rows: usize,
-    pub(super) piece: Mutex<Piece<'a, A>>,
+    pub(super) piece: Mutex<EdgePiece<'a, A>>,
 }
 
 /// The tasks of some groups, of `n` near points each.
 pub(super) fn tasks<'a, A>(
     groups: std::ops::Range<usize>,
     n: usize,
-    mut next: impl FnMut(usize) -> Piece<'a, A>,
-) -> Result<Vec<Task<'a, A>>> {
+    mut next: impl FnMut(usize) -> EdgePiece<'a, A>,
+) -> Result<Vec<EdgeTask<'a, A>>> {
     let mut tasks = memory::with_capacity("index_set", groups.len() * n.div_ceil(ROWS))?;
     for group in groups {
         for first in (0..n).step_by(ROWS) {
             let rows = ROWS.min(n - first);
-            tasks.push(Task { group, first, rows, piece: Mutex::new(next(rows)) });
+            tasks.push(EdgeTask { group, first, rows, piece: Mutex::new(next(rows)) });
         }
     }
     Ok(tasks)

@@ -16,7 +16,7 @@ use super::problem::ForceProblem;
 pub(super) struct ByKey(IndexSet);
 
 /// Edges by query, or by key.
-pub(super) enum Rows<'a> {
+pub(super) enum PointRows<'a> {
     /// Of an index set.
     Set(&'a IndexSet),
     /// The same by key.
@@ -27,7 +27,7 @@ pub(super) enum Rows<'a> {
     ListsByKey(&'a Plan),
 }
 
-impl Rows<'_> {
+impl PointRows<'_> {
     /// The far points of a near one.
     #[inline(never)]
     pub(super) fn fill(&self, near: usize, far: &mut Vec<u32>, numbers: &mut Vec<usize>) {
@@ -49,9 +49,9 @@ impl Rows<'_> {
 }
 
 /// Groups of heads, numbered across the batch, that have one set of edges.
-pub(super) struct Part<'a> {
+pub(super) struct RowsPart<'a> {
     pub(super) groups: Range<usize>,
-    pub(super) rows: Rows<'a>,
+    pub(super) rows: PointRows<'a>,
 }
 
 /// The plans of lists, which live as long as the call; none for an index set.
@@ -80,20 +80,20 @@ pub(super) fn parts<'a, A: Accumulator>(
     plans: &'a [(Range<usize>, Plan)],
     problem: &ForceProblem<'_, A>,
     by_query: bool,
-) -> Result<Vec<Part<'a>>> {
+) -> Result<Vec<RowsPart<'a>>> {
     match keys {
         Keys::Set(set) => {
             let [batch, groups, _] = problem.heads();
             let rows = if by_query {
-                Rows::Set(set.set())
+                PointRows::Set(set.set())
             } else {
-                Rows::Transposed(set.kept(|| set.set().transpose().map(ByKey))?)
+                PointRows::Transposed(set.kept(|| set.set().transpose().map(ByKey))?)
             };
-            Ok(vec![Part { groups: 0..batch * groups, rows }])
+            Ok(vec![RowsPart { groups: 0..batch * groups, rows }])
         }
         Keys::Lists(_) => {
-            let rows = |plan| if by_query { Rows::Lists(plan) } else { Rows::ListsByKey(plan) };
-            Ok(plans.iter().map(|(groups, plan)| Part { groups: groups.clone(), rows: rows(plan) }).collect())
+            let rows = |plan| if by_query { PointRows::Lists(plan) } else { PointRows::ListsByKey(plan) };
+            Ok(plans.iter().map(|(groups, plan)| RowsPart { groups: groups.clone(), rows: rows(plan) }).collect())
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::attention::problem::View;
 
 /// The arrays of the queries or of the keys; rows are whole vectors.
 #[derive(Clone, Copy)]
-pub(super) struct Side<'a, A> {
+pub(super) struct PointSide<'a, A> {
     /// `e` or `r`.
     pub(super) points: View<'a, A>,
     /// `q` or `k`.
@@ -15,7 +15,7 @@ pub(super) struct Side<'a, A> {
     pub(super) shifts: &'a [A],
 }
 
-impl<A> Side<'_, A> {
+impl<A> PointSide<'_, A> {
     /// Number of points.
     pub(super) fn len(&self) -> usize {
         self.points.shape[2]

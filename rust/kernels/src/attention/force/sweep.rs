@@ -1,9 +1,9 @@
 //! One pass: the near points of each task, one after the other.
 
-use super::edges::{Edges, Head};
-use super::piece::{Piece, Task};
-use super::rows::Rows;
-use super::side::Side;
+use super::edges::{EdgeHead, Edges};
+use super::piece::{EdgePiece, EdgeTask};
+use super::rows::PointRows;
+use super::side::PointSide;
 use crate::attention::element::Accumulator;
 use crate::interrupt;
 use crate::simd::{Run, dispatch};
@@ -20,9 +20,9 @@ pub(super) struct Statistics<'a, A> {
 
 /// One pass over the edges of some groups.
 pub(super) struct EdgeSweep<'a, A> {
-    pub(super) near: Side<'a, A>,
-    pub(super) far: Side<'a, A>,
-    pub(super) rows: &'a Rows<'a>,
+    pub(super) near: PointSide<'a, A>,
+    pub(super) far: PointSide<'a, A>,
+    pub(super) rows: &'a PointRows<'a>,
     /// Whether the near points are the queries.
     pub(super) by_query: bool,
     /// Groups of a batch entry, heads of a group.
@@ -40,7 +40,7 @@ pub(super) struct EdgeSweep<'a, A> {
 
 impl<A: Accumulator> EdgeSweep<'_, A> {
     /// Runs all tasks.
-    pub(super) fn run(&self, run: Run<'_>, tasks: &[Task<'_, A>]) {
+    pub(super) fn run(&self, run: Run<'_>, tasks: &[EdgeTask<'_, A>]) {
         run.for_each_task(tasks.len(), |level, task| {
             let task = &tasks[task];
             let mut piece = task.piece.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +83,14 @@ impl<A: Accumulator> EdgeSweep<'_, A> {
 
     /// Everything of one near point.
     #[inline(always)]
-    fn row<S: Simd>(&self, simd: S, task: &Task<'_, A>, row: usize, edges: &mut Edges<A>, piece: &mut Piece<'_, A>) {
+    fn row<S: Simd>(
+        &self,
+        simd: S,
+        task: &EdgeTask<'_, A>,
+        row: usize,
+        edges: &mut Edges<A>,
+        piece: &mut EdgePiece<'_, A>,
+    ) {
         let [groups, heads] = self.heads;
         let (batch, group, near) = (task.group / groups, task.group % groups, task.first + row);
         let point = self.near.points.row(batch, group, near);
@@ -98,7 +105,7 @@ impl<A: Accumulator> EdgeSweep<'_, A> {
             }
             let shift = self.near.shifts[(task.group * self.near.len() + near) * heads + of_group];
             let sign = if self.by_query { A::ONE } else { A::default() - A::ONE };
-            let constants = Head { strength: self.strength[head], rate: self.rate[head], sign, shift };
+            let constants = EdgeHead { strength: self.strength[head], rate: self.rate[head], sign, shift };
             edges.weigh(simd, constants, self.scale);
             edges.starts(&self.far.values, batch, head);
             let (values, width) = (self.far.values.data, self.far.values.shape[3]);
