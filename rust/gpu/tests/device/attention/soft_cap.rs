@@ -19,7 +19,9 @@ const EVERYTHING: Case =
 
 fn expected(case: Case, set: &IndexSet, x: &Inputs, cap: f64) -> Results {
     let mut heads = twin_heads(case, set, x);
-    heads.iter_mut().for_each(|head| head.head.soft_cap = Some(cap));
+    for head in &mut heads {
+        head.head.soft_cap = Some(cap);
+    }
     expected_of(case, set, x, heads)
 }
 
