@@ -369,6 +369,7 @@ WRONG = [
     (lambda: mods.DisplacementTable(torch.zeros(4, 3, 4), (8, 8)), ShapeError, "values"),
     (lambda: mods.DisplacementTable(torch.zeros(4, 3, 3, 3), (8, 8)), ShapeError, "values"),
     (lambda: attend(mods.SoftCap(1.0)), DTypeError, "modifiers"),
+    (lambda: attend([mods.SoftCap(1e39)]), InvalidArgumentError, "cap"),
     (lambda: attend(["cap"]), DTypeError, "modifiers"),
     (lambda: attend([mods.SoftCap(1.0), mods.SoftCap(2.0)]), InvalidArgumentError, "modifiers"),
     (lambda: attend([mods.Sink(torch.zeros(1))]), ShapeError, "modifiers"),

@@ -64,6 +64,8 @@ def modified(
     lines = [modifier for modifier in given if isinstance(modifier, _BY_DISTANCE)]
     sinks = None if sink is None else _of_heads(sink.logits, heads, one=False).to(dtype).contiguous()
     soft_cap = 0.0 if cap is None else cap.cap
+    if soft_cap > torch.finfo(dtype).max:
+        raise InvalidArgumentError("cap", soft_cap, f"at most {torch.finfo(dtype).max}, the largest {dtype}")
     if grid is not None:
         table, places, origin = _on_grid(grid, lines, heads, (first_position, n_queries, n_keys), dtype)
         return Modified(table, places, sinks, origin, soft_cap)

@@ -87,7 +87,7 @@ impl Drawn {
         let (a, c) = (values(&[batch, n, heads]), values(&[batch, m, heads]));
         let (strength, rate) = (values(&[heads]), values(&[heads]).iter().map(|x| x.abs()).collect());
         let (dout, dlse) = (values(&[batch, n, heads, dv]), values(&[batch, n, heads]));
-        let padding = (0..batch * m).map(|_| random.next() % 4 == 0).collect();
+        let padding = (0..batch * m).map(|_| random.next().is_multiple_of(4)).collect();
         let mut lists: Vec<i64> = (0..batch * n * WIDTH).map(|_| (random.next() % m as u64) as i64).collect();
         lists.iter_mut().step_by(3).for_each(|key| *key = -1);
         let set = if case.keys == 1 {
