@@ -462,9 +462,10 @@ CALLS: dict[str, tuple[int, Callable[[Any], Any]]] = {
 
 INNER = re.compile(
     r"nn\.\w+Attention\.(edges|samples|log_bias|neighbours) "  # steps of the tutorial's forward passes
-    r"|dimension\.Partition cuts"  # of a result
     r"|nn\.\w+Scaling\.frequencies "  # asked by an embedding, which has counted them
     r"|dimension\.Partition cuts|nn\.Routing at_most"  # of a result
+    r"|nn\.MyelinatedCache\.begun "  # asked by a layer, which has counted its layers
+    r"|nn\.\w+_encoder\w* rotary"  # a function of an int
     r"|patterns\.(Pattern|PatternBase)\.bias |patterns\.PatternBase\.index_set "  # written by authors, checked before
 )
 

@@ -175,7 +175,7 @@ class FractalAttention(nn.Module):
             check_streaming("cache", cache, KeyValueCache, causal=self.causal, pattern=self.pattern)
         at = places.of_tokens(positions, self.rotary, batch, length, x.device)
         if length == 0:  # a pattern has no set of no tokens
-            q, k, v = self._projected(x, None)
+            q, k, v = self._projected(x)
             if cache is not None:
                 _keep(cache, cache.extended(k, v, key_padding_mask))
             return self.out(q.transpose(1, 2).flatten(2))
@@ -190,7 +190,7 @@ class FractalAttention(nn.Module):
         _keep(cache, held)
         return out
 
-    def _projected(self, x: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _projected(self, x: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, N, D), keys and values (B, Hkv, N, D), blank where a key is ignored."""
         kv_dim = self.num_kv_heads * self.head_dim
         q, k, v = self.qkv(x).split((self.embed_dim, kv_dim, kv_dim), dim=2)

@@ -71,8 +71,10 @@ mod _native {
 
     #[pymodule_init]
     #[allow(clippy::unnecessary_wraps, reason = "the signature that PyO3 asks for")]
-    fn init(_: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         fractal_runtime::process::remember();
+        // The first array looks NumPy's functions up, and a Ctrl-C that comes then is a panic: so it is made here.
+        drop(numpy::PyArray1::<u8>::zeros(module.py(), 0, false));
         Ok(())
     }
 }
