@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch._C._dynamo import eval_frame as _frames
 
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
-from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
 from fractal_core.nn import positions as places
+from fractal_core.nn._sets import Sets, lengths
 from fractal_core.nn._streaming import check_streaming
 from fractal_core.nn._tokens import blanked
 from fractal_core.nn.cache import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.patterns import bias_of, resolve
+from fractal_core.nn.patterns import resolve
 from fractal_core.patterns import PerHead, check_span
 
 if TYPE_CHECKING:
     from fractal_core.index_sets import IndexSet, IndexSetStack
+    from fractal_core.nn._sets import Keys
     from fractal_core.nn.cache import Held
     from fractal_core.nn.rotary import RotaryEmbedding
     from fractal_core.patterns import Pattern, PatternBase
@@ -85,10 +85,9 @@ class FractalAttention(nn.Module):
         self.device = route.checked(device)
         self.rotary = places.checked_rotary(rotary, self.head_dim)
         self._has_bias = flag("bias", bias)
-        self._pattern = resolve(pattern)
-        if isinstance(self._pattern, PerHead) and len(self._pattern.patterns) != num_heads:
-            raise ShapeError("pattern", f"{len(self._pattern.patterns)} patterns", f"{num_heads}, one for each head")
-        self._sets: Recent[tuple[IndexSet | IndexSetStack, Tensor | None]] = Recent()
+        self._sets = Sets(resolve(pattern))
+        if isinstance(self.pattern, PerHead) and len(self.pattern.patterns) != num_heads:
+            raise ShapeError("pattern", f"{len(self.pattern.patterns)} patterns", f"{num_heads}, one for each head")
         self.qkv = nn.Linear(embed_dim, embed_dim + 2 * num_kv_heads * self.head_dim, bias=self._has_bias)
         self.out = nn.Linear(embed_dim, embed_dim, bias=self._has_bias)
         self.reset_parameters()
@@ -103,12 +102,11 @@ class FractalAttention(nn.Module):
     @property
     def pattern(self) -> PatternBase | PerHead:
         """The pattern; setting another one drops the index sets."""
-        return self._pattern
+        return self._sets.pattern
 
     @pattern.setter
     def pattern(self, pattern: Pattern | PerHead | str) -> None:
-        self._pattern = resolve(pattern)
-        self._sets.clear()
+        self._sets = Sets(resolve(pattern))
 
     def extra_repr(self) -> str:
         """What `repr` shows beside the projections."""
@@ -120,21 +118,10 @@ class FractalAttention(nn.Module):
 
     def prepare(self, n_queries: int, n_keys: int | None = None) -> IndexSet | IndexSetStack:
         """The index set of the last `n_queries` of `n_keys` tokens (as many where None), built once and kept."""
-        return self._set_and_bias(*check_span(n_queries, n_keys))[0]
+        return self._keys(*check_span(n_queries, n_keys)).index_set
 
-    def _set_and_bias(self, n_queries: int, n_keys: int) -> tuple[IndexSet | IndexSetStack, Tensor | None]:
-        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
-            # There sizes are tensors; the program holds the set of this length.
-            n_queries, n_keys = int(n_queries), int(n_keys)
-        if not (type(n_queries) is int and type(n_keys) is int):
-            allowed = "a fixed length: an exported layer holds the index set of one length; export one for each length"
-            raise InvalidArgumentError("x", "a length that is symbolic", allowed)
-
-        def make() -> tuple[IndexSet | IndexSetStack, Tensor | None]:
-            index_set = self.pattern.index_set(n_queries, n_keys, causal=self.causal)
-            return index_set, bias_of(self.pattern, n_keys)
-
-        return self._sets.get((n_queries, n_keys, self.causal), make)
+    def _keys(self, n_queries: int, n_keys: int) -> Keys:
+        return self._sets.get(*lengths(n_queries, n_keys), causal=self.causal)
 
     def forward(
         self,
@@ -180,10 +167,10 @@ class FractalAttention(nn.Module):
                 _keep(cache, cache.extended(k, v, key_padding_mask))
             return self.out(q.transpose(1, 2).flatten(2))
         if cache is None:
-            index_set, key_bias = self._set_and_bias(length, length)
+            keys = self._keys(length, length)
             q, k, v = self._projected(x, key_padding_mask)
             q, k = places.rotated(self.rotary, q, k, at, 0)
-            attended = self._attend(q, k, v, index_set, key_bias, key_padding_mask)
+            attended = self._attend(q, k, v, keys, key_padding_mask)
             return self.out(attended.transpose(1, 2).flatten(2))
         attended, held = _step(self, cache, *self._projected(x, key_padding_mask), key_padding_mask, at)
         out = self.out(attended.transpose(1, 2).flatten(2))
@@ -198,18 +185,16 @@ class FractalAttention(nn.Module):
         k, v = blanked(padding, k), blanked(padding, v)
         return q, k, v
 
-    def _attend(  # noqa: PLR0917
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        index_set: IndexSet | IndexSetStack,
-        bias: Tensor | None,
-        padding: Tensor | None,
-    ) -> Tensor:
-        dropout_p = self.dropout if self.training else 0.0
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, keys: Keys, padding: Tensor | None) -> Tensor:
         return sparse_attention(
-            q, k, v, index_set, bias=bias, key_padding_mask=padding, dropout_p=dropout_p, device=self.device
+            q,
+            k,
+            v,
+            keys.index_set,
+            bias=keys.bias,
+            key_padding_mask=padding,
+            dropout_p=self.dropout if self.training else 0.0,
+            device=self.device,
         )
 
 
@@ -225,9 +210,9 @@ def _step(  # noqa: PLR0917
     """Attend to the cached tokens and the new ones; returns the result and the new state of the cache."""
     q, k = places.rotated(layer.rotary, q, k, at, len(cache))
     held = cache.extended(k, v, padding)
-    index_set, bias = layer._set_and_bias(q.shape[2], held.length)  # pyright: ignore[reportPrivateUsage]
+    keys = layer._keys(q.shape[2], held.length)  # pyright: ignore[reportPrivateUsage]
     k, v, padding = held.tokens()
-    return layer._attend(q, k, v, index_set, bias, padding), held  # pyright: ignore[reportPrivateUsage]
+    return layer._attend(q, k, v, keys, padding), held  # pyright: ignore[reportPrivateUsage]
 
 
 def _keep(cache: KeyValueCache, held: Held) -> None:

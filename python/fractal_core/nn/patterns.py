@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from fractal_core import patterns
+from fractal_core.errors import InvalidArgumentError
 from fractal_core.patterns.base import PatternBase, adapt
 from fractal_core.patterns.per_head import PerHead
 
 if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
 
-__all__ = ["bias_of", "grows_at_the_end", "resolve"]
+__all__ = ["bias_of", "grows_at_the_end", "resolve", "resolve_one"]
 
 
 def resolve(pattern: Pattern | PerHead | str) -> PatternBase | PerHead:
@@ -22,6 +23,18 @@ def resolve(pattern: Pattern | PerHead | str) -> PatternBase | PerHead:
     if isinstance(pattern, PerHead):
         return pattern
     return patterns.create(pattern) if isinstance(pattern, str) else adapt(pattern)
+
+
+def resolve_one(pattern: Pattern | str) -> PatternBase:
+    """`resolve` for layers whose heads share a pattern.
+
+    Raises:
+        InvalidArgumentError: patterns that differ by head.
+    """
+    found = resolve(pattern)
+    if isinstance(found, PerHead):
+        raise InvalidArgumentError("pattern", repr(found), "one pattern for all heads")
+    return found
 
 
 def grows_at_the_end(pattern: PatternBase | PerHead) -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from fractal_core._arguments import INT32_MAX, integer
 from fractal_core.errors import ShapeError
+from fractal_core.nn._sets import Keys, Sets, lengths, whole
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.layers._sets import Keys, Sets, lengths, whole
 from fractal_core.nn.layers._summaries import seen, summaries
 from fractal_core.nn.patterns import resolve
 from fractal_core.patterns import PerHead

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from fractal_core._torch.recent import Recent
-from fractal_core.errors import InvalidArgumentError
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn.layers._sets import Sets
-from fractal_core.nn.patterns import resolve
-from fractal_core.patterns import PatternBase
+from fractal_core.nn._sets import Sets
+from fractal_core.nn.patterns import resolve_one
 
 if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
@@ -28,10 +26,7 @@ class PatternSets(Sets):
     """
 
     def __init__(self, pattern: Pattern | str) -> None:
-        found = resolve(pattern)
-        if not isinstance(found, PatternBase):
-            raise InvalidArgumentError("pattern", repr(found), "one pattern for all heads")
-        super().__init__(found)
+        super().__init__(resolve_one(pattern))
         self._lists: Recent[Tensor] = Recent(8)
 
     def lists(self, n_queries: int, n_keys: int, *, causal: bool) -> Tensor:

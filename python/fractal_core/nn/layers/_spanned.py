@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError, ShapeError
+from fractal_core.nn._sets import Keys, Sets, lengths
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.layers._sets import Keys, Sets, lengths
 from fractal_core.nn.modifiers import SpanRamp
 from fractal_core.patterns import PerHead
 

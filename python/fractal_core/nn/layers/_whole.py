@@ -12,7 +12,7 @@ from fractal_core.nn._tokens import ignored
 from fractal_core.nn.functional import sparse_attention
 
 if TYPE_CHECKING:
-    from fractal_core.nn.layers._sets import Sets
+    from fractal_core.nn._sets import Sets
 
 __all__ = ["attend_all"]
 

@@ -20,7 +20,7 @@ from fractal_core.nn.force import force_attention
 from fractal_core.nn.layers._dense_force import dense_force_attention
 from fractal_core.nn.layers._topology import Edges, dense_hops, sparse_hops
 from fractal_core.nn.layers.curve_neighbors import CurveNeighbors
-from fractal_core.nn.patterns import resolve
+from fractal_core.nn.patterns import resolve_one
 from fractal_core.patterns.base import PatternBase
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class RelativeForce(nn.Module):
         if not 0.0 < self.eps < math.inf:
             raise InvalidArgumentError("eps", eps, "a finite number above 0")
         self.head_dim = self.dims // self.heads
-        self.pattern = pattern if pattern is None or isinstance(pattern, CurveNeighbors) else _single(pattern)
+        self.pattern = pattern if pattern is None or isinstance(pattern, CurveNeighbors) else resolve_one(pattern)
         self._edges: Recent[Edges] = Recent()
         has_bias = flag("bias", bias)
         self.emitter, self.receptor = (nn.Linear(self.dims, self.head_dim) for _ in range(2))
@@ -277,14 +277,6 @@ class RelativeForce(nn.Module):
         share = self.mix.to(force.dtype).sigmoid()[:, None, None]
         batch, n, _ = topology.shape
         return share * force + (1.0 - share) * topology.reshape(batch, n, self.heads, self.head_dim).transpose(1, 2)
-
-
-def _single(pattern: Pattern | str) -> PatternBase:
-    """One pattern for all heads, which share their points."""
-    found = resolve(pattern)
-    if not isinstance(found, PatternBase):
-        raise InvalidArgumentError("pattern", found, "one pattern for all heads")
-    return found
 
 
 def _allowed(x: Tensor, mask: Tensor | None, padding: Tensor | None, causal: bool) -> Tensor | None:

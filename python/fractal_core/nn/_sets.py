@@ -53,6 +53,9 @@ class Sets:
         self.pattern, self.by_edge = pattern, by_edge
         self._kept: Recent[Keys] = Recent()
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def get(self, n_queries: int, n_keys: int, *, causal: bool, radius: int | None = None) -> Keys:
         """The keys of the last `n_queries` of `n_keys` places, at most `radius` away where it is not None."""
         radius = None if radius is not None and radius >= n_keys - 1 else radius
