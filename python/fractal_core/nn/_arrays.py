@@ -18,17 +18,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NAMES", "accumulation_dtype", "array", "bits", "fresh", "in_autocast", "keys", "maybe", "with_room"]
+__all__ = ["NAMES", "array", "bits", "fresh", "in_autocast", "keys", "maybe", "with_room"]
 
 Made = TypeVar("Made")
 
 NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 _HALVES = frozenset({torch.bfloat16, torch.float16})
-
-
-def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of sums, biases and lse beside q, k, v of `dtype`: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def in_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import KeyIndexError
-from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn.modifiers import Sink
 
 if TYPE_CHECKING:

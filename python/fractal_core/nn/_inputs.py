@@ -9,10 +9,11 @@ from torch import Tensor
 
 from fractal_core._arguments import integer
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet, IndexSetStack
 from fractal_core.nn import _travel
-from fractal_core.nn._arrays import accumulation_dtype, in_autocast
+from fractal_core.nn._arrays import in_autocast
 
 __all__ = ["Inputs", "inputs", "keys_of"]
 

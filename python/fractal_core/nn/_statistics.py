@@ -14,7 +14,8 @@ from torch import Tensor
 from fractal_core import _native
 from fractal_core._calls import Attention, Gradients, Statistics, StatisticsGradients
 from fractal_core._torch import library
-from fractal_core.nn._arrays import accumulation_dtype, array, bits, fresh, maybe, with_room
+from fractal_core._torch.dtypes import accumulation_dtype
+from fractal_core.nn._arrays import array, bits, fresh, maybe, with_room
 from fractal_core.nn.ops import Call
 
 if TYPE_CHECKING:

@@ -1,16 +1,18 @@
-"""Tokens and their masks, as layers and routers are given them.
+"""Tokens and their masks, as layers and routers are given them, and features cut into heads.
 
 `mask` is True where a token takes part, `key_padding_mask` True where it is ignored (docs/attention.md).
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor
 
 from fractal_core._torch import checks
 from fractal_core.errors import ShapeError
 
-__all__ = ["blanked", "ignored", "token_mask", "tokens"]
+__all__ = ["blanked", "ignored", "joined", "split", "token_mask", "tokens"]
 
 
 def tokens(name: str, value: object, dims: int, batch: int | None = None) -> Tensor:
@@ -38,3 +40,13 @@ def blanked(padding: Tensor | None, x: Tensor) -> Tensor:
     An ignored key has weight 0, and what it holds may be NaN or infinite: 0 times that is NaN.
     """
     return x if padding is None else x.masked_fill(padding[:, None, :, None], 0.0)
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """(B, N, H D) to (B, H, N, D)."""
+    return cast("Tensor", x.unflatten(2, (heads, x.shape[2] // heads))).transpose(1, 2)
+
+
+def joined(x: Tensor) -> Tensor:
+    """(B, H, N, D) to (B, N, H D)."""
+    return x.transpose(1, 2).flatten(2)

@@ -14,7 +14,7 @@ from fractal_core.gpu import route
 from fractal_core.nn import positions as places
 from fractal_core.nn._sets import Sets, lengths
 from fractal_core.nn._streaming import check_streaming
-from fractal_core.nn._tokens import blanked
+from fractal_core.nn._tokens import blanked, joined, split
 from fractal_core.nn.cache import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
 from fractal_core.nn.patterns import resolve
@@ -165,15 +165,15 @@ class FractalAttention(nn.Module):
             q, k, v = self._projected(x)
             if cache is not None:
                 _keep(cache, cache.extended(k, v, key_padding_mask))
-            return self.out(q.transpose(1, 2).flatten(2))
+            return self.out(joined(q))
         if cache is None:
             keys = self._keys(length, length)
             q, k, v = self._projected(x, key_padding_mask)
             q, k = places.rotated(self.rotary, q, k, at, 0)
             attended = self._attend(q, k, v, keys, key_padding_mask)
-            return self.out(attended.transpose(1, 2).flatten(2))
+            return self.out(joined(attended))
         attended, held = _step(self, cache, *self._projected(x, key_padding_mask), key_padding_mask, at)
-        out = self.out(attended.transpose(1, 2).flatten(2))
+        out = self.out(joined(attended))
         _keep(cache, held)
         return out
 
@@ -181,9 +181,8 @@ class FractalAttention(nn.Module):
         """Queries (B, H, N, D), keys and values (B, Hkv, N, D), blank where a key is ignored."""
         kv_dim = self.num_kv_heads * self.head_dim
         q, k, v = self.qkv(x).split((self.embed_dim, kv_dim, kv_dim), dim=2)
-        q, k, v = (t.unflatten(2, (-1, self.head_dim)).transpose(1, 2) for t in (q, k, v))
-        k, v = blanked(padding, k), blanked(padding, v)
-        return q, k, v
+        q, k, v = split(q, self.num_heads), split(k, self.num_kv_heads), split(v, self.num_kv_heads)
+        return q, blanked(padding, k), blanked(padding, v)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, keys: Keys, padding: Tensor | None) -> Tensor:
         return sparse_attention(

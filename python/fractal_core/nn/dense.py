@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fractal_core._arguments import flag
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.nn import _dense_calls, _dense_masks, _full_sets, _travel
-from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._dense_calls import DenseCalls
 from fractal_core.nn._dense_inputs import DenseInputs, dense_inputs, elsewhere
 from fractal_core.nn._dense_rule import torch_is_faster

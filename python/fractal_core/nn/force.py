@@ -10,9 +10,10 @@ from torch import Tensor
 
 from fractal_core._arguments import flag, real
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn import _functorch
-from fractal_core.nn._arrays import accumulation_dtype, with_room
+from fractal_core.nn._arrays import with_room
 from fractal_core.nn._empty import checked_lists, connected
 from fractal_core.nn._force import force
 from fractal_core.nn._inputs import keys_of

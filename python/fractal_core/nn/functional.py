@@ -9,10 +9,10 @@ from torch import Tensor
 
 from fractal_core._arguments import flag
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.gpu import route
 from fractal_core.index_sets import IndexSet, IndexSetStack
-from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._empty import attention_of_nothing
 from fractal_core.nn._functorch import attend
 from fractal_core.nn._inputs import inputs

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import DTypeError, ShapeError
-from fractal_core.nn._arrays import accumulation_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,9 +17,10 @@ from torch.autograd import forward_ad
 from fractal_core import _native
 from fractal_core._calls import Attention, Gradients, Modifiers, Saved
 from fractal_core._torch import library, threads
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.gpu import probes, route
 from fractal_core.nn import _travel
-from fractal_core.nn._arrays import NAMES, accumulation_dtype, array, bits, fresh, keys, maybe, with_room
+from fractal_core.nn._arrays import NAMES, array, bits, fresh, keys, maybe, with_room
 from fractal_core.nn._stacks import has_parts, parts, put
 
 if TYPE_CHECKING:

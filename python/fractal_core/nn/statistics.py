@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fractal_core._arguments import vector
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import DTypeError, InvalidArgumentError, KeyIndexError, ShapeError
 from fractal_core.nn import _functorch
-from fractal_core.nn._arrays import accumulation_dtype
 from fractal_core.nn._empty import statistics_of_nothing
 from fractal_core.nn._inputs import inputs
 from fractal_core.nn._statistics import attention_statistics, attention_weights

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.optim import spectrum
 from fractal_core.optim.checks import check_group, named
@@ -87,7 +88,7 @@ class AdaptiveOptimizer(Optimizer):
             return
         device, dtype = parameter.device, group["state_dtype"] or parameter.dtype
         if name in _ANALYSIS:
-            dtype = spectrum.analysis_dtype(parameter.dtype)
+            dtype = accumulation_dtype(parameter.dtype)
         elif name == "step":
             device, dtype = _step_device(group, parameter), torch.float32
         self.state[parameter][name] = value.detach().to(device=device, dtype=dtype, copy=True)
@@ -163,7 +164,7 @@ class AdaptiveOptimizer(Optimizer):
             exp_avgs.append(state["exp_avg"])
 
     def _init_state(self, group: dict[str, Any], parameter: Tensor, state: dict[str, Tensor]) -> None:
-        dtype, device = spectrum.analysis_dtype(parameter.dtype), parameter.device
+        dtype, device = accumulation_dtype(parameter.dtype), parameter.device
         state["step"] = torch.zeros((), dtype=torch.float32, device=_step_device(group, parameter))
         state["exp_avg"] = torch.zeros_like(
             parameter, dtype=group["state_dtype"] or parameter.dtype, memory_format=torch.preserve_format

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from fractal_core._arguments import INT32_MAX, integer, real
+from fractal_core._torch.dtypes import at_least_single
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.optim.rules import HANDLERS, Reading, Seed
-from fractal_core.optim.spectrum import analysis_dtype, mean_spectrum, shares
+from fractal_core.optim.spectrum import mean_spectrum, shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ class FrequencyHandler:
         added = real("eps", eps)
         if not added >= 0:
             raise InvalidArgumentError("eps", added, "at least 0")
-        row = grad_sample.detach().reshape(1, -1).to(analysis_dtype(grad_sample.dtype))
+        row = at_least_single(grad_sample.detach().reshape(1, -1))
         bins = mean_spectrum(row, "amplitude")
         found, seen = shares(bins, row.numel(), count, HANDLERS[self.handler].layout, "amplitude", eps=added)
         return [float(share) for share in torch.where(seen, found, 0.0).flatten()]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from fractal_core._torch.dtypes import at_least_single
 from fractal_core._torch.recent import Recent
 from fractal_core.optim.bands import Spectrum, cut
 
@@ -20,7 +21,6 @@ __all__ = [
     "PROBE",
     "ROWS",
     "WINDOW",
-    "analysis_dtype",
     "normalised_probe",
     "sample",
     "sample_shape",
@@ -33,11 +33,6 @@ _CACHED = 1 << 17
 """Entries of samples that the CPU transforms at once: with their transform they stay in its cache."""
 PROBE, WINDOW = 128, 32
 """A probe in time is so many entries over the last steps."""
-
-
-def analysis_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of spectra and bands: float64 for float64 parameters, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def sample_shape(shape: Sequence[int]) -> tuple[int, int]:
@@ -115,7 +110,7 @@ def mean_spectra(gradients: Sequence[Tensor], spectrum: Spectrum) -> Tensor:
     found: list[Tensor] = []
     for first in range(0, len(gradients), count):
         stacked = torch.stack([sample(g) for g in gradients[first : first + count]])
-        found.append(mean_spectrum(stacked.to(analysis_dtype(stacked.dtype)), spectrum))
+        found.append(mean_spectrum(at_least_single(stacked), spectrum))
     return found[0] if len(found) == 1 else torch.cat(found)
 
 

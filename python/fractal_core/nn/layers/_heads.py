@@ -1,11 +1,9 @@
-"""What layers of several heads share: projections, tokens checked, features cut into heads and joined.
+"""What layers of several heads share: projections, and tokens checked.
 
-Letters: B batch, N tokens, E features, H heads, D features of a head.
+Letters: B batch, N tokens, E features, H heads.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,7 @@ from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.gpu import route
 from fractal_core.nn._tokens import tokens
 
-__all__ = ["HeadLayer", "joined", "split"]
+__all__ = ["HeadLayer"]
 
 
 class HeadLayer(nn.Module):
@@ -66,14 +64,3 @@ class HeadLayer(nn.Module):
             if value.dtype != dtype:
                 raise DTypeError(argument, value.dtype, f"the dtype of the parameters, {dtype}")
         return value
-
-
-def split(x: Tensor, heads: int) -> Tensor:
-    """(B, H, N, D) of (B, N, E)."""
-    cut = cast("Tensor", x.unflatten(2, (heads, x.shape[2] // heads)))
-    return cut.transpose(1, 2)
-
-
-def joined(x: Tensor) -> Tensor:
-    """(B, N, E) of (B, H, N, D)."""
-    return x.transpose(1, 2).flatten(2)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from fractal_core.nn._tokens import joined, split
 from fractal_core.nn.functional import sparse_attention
 
 if TYPE_CHECKING:
@@ -36,21 +37,17 @@ class Sheath(nn.Module):
         self.v = nn.Linear(dims, dims)
         self.o = nn.Linear(dims, dims)
 
-    def split(self, x: Tensor) -> Tensor:
-        """(B, N, E) to (B, H, N, D)."""
-        return x.view(*x.shape[:2], self.heads, self.q.out_features // self.heads).transpose(1, 2)
-
     def queries(self, x: Tensor) -> Tensor:
         """(B, H, N, D)."""
-        return self.split(self.q(x))
+        return split(self.q(x), self.heads)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, N, D) each."""
-        return self.split(self.k(x)), self.split(self.v(x))
+        return split(self.k(x), self.heads), split(self.v(x), self.heads)
 
     def out(self, attended: Tensor) -> Tensor:
         """(B, H, N, D) to (B, N, E)."""
-        return self.o(attended.transpose(1, 2).flatten(2))
+        return self.o(joined(attended))
 
 
 def seen(  # noqa: PLR0917

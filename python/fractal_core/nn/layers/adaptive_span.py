@@ -9,8 +9,8 @@ from torch import Tensor
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import InvalidArgumentError, ShapeError
-from fractal_core.nn._tokens import blanked
-from fractal_core.nn.layers._heads import HeadLayer, joined, split
+from fractal_core.nn._tokens import blanked, joined, split
+from fractal_core.nn.layers._heads import HeadLayer
 from fractal_core.nn.layers._spanned import Spanned
 from fractal_core.nn.layers.spans import resolve_span
 from fractal_core.nn.patterns import resolve

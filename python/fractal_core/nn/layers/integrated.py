@@ -12,10 +12,10 @@ from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn._streaming import check_streaming
-from fractal_core.nn._tokens import blanked, ignored
+from fractal_core.nn._tokens import blanked, ignored, joined, split
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._far import Far, Source
-from fractal_core.nn.layers._heads import HeadLayer, joined, split
+from fractal_core.nn.layers._heads import HeadLayer
 from fractal_core.nn.layers._spanned import Spanned
 from fractal_core.nn.layers.refiner import Refiner
 from fractal_core.nn.layers.spans import resolve_span

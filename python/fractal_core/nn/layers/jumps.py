@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fractal_core.nn.routing.straight import at_least_single, choice
+from fractal_core._torch.dtypes import at_least_single
+from fractal_core.nn.routing.straight import choice
 
 __all__ = ["LENGTHS", "JumpPolicy"]
 

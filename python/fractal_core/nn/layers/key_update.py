@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, ShapeError
-from fractal_core.nn._tokens import tokens
+from fractal_core.nn._tokens import split, tokens
 from fractal_core.nn.routing.straight import straight_through
 
 __all__ = ["KeyUpdate", "KeyValues", "update_keys"]
@@ -167,7 +167,7 @@ class KeyUpdate(nn.Module):
         """
         gate = self.gate(x)
         if cache is None or not self.hard or self.training or torch.compiler.is_compiling():
-            k, v = (p(x).unflatten(2, (self.kv_heads, -1)).transpose(1, 2) for p in (self.k, self.v))
+            k, v = (split(p(x), self.kv_heads) for p in (self.k, self.v))
             return *update_keys(k, v, cache, gate, detach=detach), gate
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

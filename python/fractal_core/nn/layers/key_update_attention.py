@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.nn._streaming import check_streaming
-from fractal_core.nn._tokens import blanked, ignored, token_mask
+from fractal_core.nn._tokens import blanked, ignored, joined, split, token_mask
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._whole import attend_all
@@ -105,7 +105,7 @@ class KeyUpdateAttention(nn.Module):
         k, v, found, _ = self.keys(x, previous, detach=detach)
         if mask is not None:
             token_mask("mask", mask, x)
-        q = self.q(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        q = split(self.q(x), self.num_heads)
         padding = ignored(mask)
         k, v = blanked(padding, k), blanked(padding, v)
         if past is None:
@@ -119,4 +119,4 @@ class KeyUpdateAttention(nn.Module):
         return out, found
 
     def _out(self, attended: Tensor) -> Tensor:
-        return self.o(attended.transpose(1, 2).flatten(2))
+        return self.o(joined(attended))

@@ -9,9 +9,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
+from fractal_core._torch.dtypes import at_least_single
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.nn._tokens import token_mask, tokens
-from fractal_core.nn.routing.straight import at_least_single
 
 __all__ = ["MemoryState", "WorkingMemory"]
 

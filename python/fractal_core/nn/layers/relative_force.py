@@ -11,11 +11,11 @@ from torch.nn.functional import softplus
 
 from fractal_core._arguments import INT32_MAX, flag, integer, real
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.index_sets import IndexSet
-from fractal_core.nn._arrays import accumulation_dtype
-from fractal_core.nn._tokens import blanked
+from fractal_core.nn._tokens import blanked, joined, split
 from fractal_core.nn.force import force_attention
 from fractal_core.nn.layers._dense_force import dense_force_attention
 from fractal_core.nn.layers._topology import Edges, dense_hops, sparse_hops
@@ -48,7 +48,7 @@ class _Given(NamedTuple):
 
     def joined(self) -> Tensor:
         """Values of all heads, (B, N, H D)."""
-        return self.v.transpose(1, 2).flatten(2)
+        return joined(self.v)
 
     def attend(self, keys: IndexSet | Tensor, eps: float, padding: Tensor | None) -> Tensor:
         """The force over edges, (B, H, N, D)."""
@@ -216,7 +216,7 @@ class RelativeForce(nn.Module):
                 mixed = self._followed(given, self.pattern, key_padding_mask)
             else:
                 mixed = self._sparse(given, key_padding_mask)
-        return self.out(mixed.transpose(1, 2).flatten(2).to(x.dtype))
+        return self.out(joined(mixed).to(x.dtype))
 
     def _given(self, x: Tensor, padding: Tensor | None) -> _Given:
         by_head, exact = (self.heads, self.head_dim), accumulation_dtype(x.dtype)
@@ -227,7 +227,7 @@ class RelativeForce(nn.Module):
             dots = (q, blanked(padding, k))
         if self.source is not None and self.target is not None:
             hops = (self.source(x)[..., 0].to(exact), self.target(x)[..., 0].to(exact))
-        values = self.value(x).to(exact).unflatten(2, by_head).transpose(1, 2)
+        values = split(self.value(x).to(exact), self.heads)
         length = softplus(self.raw_length.to(exact))
         values = blanked(padding, values)
         if padding is not None:
@@ -259,11 +259,11 @@ class RelativeForce(nn.Module):
         force = given.attend(lists, self.eps, padding)
         if given.hops is None:
             return force
-        shares, joined = self._shares(given.v), given.joined()
+        shares, all_values = self._shares(given.v), given.joined()
         entries: list[Tensor] = []
         for b, rows in enumerate(lists[:, 0]):
-            edges = Edges.of(IndexSet.from_padded(rows.numpy(), joined.shape[1]))
-            source, target, values = (t[b : b + 1] for t in (*given.hops, joined))
+            edges = Edges.of(IndexSet.from_padded(rows.numpy(), all_values.shape[1]))
+            source, target, values = (t[b : b + 1] for t in (*given.hops, all_values))
             hidden = None if padding is None else padding[b : b + 1]
             entries.append(sparse_hops(source, target, values, shares, edges, hidden))
         return self._mixed(force, torch.cat(entries))
@@ -275,8 +275,7 @@ class RelativeForce(nn.Module):
         """(B, H, N, D) of both, by the share of each head."""
         assert self.mix is not None
         share = self.mix.to(force.dtype).sigmoid()[:, None, None]
-        batch, n, _ = topology.shape
-        return share * force + (1.0 - share) * topology.reshape(batch, n, self.heads, self.head_dim).transpose(1, 2)
+        return share * force + (1.0 - share) * split(topology, self.heads)
 
 
 def _allowed(x: Tensor, mask: Tensor | None, padding: Tensor | None, causal: bool) -> Tensor | None:

@@ -13,10 +13,10 @@ from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn._sets import Sets, lengths, whole
 from fractal_core.nn._streaming import check_streaming
-from fractal_core.nn._tokens import blanked, ignored
+from fractal_core.nn._tokens import blanked, ignored, joined, split
 from fractal_core.nn.attention import KeyValueCache
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.layers._heads import HeadLayer, joined, split
+from fractal_core.nn.layers._heads import HeadLayer
 from fractal_core.nn.patterns import resolve
 from fractal_core.nn.positions import checked_rotary, rotated
 from fractal_core.patterns import check_span

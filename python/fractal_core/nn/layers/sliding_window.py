@@ -16,10 +16,9 @@ from fractal_core._torch.recent import Recent
 from fractal_core.errors import InvalidArgumentError, ShapeError
 from fractal_core.gpu import route
 from fractal_core.nn._sets import lengths
-from fractal_core.nn._tokens import blanked, ignored
+from fractal_core.nn._tokens import blanked, ignored, joined, split
 from fractal_core.nn.attention import FractalAttention
 from fractal_core.nn.functional import sparse_attention
-from fractal_core.nn.layers._heads import joined, split
 from fractal_core.nn.modifiers import SpanRamp
 from fractal_core.patterns import PerHead
 from fractal_core.patterns.window import Window

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, integer
+from fractal_core._torch.dtypes import at_least_single
 from fractal_core.errors import InvalidArgumentError
 from fractal_core.nn._tokens import tokens
 from fractal_core.nn.layers.predictor import Predictor
@@ -43,7 +44,7 @@ class LearnedSpan(Span):
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """(H,); x is not read."""
-        return self.max_span * _wide(self.share)
+        return self.max_span * at_least_single(self.share)
 
     @torch.no_grad()
     def clamp_(self) -> None:
@@ -74,7 +75,7 @@ class SigmoidSpan(Span):
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """(H,); x is not read."""
-        return self.max_span * _wide(self.logit).sigmoid()
+        return self.max_span * at_least_single(self.logit).sigmoid()
 
 
 class FixedSpan(Span):
@@ -101,7 +102,7 @@ class FixedSpan(Span):
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """(H,); x is not read."""
-        return self.max_span * _wide(self.share)
+        return self.max_span * at_least_single(self.share)
 
 
 class DynamicSpan(Span):
@@ -131,7 +132,7 @@ class DynamicSpan(Span):
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """(B, H, N) for tokens (B, N, E)."""
-        return self.max_span * _wide(self.score(_tokens(x, self.dims))).sigmoid().transpose(1, 2)
+        return self.max_span * at_least_single(self.score(_tokens(x, self.dims))).sigmoid().transpose(1, 2)
 
 
 class PooledSpan(Span):
@@ -162,12 +163,7 @@ class PooledSpan(Span):
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """(B, H, N) for tokens (B, N, E)."""
-        return self.max_span * _wide(self.predictor(_tokens(x, self.dims))).transpose(1, 2)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """In float32 at least: half precision cannot tell spans of some hundred keys apart."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+        return self.max_span * at_least_single(self.predictor(_tokens(x, self.dims))).transpose(1, 2)
 
 
 def _logit(span: Span, initial: float | None) -> float:

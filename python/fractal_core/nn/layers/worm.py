@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import at_least_single
 from fractal_core.errors import InvalidArgumentError
-from fractal_core.nn._tokens import blanked, ignored, token_mask, tokens
+from fractal_core.nn._tokens import blanked, ignored, joined, token_mask, tokens
 from fractal_core.nn.layers._pattern_sets import PatternSets
 from fractal_core.nn.layers._sheath import Sheath
 from fractal_core.nn.layers._whole import attend_all
 from fractal_core.nn.layers.memory import WorkingMemory
-from fractal_core.nn.routing.straight import at_least_single, bernoulli, masked_mean, sample_mean
+from fractal_core.nn.routing.straight import bernoulli, masked_mean, sample_mean
 
 if TYPE_CHECKING:
     from fractal_core.patterns import Pattern
@@ -195,7 +196,7 @@ class WormAttention(nn.Module):
         for _ in range(self.hops):
             seen = blanked(padding, z)
             z = (1 - self.tau) * attend_all(q, k, seen, self.causal, mask, self._sets) + self.tau * v
-        return z.transpose(1, 2).flatten(2)
+        return joined(z)
 
     def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, N, E), or (B, 1, E) where not causal."""

@@ -20,7 +20,6 @@ __all__ = [
     "Turns",
     "checked_offset",
     "checked_positions",
-    "computing_dtype",
     "consecutive",
     "turns",
     "without_autocast",
@@ -45,11 +44,6 @@ class Turns(NamedTuple):
     cos: Tensor
     sin: Tensor
     scale: Tensor | None = None
-
-
-def computing_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What a tensor of `dtype` is rotated in: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def turns(positions: Tensor, frequencies: Tensor, dtype: torch.dtype, decay: Decay | None = None) -> Turns:

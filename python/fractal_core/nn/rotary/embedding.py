@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core._torch.recent import Recent
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn.rotary import angles
@@ -214,7 +215,7 @@ class RotaryEmbedding(OriginalCalls, nn.Module):
 
     def _table(self, x: Tensor, where: int | Tensor) -> Turns:
         """Cosines and sines for the tokens of x; those of consecutive positions and fixed frequencies are kept."""
-        dtype = angles.computing_dtype(x.dtype)
+        dtype = accumulation_dtype(x.dtype)
 
         def make() -> Turns:
             places = where if isinstance(where, Tensor) else angles.consecutive(where, x.shape[:-1], x.device)
@@ -230,7 +231,7 @@ class RotaryEmbedding(OriginalCalls, nn.Module):
         if source is None:
             return None
         with without_autocast(x.device):
-            return source(angles.computing_dtype(x.dtype))
+            return source(accumulation_dtype(x.dtype))
 
     def _rotated(self, x: Tensor, table: Turns, directions: Tensor | None, *, key: bool) -> Tensor:
         given = x.to(table.cos.dtype)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fractal_core._arguments import INT32_MAX, integer
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
-from fractal_core.nn.rotary.angles import computing_dtype, without_autocast
+from fractal_core.nn.rotary.angles import without_autocast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,7 +49,7 @@ def givens_apply(x: Tensor, pairs: Sequence[tuple[int, int]] | Tensor, theta: Te
     chosen = planes(pairs, x.shape[-1])
     if tuple(theta.shape) != (len(chosen),):
         raise ShapeError("theta", tuple(theta.shape), f"({len(chosen)},), an angle for each pair")
-    dtype = computing_dtype(x.dtype)
+    dtype = accumulation_dtype(x.dtype)
     given, angles, cuts = x.to(dtype), theta.to(x.device, dtype), stages(chosen)
     if not cuts:
         return x.clone()

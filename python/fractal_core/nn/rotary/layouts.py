@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fractal_core._arguments import INT32_MAX, integer
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import InvalidArgumentError, ShapeError
-from fractal_core.nn.rotary.angles import computing_dtype
 
 __all__ = ["LAYOUTS", "checked_layout", "rotate_by", "rotate_pairs"]
 
@@ -88,7 +88,7 @@ def rotate_by(
     checked_layout(layout)
     if x.ndim == 0 or angles.ndim == 0:
         raise ShapeError("x" if x.ndim == 0 else "angles", (), "at least one axis")
-    wide = computing_dtype(angles.dtype)
+    wide = accumulation_dtype(angles.dtype)
     angles = angles.to(wide)
     if freq_ranges is not None:
         ranges = checks.floating("freq_ranges", freq_ranges)
@@ -104,7 +104,7 @@ def rotate_by(
     pairs = zip(reversed(own), reversed(leading), strict=False)
     if len(own) > len(leading) or any(size not in {1, wanted} for size, wanted in pairs):
         raise ShapeError("angles", tuple(angles.shape), f"what broadcasts to {(*leading, angles.shape[-1])}")
-    dtype = computing_dtype(x.dtype)
+    dtype = accumulation_dtype(x.dtype)
     part = x[..., start : start + width].to(dtype)
     turned = rotate_pairs(part, angles.cos().to(dtype), angles.sin().to(dtype), layout).to(x.dtype)
     return torch.cat((x[..., :start], turned, x[..., start + width :]), -1)

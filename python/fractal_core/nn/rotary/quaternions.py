@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import ShapeError
-from fractal_core.nn.rotary.angles import computing_dtype
 
 __all__ = ["isoclinic", "quaternion_rotate", "spread_axes", "turn_around", "unit"]
 
@@ -38,7 +38,7 @@ def quaternion_rotate(x: Tensor, theta: float | Tensor, axis: Tensor) -> Tensor:
     for name, given in (("x", x), ("axis", axis)):
         if given.ndim == 0 or given.shape[-1] != 3:
             raise ShapeError(name, tuple(given.shape), "(..., 3)")
-    dtype = computing_dtype(x.dtype)
+    dtype = accumulation_dtype(x.dtype)
     v, u = x.to(dtype), unit(axis.to(x.device, dtype))
     half = torch.as_tensor(theta, dtype=dtype, device=x.device)[..., None] / 2
     r = half.sin() * u

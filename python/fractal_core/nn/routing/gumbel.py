@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from fractal_core._arguments import INT32_MAX, integer
 from fractal_core._torch import checks
+from fractal_core._torch.dtypes import at_least_single
 from fractal_core.nn._tokens import tokens
 from fractal_core.nn.routing.protocol import Routing
-from fractal_core.nn.routing.straight import at_least_single, bernoulli, masked_mean
+from fractal_core.nn.routing.straight import bernoulli, masked_mean
 
 __all__ = ["GumbelRouter"]
 

@@ -6,12 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["at_least_single", "bernoulli", "choice", "masked_mean", "sample_mean", "straight_through"]
-
-
-def at_least_single(x: Tensor) -> Tensor:
-    """X in float32, or float64 where it has that: half precision is too coarse for noise, sums and losses."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+__all__ = ["bernoulli", "choice", "masked_mean", "sample_mean", "straight_through"]
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
