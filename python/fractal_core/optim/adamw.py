@@ -10,7 +10,7 @@ from torch.optim.optimizer import ParamsT
 
 from fractal_core.optim.adaptive import AdaptiveOptimizer, Rate, Signal
 from fractal_core.optim.lists import arithmetic
-from fractal_core.optim.momenta import Members, weights
+from fractal_core.optim.momenta import Members, corrected, weights
 
 if TYPE_CHECKING:
     from fractal_core.optim.bands import Layout
@@ -87,10 +87,7 @@ class FAMAdamW(AdaptiveOptimizer):
         differentiable: bool = False,
         state_dtype: torch.dtype | None = None,
     ) -> None:
-        defaults: dict[str, Any] = {
-            name: value for name, value in locals().items() if name not in {"self", "params", "__class__"}
-        }
-        super().__init__(params, {**defaults, "decoupled": True, "bias_correction": True})
+        super().__init__(params, {**locals(), "decoupled": True, "bias_correction": True})
 
     def _update(self, group: dict[str, Any], found: Members, momenta: dict[int, Tensor]) -> None:
         lists = arithmetic(group["foreach"], found.params, differentiable=group["differentiable"])
@@ -100,9 +97,6 @@ class FAMAdamW(AdaptiveOptimizer):
         lists.mul_(found.exp_avg_sqs, beta2)
         lists.add_square_(found.exp_avg_sqs, found.grads, 1 - beta2)
         lists.mul_(found.params, 1 - lr * group["weight_decay"])
-        for i, prod in enumerate(found.prods):
-            prod.mul_(momenta[i] if i in momenta else group["alpha"])
         roots = [(1 - beta2 ** step.to(v)).sqrt() for step, v in zip(found.steps, found.exp_avg_sqs, strict=True)]
         directions = lists.adam_directions(found.exp_avgs, found.exp_avg_sqs, roots, group["eps"])
-        scales = [(-lr / (1 - prod)).to(p.dtype) for prod, p in zip(found.prods, found.params, strict=True)]
-        lists.add_scaled_(found.params, directions, scales)
+        lists.add_scaled_(found.params, directions, corrected(group, found, momenta))

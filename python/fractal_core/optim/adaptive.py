@@ -29,6 +29,7 @@ __all__ = ["AdaptiveOptimizer", "Rate", "Signal"]
 Rate: TypeAlias = "float | Tensor"
 Signal = Literal["spatial", "temporal", "none"]
 
+_NO_SETTINGS = ("self", "params", "__class__")
 _ANALYSIS = ("bands", "ring", "alpha_prod")
 """State that keeps a dtype of its own, whatever the parameter's."""
 
@@ -42,8 +43,9 @@ class AdaptiveOptimizer(Optimizer):
 
     _second_moment = False
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        super().__init__(params, defaults)
+    def __init__(self, params: ParamsT, given: dict[str, Any]) -> None:
+        """Take the arguments of a subclass's constructor, `locals()`, as the settings."""
+        super().__init__(params, {name: value for name, value in given.items() if name not in _NO_SETTINGS})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group; what it does not say is as the optimizer was made.

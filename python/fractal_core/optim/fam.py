@@ -9,7 +9,7 @@ from torch.optim.optimizer import ParamsT
 
 from fractal_core.optim.adaptive import AdaptiveOptimizer, Rate, Signal
 from fractal_core.optim.lists import arithmetic
-from fractal_core.optim.momenta import Members, weights
+from fractal_core.optim.momenta import Members, corrected, weights
 
 if TYPE_CHECKING:
     import torch
@@ -94,10 +94,7 @@ class FAM(AdaptiveOptimizer):
         differentiable: bool = False,
         state_dtype: torch.dtype | None = None,
     ) -> None:
-        defaults: dict[str, Any] = {
-            name: value for name, value in locals().items() if name not in {"self", "params", "__class__"}
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, locals())
 
     def _update(self, group: dict[str, Any], found: Members, momenta: dict[int, Tensor]) -> None:
         lists = arithmetic(group["foreach"], found.params, differentiable=group["differentiable"])
@@ -107,10 +104,7 @@ class FAM(AdaptiveOptimizer):
         if group["weight_decay"] != 0 and group["decoupled"]:
             lists.mul_(found.params, 1 - lr * group["weight_decay"])
         if group["bias_correction"]:
-            for i, prod in enumerate(found.prods):
-                prod.mul_(momenta[i] if i in momenta else group["alpha"])
-            scales = [(-lr / (1 - prod)).to(p.dtype) for prod, p in zip(found.prods, found.params, strict=True)]
-            lists.add_scaled_(found.params, found.exp_avgs, scales)
+            lists.add_scaled_(found.params, found.exp_avgs, corrected(group, found, momenta))
         else:
             lists.add_scaled_(found.params, found.exp_avgs, -lr)
 

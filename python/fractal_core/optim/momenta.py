@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Members",
     "batches",
+    "corrected",
     "momentum_of",
     "overwrite",
     "remember",
@@ -132,3 +133,10 @@ def weights(alpha: float, momenta: dict[int, Tensor], like: Sequence[Tensor]) ->
     if rest:
         found.append((rest, 1 - alpha))
     return found
+
+
+def corrected(group: dict[str, Any], found: Members, momenta: dict[int, Tensor]) -> list[Tensor]:
+    """`-lr` over 1 less the product of all momenta so far, this step's among them, for each parameter."""
+    for place, prod in enumerate(found.prods):
+        prod.mul_(momenta[place] if place in momenta else group["alpha"])
+    return [(-group["lr"] / (1 - prod)).to(p.dtype) for prod, p in zip(found.prods, found.params, strict=True)]

@@ -51,22 +51,21 @@ class WarmupPlateauCosine(LRScheduler):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
-        self._prepare(
-            ("warmup", warmup), ("total", total), ("plateau_until", plateau_until), start_lr, eta_min, "start_lr"
-        )
-        super().__init__(optimizer, integer("last_epoch", last_epoch, -1, INT32_MAX))
+        steps = ("warmup", warmup), ("total", total), ("plateau_until", plateau_until)
+        self._begin(optimizer, *steps, ("start_lr", start_lr), eta_min, last_epoch)
 
-    def _prepare(  # noqa: PLR0917
+    def _begin(  # noqa: PLR0917
         self,
+        optimizer: Optimizer,
         warmup: tuple[str, int],
         total: tuple[str, int],
         plateau: tuple[str, int | None],
-        start_lr: float,
+        start: tuple[str, float],
         eta_min: float,
-        start_name: str,
+        last_epoch: int,
     ) -> None:
-        """Checks numbers under the names that a constructor gives them."""
-        learning_rate(start_name, start_lr)
+        """Checks numbers under the names that a constructor gives them, and starts."""
+        learning_rate(*start)
         learning_rate("eta_min", eta_min)
         self.warmup = integer(*warmup, 0, INT32_MAX)
         self.plateau_until = self.warmup if plateau[1] is None else integer(plateau[0], plateau[1], 0, INT32_MAX)
@@ -76,7 +75,8 @@ class WarmupPlateauCosine(LRScheduler):
         if self.total <= self.plateau_until:
             last = warmup[0] if plateau[1] is None else plateau[0]
             raise InvalidArgumentError(total[0], self.total, f"above {last} = {self.plateau_until}")
-        self.start_lr, self.eta_min = float(start_lr), float(eta_min)
+        self.start_lr, self.eta_min = float(start[1]), float(eta_min)
+        super().__init__(optimizer, integer("last_epoch", last_epoch, -1, INT32_MAX))
 
     def get_lr(self) -> list[float | Tensor]:
         """The rates of the groups at the present step."""
@@ -117,9 +117,8 @@ class FAMScheduler(WarmupPlateauCosine):
         eta_min: float = 1e-8,
         last_epoch: int = -1,
     ) -> None:
-        names = ("warmup_epochs", warmup_epochs), ("max_epochs", max_epochs), ("plateau_until", None)
-        self._prepare(*names, warmup_start_lr, eta_min, "warmup_start_lr")
-        LRScheduler.__init__(self, optimizer, integer("last_epoch", last_epoch, -1, INT32_MAX))
+        steps = ("warmup_epochs", warmup_epochs), ("max_epochs", max_epochs), ("plateau_until", None)
+        self._begin(optimizer, *steps, ("warmup_start_lr", warmup_start_lr), eta_min, last_epoch)
 
 
 class FAMScheduler2(WarmupPlateauCosine):
@@ -150,5 +149,4 @@ class FAMScheduler2(WarmupPlateauCosine):
         last_epoch: int = -1,
     ) -> None:
         steps = ("warmup_steps", warmup_steps), ("total_steps", total_steps), ("decay_start_step", decay_start_step)
-        self._prepare(*steps, warmup_start_lr, eta_min, "warmup_start_lr")
-        LRScheduler.__init__(self, optimizer, integer("last_epoch", last_epoch, -1, INT32_MAX))
+        self._begin(optimizer, *steps, ("warmup_start_lr", warmup_start_lr), eta_min, last_epoch)
