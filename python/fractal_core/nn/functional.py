@@ -202,15 +202,14 @@ def sparse_attention(
                 n_keys=given.k.shape[2],
                 dtype=accumulation_dtype(given.q.dtype),
             )
-        seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
-        if modifiers != () and device == "gpu":
-            edges, changed = without_distances(changed, given)
-            given = given._replace(edge_bias=edges)
         if device == "auto" and (changed.distances is not None or changed.sinks is not None):
             device = "cpu"
-        sinks = changed.sinks if device == "gpu" else None
-        if sinks is not None:
-            changed = changed._replace(sinks=None)
+        sinks = None
+        if device == "gpu":
+            edges, changed = without_distances(changed, given)
+            given = given._replace(edge_bias=edges)
+            sinks, changed = changed.sinks, changed._replace(sinks=None)
+        seed = torch.randint(0, 2**63 - 1, (1,)) if dropout_p > 0.0 else None
         biases = (given.key_bias, given.edge_bias, given.key_padding_mask)
         settings = (given.scale, dropout_p, device)
         out, lse = attend(given.q, given.k, given.v, given.keys, *biases, seed, *settings, *changed)
