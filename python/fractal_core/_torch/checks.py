@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLOATS",
+    "above",
+    "at_least",
     "boolean",
     "boolean_anywhere",
     "finite",
@@ -94,14 +96,24 @@ def finite(name: str, value: object) -> float:
     return _within(name, value, "a finite float", math.isfinite)
 
 
+def above(name: str, value: object, bound: float) -> float:
+    """`value` as a finite float above a bound."""
+    return _within(name, value, f"a finite number above {bound:g}", lambda number: bound < number < math.inf)
+
+
+def at_least(name: str, value: object, least: float) -> float:
+    """`value` as a finite float that is not below a bound."""
+    return _within(name, value, f"a finite number, {least:g} or more", lambda number: least <= number < math.inf)
+
+
 def positive(name: str, value: object) -> float:
     """`value` as a finite float above 0."""
-    return _within(name, value, "a finite number above 0", lambda number: 0.0 < number < math.inf)
+    return above(name, value, 0.0)
 
 
 def nonnegative(name: str, value: object) -> float:
     """`value` as a finite float of 0 or more."""
-    return _within(name, value, "a finite number, 0 or more", lambda number: 0.0 <= number < math.inf)
+    return at_least(name, value, 0.0)
 
 
 def fraction(name: str, value: object) -> float:

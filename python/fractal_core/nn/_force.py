@@ -20,7 +20,7 @@ from fractal_core.nn._arrays import NAMES, array, bits, fresh, keys, maybe, with
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["ForceCall", "force"]
+__all__ = ["ForceCall", "force", "of_heads"]
 
 Nine = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -175,9 +175,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.save_for_backward(*output, *tensors)
 
 
-def _by_head(grad: Tensor) -> Tensor:
-    """(B, G, N, H / G, width) as (B, H, N, width)."""
-    return grad.transpose(2, 3).flatten(1, 2)
+def of_heads(grouped: Tensor) -> Tensor:
+    """(B, G, N, H / G, ...) as (B, H, N, ...)."""
+    return grouped.transpose(2, 3).flatten(1, 2)
 
 
 def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
@@ -189,8 +189,8 @@ def _backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tenso
     if dout is None:
         dout = torch.zeros_like(out)
     de, dr, dv, da, dc, dstrength, drate, dq, dk = force_backward(dout, dlse, out, lse, *call)
-    dots = (None, None) if call.q is None else (_by_head(dq), _by_head(dk))
-    return de, dr, _by_head(dv), da, dc, dstrength, drate, *dots, *nothing
+    dots = (None, None) if call.q is None else (of_heads(dq), of_heads(dk))
+    return de, dr, of_heads(dv), da, dc, dstrength, drate, *dots, *nothing
 
 
 library.register_autograd("force_attention", _backward, _setup_context)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal, overload
 import torch
 from torch import Tensor
 
-from fractal_core._arguments import flag, real
+from fractal_core._arguments import flag
 from fractal_core._torch import checks
 from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.nn import _functorch
 from fractal_core.nn._arrays import with_room
 from fractal_core.nn._empty import checked_lists, connected
-from fractal_core.nn._force import force
+from fractal_core.nn._force import force, of_heads
 from fractal_core.nn._inputs import keys_of
 from fractal_core.nn.ops import refuse_tangents
 
@@ -131,9 +131,7 @@ def force_attention(
     exact = accumulation_dtype(e.dtype)
     dots, factor = _dots(q, k, scale, (batch, heads, n, m), e.dtype)
     strength, reach = _constants(tau, length, heads, exact)
-    eps = real("eps", eps)
-    if not 0.0 < eps < math.inf:
-        raise InvalidArgumentError("eps", eps, "a finite number above 0")
+    eps = checks.positive("eps", eps)
     if key_padding_mask is not None:
         key_padding_mask = checks.boolean("key_padding_mask", key_padding_mask, (batch, m))
     keys = keys_of(index_set, q_offset, (batch, e.shape[1], n, m))
@@ -152,8 +150,8 @@ def force_attention(
         rate = 1.0 / (reach * math.sqrt(width))
         q, k = (None if t is None else t.to(exact) for t in dots)
         out, lse = force(*points, v.to(exact), a, c, strength, rate, q, k, keys, key_padding_mask, factor, eps)
-    out = out.transpose(2, 3).flatten(1, 2).to(e.dtype)
-    return (out, lse.transpose(2, 3).flatten(1, 2)) if return_lse else out
+    out = of_heads(out).to(e.dtype)
+    return (out, of_heads(lse)) if return_lse else out
 
 
 def _along(points: Tensor, w: Tensor) -> Tensor:
@@ -212,8 +210,6 @@ def _constants(tau: Tensor | float, length: Tensor | float, heads: int, dtype: t
             checks.shaped(name, checks.tensor(name, given), (heads,))
             found.append(given.to(dtype))
             continue
-        value = checks.finite(name, given)
-        if name == "length" and value <= 0.0:
-            raise InvalidArgumentError(name, value, "above 0")
+        value = checks.finite(name, given) if name == "tau" else checks.positive(name, given)
         found.append(torch.full((heads,), value, dtype=dtype))
     return found[0], found[1]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from fractal_core._arguments import INT32_MAX, flag, integer, real
+from fractal_core._arguments import INT32_MAX, flag, integer
+from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.optim.bands import LAYOUTS
 from fractal_core.optim.rules import HANDLERS, rule_of
@@ -34,10 +34,10 @@ def check_group(group: dict[str, Any]) -> None:
     learning_rate("lr", group["lr"])
     for name in ("alpha", "beta", "beta2"):
         if name in group:
-            group[name] = _within(name, group[name], 0.0, 1.0)
+            group[name] = checks.fraction(name, group[name])
     for name in ("eps", "weight_decay", "delta"):
-        group[name] = _within(name, group[name], 0.0, math.inf)
-    low, high = (_within(name, group[name], 0.0, 1.0) for name in ("alpha_min", "alpha_max"))
+        group[name] = checks.nonnegative(name, group[name])
+    low, high = (checks.fraction(name, group[name]) for name in ("alpha_min", "alpha_max"))
     if low > high:
         raise InvalidArgumentError("alpha_min", low, f"at most alpha_max = {high}")
     group["alpha_min"], group["alpha_max"] = low, high
@@ -84,17 +84,7 @@ def learning_rate(name: str, value: object) -> None:
         if not value.is_floating_point():
             raise DTypeError(name, value.dtype, "a float dtype")
         return
-    _within(name, value, 0.0, math.inf)
-
-
-def _within(name: str, value: object, low: float, high: float) -> float:
-    """`low <= value < high`, as a float."""
-    if isinstance(value, bool):
-        raise DTypeError(name, repr(value), "a real number")
-    number = real(name, value)
-    if not low <= number < high:
-        raise InvalidArgumentError(name, number, f"{low:g} <= {name}" + ("" if high == math.inf else f" < {high:g}"))
-    return number
+    checks.nonnegative(name, value)
 
 
 def _one_of(name: str, value: object, allowed: Collection[str]) -> None:

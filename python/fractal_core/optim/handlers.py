@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fractal_core._arguments import INT32_MAX, integer, real
+from fractal_core._torch import checks
 from fractal_core._torch.dtypes import at_least_single
 from fractal_core.errors import DTypeError, InvalidArgumentError, ShapeError
 from fractal_core.optim.rules import HANDLERS, Reading, Seed
@@ -75,9 +76,7 @@ class FrequencyHandler:
             InvalidArgumentError: a momentum out of its range.
             DTypeError: something that is no number.
         """
-        alpha = real("base_alpha", base_alpha)
-        if not 0 <= alpha < 1:
-            raise InvalidArgumentError("base_alpha", alpha, "0 <= base_alpha < 1")
+        alpha = checks.fraction("base_alpha", base_alpha)
         values = [real("band_values", value) for value in band_values]
         if not values:
             raise ShapeError("band_values", "no bands", "at least one")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from fractal_core._arguments import INT32_MAX, flag, integer, real
+from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
 from fractal_core._torch.dtypes import accumulation_dtype
 from fractal_core._torch.recent import Recent
@@ -122,9 +122,7 @@ class RelativeForce(nn.Module):
             raise InvalidArgumentError("heads", heads, f"a divisor of dims = {self.dims}")
         self.hop_levels = integer("hop_levels", hop_levels, 0, INT32_MAX)
         self.causal, self.content = flag("causal", causal), flag("content", content)
-        self.eps = real("eps", eps)
-        if not 0.0 < self.eps < math.inf:
-            raise InvalidArgumentError("eps", eps, "a finite number above 0")
+        self.eps = checks.positive("eps", eps)
         self.head_dim = self.dims // self.heads
         self.pattern = pattern if pattern is None or isinstance(pattern, CurveNeighbors) else resolve_one(pattern)
         self._edges: Recent[Edges] = Recent()

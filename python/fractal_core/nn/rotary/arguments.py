@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from fractal_core._arguments import INT32_MAX, flag, integer, real
+from fractal_core._torch import checks
 from fractal_core.errors import DTypeError, InvalidArgumentError
 from fractal_core.nn.rotary.configs import scaling_of
 from fractal_core.nn.rotary.modes import Quaternion3, Quaternion4, Rope
@@ -62,10 +62,7 @@ def settled(  # noqa: PLR0917
     if originals.theta is not None:
         _only("theta", originals.theta, "base", given=base != 10000.0)
         base = originals.theta
-    name = "base" if originals.theta is None else "theta"
-    base = real(name, base)
-    if not 1 < base < math.inf:
-        raise InvalidArgumentError(name, base, "a finite number above 1")
+    base = checks.above("base" if originals.theta is None else "theta", base, 1.0)
     if originals.theta_rescale_factor is not None and originals.theta_rescale_factor != 1:
         _only("theta_rescale_factor", originals.theta_rescale_factor, "scaling", given=rule is not None)
         rule = _rescaled(originals.theta_rescale_factor)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fractal_core._arguments import INT32_MAX, flag, integer, real
+from fractal_core._arguments import INT32_MAX, flag, integer
 from fractal_core._torch import checks
-from fractal_core.errors import InvalidArgumentError, ShapeError
+from fractal_core.errors import ShapeError
 from fractal_core.nn.rotary import givens
 from fractal_core.nn.rotary.frequencies import wide_dtype
 from fractal_core.nn.rotary.quaternions import quaternion_rotate
@@ -52,9 +52,7 @@ class CompactRotation(nn.Module):
         pairs = [(i, i + 1) for i in range(0, self.dim - 1, 2)] if rot_pairs is None else rot_pairs
         chosen = givens.planes(pairs, self.dim, "rot_pairs")
         count = integer("rot_count", rot_count, 0, INT32_MAX)
-        scale = real("rot_scale", rot_scale)
-        if not 0 <= scale < math.inf:
-            raise InvalidArgumentError("rot_scale", scale, "a finite number, 0 or more")
+        scale = checks.nonnegative("rot_scale", rot_scale)
         self.pairs = chosen[: round(min(scale * count, len(chosen)))]
         self.angle = 2 * math.pi / max(len(chosen), 1)
         self.thetas = nn.Parameter(torch.empty(len(self.pairs))) if flag("learned", learned) else None

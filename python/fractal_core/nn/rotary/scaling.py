@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fractal_core._arguments import flag, real
-from fractal_core.errors import InvalidArgumentError
+from fractal_core._arguments import flag
+from fractal_core._torch import checks
 
 __all__ = [
     "LinearScaling",
@@ -64,7 +64,7 @@ class LinearScaling:
 
     def __post_init__(self) -> None:
         """Check."""
-        _keep(self, "factor", _number("factor", self.factor, 1.0))
+        _keep(self, "factor", checks.at_least("factor", self.factor, 1.0))
 
     def frequencies(self, base: float, count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
         """See `RotaryScaling`."""
@@ -91,17 +91,18 @@ class NTKScaling:
 
     def __post_init__(self) -> None:
         """Check."""
-        _keep(self, "factor", _number("factor", self.factor, 1.0))
+        _keep(self, "factor", checks.at_least("factor", self.factor, 1.0))
 
     @classmethod
     def dynamic(cls, factor: float, length: float, original_length: float) -> NTKScaling:
         """The rule of "dynamic NTK" for one length, which the caller names once for a whole text.
 
         Raises:
-            InvalidArgumentError: `factor` is below 1, or a length not above 0.
+            InvalidArgumentError: `factor` is below 1, or a length below 1.
         """
-        factor = _number("factor", factor, 1.0)
-        length, trained = _number("length", length, 1.0), _number("original_length", original_length, 1.0)
+        factor = checks.at_least("factor", factor, 1.0)
+        length = checks.at_least("length", length, 1.0)
+        trained = checks.at_least("original_length", original_length, 1.0)
         return cls(factor * max(length, trained) / trained - (factor - 1))
 
     def frequencies(self, base: float, count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -141,11 +142,11 @@ class YaRNScaling:
     def __post_init__(self) -> None:
         """Check."""
         for name, least in (("factor", 1.0), ("original_length", 1.0)):
-            _keep(self, name, _number(name, getattr(self, name), least))
+            _keep(self, name, checks.at_least(name, getattr(self, name), least))
         for name, beyond in (("beta_slow", 0.0), ("beta_fast", self.beta_slow)):
-            _keep(self, name, _above(name, getattr(self, name), beyond))
+            _keep(self, name, checks.above(name, getattr(self, name), beyond))
         if self.attention is not None:
-            _keep(self, "attention", _above("attention", self.attention, 0.0))
+            _keep(self, "attention", checks.above("attention", self.attention, 0.0))
         _keep(self, "truncate", flag("truncate", self.truncate))
 
     @property
@@ -198,9 +199,9 @@ class Llama3Scaling:
     def __post_init__(self) -> None:
         """Check."""
         for name, least in (("factor", 1.0), ("original_length", 1.0)):
-            _keep(self, name, _number(name, getattr(self, name), least))
+            _keep(self, name, checks.at_least(name, getattr(self, name), least))
         for name, beyond in (("low_freq_factor", 0.0), ("high_freq_factor", self.low_freq_factor)):
-            _keep(self, name, _above(name, getattr(self, name), beyond))
+            _keep(self, name, checks.above(name, getattr(self, name), beyond))
 
     def frequencies(self, base: float, count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
         """See `RotaryScaling`."""
@@ -212,17 +213,3 @@ class Llama3Scaling:
 
 def _keep(rule: object, name: str, value: object) -> None:
     object.__setattr__(rule, name, value)
-
-
-def _number(name: str, value: object, least: float) -> float:
-    number = real(name, value)
-    if not least <= number < math.inf:
-        raise InvalidArgumentError(name, number, f"a finite number, {least:g} or more")
-    return number
-
-
-def _above(name: str, value: object, beyond: float) -> float:
-    number = real(name, value)
-    if not beyond < number < math.inf:
-        raise InvalidArgumentError(name, number, f"a finite number above {beyond:g}")
-    return number
