@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from fractal_core.demo.settings import Settings
-from fractal_core.nn import sparse_attention
+from fractal_core.nn import RotaryEmbedding, sparse_attention
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,24 +42,6 @@ class Cache:
         self.entries: list[tuple[Tensor, Tensor] | None] = [None] * layers
 
 
-class Rotary(nn.Module):
-    """Rotary position embedding (Su et al. 2021, RoFormer): pairs of channels turn by position times frequency."""
-
-    def __init__(self, head_dim: int, length: int) -> None:
-        super().__init__()
-        frequency = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-        angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
-
-    def forward(self, x: Tensor, start: int) -> Tensor:
-        """Turns x (B, H, N, D), whose first position is `start`."""
-        cos = self.get_buffer("cos")[start : start + x.shape[2]]
-        sin = self.get_buffer("sin")[start : start + x.shape[2]]
-        a, b = x.chunk(2, dim=-1)
-        return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
-
-
 class KeySets:
     """Index sets and key biases of one pattern: the full length is kept, and the latest other one, for all layers."""
 
@@ -89,12 +71,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(settings.dim, 3 * settings.dim, bias=False)
         self.out = nn.Linear(settings.dim, settings.dim, bias=False)
 
-    def forward(self, x: Tensor, rotary: Rotary, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: RotaryEmbedding, cache: Cache | None) -> Tensor:
         """Mixes x (B, N, E) along N; with a cache, N new positions follow those it holds."""
         b, n, e = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, e // self.heads).permute(2, 0, 3, 1, 4)
         start = 0 if cache is None else cache.length
-        q, k = rotary(q, start), rotary(k, start)
+        q, k = rotary(q, k, offset=start)
         if cache is not None:
             held = cache.entries[self.layer]
             if held is not None:
@@ -125,7 +107,7 @@ class Block(nn.Module):
         self.mlp_norm = nn.RMSNorm(e)
         self.mlp = nn.Sequential(nn.Linear(e, 4 * e, bias=False), nn.GELU(), nn.Linear(4 * e, e, bias=False))
 
-    def forward(self, x: Tensor, rotary: Rotary, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: RotaryEmbedding, cache: Cache | None) -> Tensor:
         """One block over x (B, N, E)."""
         x = x + self.attention(self.attention_norm(x), rotary, cache)
         return x + self.mlp(self.mlp_norm(x))
@@ -144,7 +126,7 @@ class LanguageModel(nn.Module):
         keys = None if pattern is None else KeySets(pattern)
         self.context = settings.context
         self.embedding = nn.Embedding(VOCABULARY, settings.dim)
-        self.rotary = Rotary(settings.dim // settings.heads, settings.context)
+        self.rotary = RotaryEmbedding(settings.dim // settings.heads, layout="half")
         self.blocks = nn.ModuleList(Block(settings, layer, keys) for layer in range(settings.layers))
         self.norm = nn.RMSNorm(settings.dim)
         self.head = nn.Linear(settings.dim, VOCABULARY, bias=False)
